@@ -1,0 +1,36 @@
+"""aweigh takes a trained model file and puts it into production, with proof at every step.
+
+The names below load on first use (PEP 562): importing aweigh imports nothing heavy and does nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aweigh.app.python import Model, Server, asgi, load, pack
+    from aweigh.client import Client
+    from aweigh.core.errors import AweighError
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "AweighError": "aweigh.core.errors",
+    "Client": "aweigh.client",
+    "Model": "aweigh.app.python",
+    "Server": "aweigh.app.python",
+    "asgi": "aweigh.app.python",
+    "load": "aweigh.app.python",
+    "pack": "aweigh.app.python",
+}
+__all__ = ["AweighError", "Client", "Model", "Server", "__version__", "asgi", "load", "pack"]  # PEP 562 provides them
+
+
+def __getattr__(name: str) -> object:
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'aweigh' has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,150 @@
+"""Comparison of answers: is B what A said? Used by the proof at pack time and by the golden replay at load. Pure arithmetic.
+
+Floats agree within `atol + rtol·|expected|` and NaN with NaN, infinities exactly; everything else (labels, integers, text) is equal or not.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aweigh.core.signature import TensorSpec
+from aweigh.core.tensors import Datatype, Tensor
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far a float may stray: |actual - expected| <= atol + rtol * |expected|."""
+
+    atol: float
+    rtol: float
+
+
+TOLERANCES: dict[Datatype, Tolerance] = {
+    Datatype.FP64: Tolerance(atol=1e-5, rtol=1e-4),
+    Datatype.FP32: Tolerance(atol=1e-5, rtol=1e-4),
+    Datatype.FP16: Tolerance(atol=1e-3, rtol=1e-2),
+    Datatype.BF16: Tolerance(atol=1e-2, rtol=3e-2),
+}
+"""Float64 is held to float32's bounds: converted graphs answer in float32. Recorded in the evidence."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputDifference:
+    """How one output differs. `bad_rows` are positions on the first axis (0 for a scalar), worst first."""
+
+    name: str
+    exact: bool
+    """Compared for equality (labels, integers, text) rather than within a tolerance."""
+    max_abs: float
+    max_rel: float
+    max_ulp: float
+    """In float32 units in the last place; 0 for exact outputs."""
+    mismatches: int
+    """Elements beyond tolerance or unequal."""
+    bad_rows: tuple[int, ...]
+    problem: str = ""
+    """Set when shape or kind already disagree; then every row counts as bad."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How all outputs of one case differ."""
+
+    outputs: tuple[OutputDifference, ...]
+
+    @property
+    def agrees(self) -> bool:
+        return not any(output.mismatches for output in self.outputs)
+
+    @property
+    def flips(self) -> int:
+        """Rows whose label (any exact output) changed."""
+        return len({row for output in self.outputs if output.exact for row in output.bad_rows})
+
+    @property
+    def bad_rows(self) -> tuple[int, ...]:
+        """Rows with any mismatch, worst output first, each once."""
+        return tuple(dict.fromkeys(row for output in self.outputs for row in output.bad_rows))
+
+
+def compare(
+    specs: Sequence[TensorSpec],
+    expected: Sequence[Tensor],
+    actual: Sequence[Tensor],
+    *,
+    tolerances: dict[Datatype, Tolerance] | None = None,
+) -> Difference:
+    """Compare answers output by output; `tolerances` override TOLERANCES by datatype."""
+    bounds = {**TOLERANCES, **(tolerances or {})}
+    return Difference(outputs=tuple(_compare_output(spec, a, b, bounds) for spec, a, b in zip(specs, expected, actual, strict=True)))
+
+
+def _compare_output(spec: TensorSpec, expected: Tensor, actual: Tensor, bounds: dict[Datatype, Tolerance]) -> OutputDifference:
+    exact = not spec.datatype.is_float
+    if expected.shape != actual.shape:
+        problem = f"shape {list(actual.shape)} where {list(expected.shape)} was expected"
+        rows = tuple(range(max(1, expected.shape[0] if expected.ndim else 1)))
+        return OutputDifference(
+            name=spec.name,
+            exact=exact,
+            max_abs=np.inf,
+            max_rel=np.inf,
+            max_ulp=np.inf,
+            mismatches=max(1, expected.size),
+            bad_rows=rows,
+            problem=problem,
+        )
+    if exact:
+        wrong = _unequal(expected, actual)
+        return OutputDifference(
+            name=spec.name,
+            exact=True,
+            max_abs=0.0,
+            max_rel=0.0,
+            max_ulp=0.0,
+            mismatches=int(wrong.sum()),
+            bad_rows=_rows(wrong, wrong.astype(np.float64)),
+        )
+    return _compare_floats(spec, expected.astype(np.float64), actual.astype(np.float64), bounds[spec.datatype])
+
+
+def _compare_floats(spec: TensorSpec, a: NDArray[np.float64], b: NDArray[np.float64], bound: Tolerance) -> OutputDifference:
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(all="ignore"):
+        gap = np.where(same, 0.0, np.abs(a - b))
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        relative = np.where(same, 0.0, gap / np.maximum(np.abs(a), np.finfo(np.float32).tiny))
+        wrong = ~same & ~(gap <= bound.atol + bound.rtol * np.abs(a)) | (np.isinf(a) != np.isinf(b))
+        ulp = np.where(same, 0.0, gap / np.spacing(np.maximum(np.abs(a), np.finfo(np.float32).tiny).astype(np.float32)))
+    return OutputDifference(
+        name=spec.name,
+        exact=False,
+        max_abs=float(gap.max(initial=0.0)),
+        max_rel=float(np.nanmax(relative, initial=0.0)),
+        max_ulp=float(np.nanmax(ulp, initial=0.0)),
+        mismatches=int(wrong.sum()),
+        bad_rows=_rows(wrong, gap),
+    )
+
+
+def _unequal(expected: Tensor, actual: Tensor) -> NDArray[np.bool_]:
+    if expected.dtype == object or actual.dtype == object:
+        pairs = zip(expected.ravel().tolist(), actual.ravel().tolist(), strict=True)
+        return np.array([_text(a) != _text(b) for a, b in pairs], dtype=np.bool_).reshape(expected.shape)
+    return np.asarray(expected != actual)
+
+
+def _text(item: object) -> object:
+    return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else item
+
+
+def _rows(wrong: NDArray[np.bool_], gap: NDArray[np.float64]) -> tuple[int, ...]:
+    if not wrong.any():
+        return ()
+    if wrong.ndim == 0:
+        return (0,)
+    flat = np.where(wrong, gap, -1.0).reshape(wrong.shape[0], -1).max(axis=1, initial=-1.0)
+    rows = np.flatnonzero(flat >= 0)
+    return tuple(int(row) for row in rows[np.argsort(-flat[rows], kind="stable")])

@@ -1,0 +1,200 @@
+"""Every error aweigh raises on purpose, as one tree. Raised everywhere, rendered at the edges; knows no HTTP, gRPC or exit code.
+
+AweighError                  code                 kind
+├─ InvalidInput              invalid-input        INVALID          a value from a person, file or peer is wrong
+│  ├─ InvalidName            invalid-name         INVALID
+│  ├─ InvalidSetting         invalid-setting      INVALID
+│  └─ InvalidFile            invalid-file         INVALID          truncated, corrupt, or not what it claims to be
+├─ TooLarge                  too-large            TOO_LARGE
+├─ Unauthenticated           unauthenticated      UNAUTHENTICATED
+├─ Denied                    denied               DENIED
+├─ NotFound                  not-found            NOT_FOUND
+│  ├─ ModelNotFound          model-not-found      NOT_FOUND
+│  └─ FileMissing            file-not-found       NOT_FOUND
+├─ Conflict                  conflict             CONFLICT
+├─ Unsupported               unsupported          UNSUPPORTED
+│  ├─ UnknownFormat          unknown-format       UNSUPPORTED
+│  └─ MissingLibrary         missing-library      UNSUPPORTED      the hint names the extra to install
+├─ Refused                   refused              REFUSED          a check failed; nothing was changed
+│  ├─ NotTrusted             not-trusted          REFUSED          loading would run code from the file
+│  ├─ ProofFailed            proof-failed         REFUSED
+│  └─ GoldenMismatch         golden-mismatch      REFUSED          a session answers differently on this machine
+├─ Unavailable               unavailable          UNAVAILABLE
+│  ├─ NotReady               not-ready            UNAVAILABLE
+│  ├─ PortInUse              port-in-use          UNAVAILABLE
+│  ├─ StoreUnavailable       store-unavailable    UNAVAILABLE
+│  └─ ChildDied              child-died           UNAVAILABLE      an isolated child crashed or was killed
+├─ Overloaded                overloaded           OVERLOADED
+├─ DeadlineExceeded          deadline-exceeded    TIMEOUT
+├─ Cancelled                 cancelled            CANCELLED
+└─ InternalError             internal             INTERNAL         a bug in aweigh, or a model that raised
+"""
+
+import enum
+from typing import ClassVar
+
+
+class Kind(enum.StrEnum):
+    """What sort of failure it is; each edge maps it to its own status in one table."""
+
+    INVALID = "INVALID"
+    TOO_LARGE = "TOO_LARGE"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    DENIED = "DENIED"
+    NOT_FOUND = "NOT_FOUND"
+    CONFLICT = "CONFLICT"
+    UNSUPPORTED = "UNSUPPORTED"
+    REFUSED = "REFUSED"
+    UNAVAILABLE = "UNAVAILABLE"
+    OVERLOADED = "OVERLOADED"
+    TIMEOUT = "TIMEOUT"
+    CANCELLED = "CANCELLED"
+    INTERNAL = "INTERNAL"
+
+
+class AweighError(Exception):
+    """Base of all errors: a message (what, value, place), a hint (the next step), and context for logs and `--json`."""
+
+    code: ClassVar[str] = "error"
+    kind: ClassVar[Kind] = Kind.INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "", **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context = context
+
+    def as_dict(self) -> dict[str, object]:
+        """The form that `--json` and child processes carry: code, kind, message, hint, context as text."""
+        return {
+            "code": self.code,
+            "kind": self.kind.value,
+            "message": self.message,
+            "hint": self.hint,
+            "context": {name: str(value) for name, value in self.context.items()},
+        }
+
+
+class InvalidInput(AweighError):
+    code, kind = "invalid-input", Kind.INVALID
+
+
+class InvalidName(InvalidInput):
+    code = "invalid-name"
+
+
+class InvalidSetting(InvalidInput):
+    code = "invalid-setting"
+
+
+class InvalidFile(InvalidInput):
+    code = "invalid-file"
+
+
+class TooLarge(AweighError):
+    code, kind = "too-large", Kind.TOO_LARGE
+
+
+class Unauthenticated(AweighError):
+    code, kind = "unauthenticated", Kind.UNAUTHENTICATED
+
+
+class Denied(AweighError):
+    code, kind = "denied", Kind.DENIED
+
+
+class NotFound(AweighError):
+    code, kind = "not-found", Kind.NOT_FOUND
+
+
+class ModelNotFound(NotFound):
+    code = "model-not-found"
+
+
+class FileMissing(NotFound):
+    code = "file-not-found"
+
+
+class Conflict(AweighError):
+    code, kind = "conflict", Kind.CONFLICT
+
+
+class Unsupported(AweighError):
+    code, kind = "unsupported", Kind.UNSUPPORTED
+
+
+class UnknownFormat(Unsupported):
+    code = "unknown-format"
+
+
+class MissingLibrary(Unsupported):
+    code = "missing-library"
+
+
+class Refused(AweighError):
+    code, kind = "refused", Kind.REFUSED
+
+
+class NotTrusted(Refused):
+    code = "not-trusted"
+
+
+class ProofFailed(Refused):
+    code = "proof-failed"
+
+
+class GoldenMismatch(Refused):
+    code = "golden-mismatch"
+
+
+class Unavailable(AweighError):
+    code, kind = "unavailable", Kind.UNAVAILABLE
+
+
+class NotReady(Unavailable):
+    code = "not-ready"
+
+
+class PortInUse(Unavailable):
+    code = "port-in-use"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store-unavailable"
+
+
+class ChildDied(Unavailable):
+    code = "child-died"
+
+
+class Overloaded(AweighError):
+    code, kind = "overloaded", Kind.OVERLOADED
+
+
+class DeadlineExceeded(AweighError):
+    code, kind = "deadline-exceeded", Kind.TIMEOUT
+
+
+class Cancelled(AweighError):
+    code, kind = "cancelled", Kind.CANCELLED
+
+
+class InternalError(AweighError):
+    code, kind = "internal", Kind.INTERNAL
+
+
+def all_errors() -> list[type[AweighError]]:
+    """Every class of the tree, parents first; the edges' tables and the docs are tested against it."""
+    found: list[type[AweighError]] = [AweighError]
+    for cls in found:
+        found.extend(cls.__subclasses__())
+    return found
+
+
+def from_dict(data: dict[str, object]) -> AweighError:
+    """Rebuild an error that crossed a process boundary as text (`as_dict`); an unknown code becomes `InternalError`."""
+    by_code = {cls.code: cls for cls in all_errors()}
+    cls = by_code.get(str(data.get("code")), InternalError)
+    context = data.get("context")
+    fields = {str(k): v for k, v in context.items()} if isinstance(context, dict) else {}
+    return cls(str(data.get("message", "")), hint=str(data.get("hint", "")), **fields)

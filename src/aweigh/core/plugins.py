@@ -1,0 +1,112 @@
+"""The plug-in table: what aweigh can use, by kind and name, readable without importing any of it.
+
+A row is a module path, an attribute, the extra that installs its library and the library itself. Entry points of the group
+`aweigh.<kind>` add rows; a name that is taken raises. What is not proven here says why in `experimental`.
+"""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+from typing import Final
+
+from aweigh.core.errors import Conflict, MissingLibrary, Unsupported
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One row: `kind` and `name` find it, `module:attribute` loads it."""
+
+    kind: str
+    name: str
+    target: str
+    libraries: tuple[str, ...] = ()
+    """Import names that must be there."""
+    extra: str = ""
+    """The extra of aweigh that installs them."""
+    experimental: str = ""
+    """Why it is not proven, if it is not."""
+
+    def missing(self) -> tuple[str, ...]:
+        """The libraries that are not installed; found without importing them."""
+        return tuple(library for library in self.libraries if importlib.util.find_spec(library) is None)
+
+
+_BUILT_IN: Final = (
+    Plugin(kind="runtime", name="onnxruntime", target="aweigh.runtimes.onnxruntime:OnnxRuntime", libraries=("onnxruntime",)),
+    Plugin(
+        kind="runtime", name="sklearn", target="aweigh.runtimes.sklearn:SklearnRuntime", libraries=("sklearn", "joblib"), extra="sklearn"
+    ),
+    Plugin(kind="runtime", name="reference", target="aweigh.runtimes.reference:ReferenceRuntime", libraries=("onnx",), extra="pack"),
+    Plugin(kind="runtime", name="null", target="aweigh.runtimes.null:NullRuntime"),
+    Plugin(kind="framework", name="onnx", target="aweigh.packing.frameworks.onnx:OnnxFramework", libraries=("onnx",), extra="pack"),
+    Plugin(
+        kind="framework",
+        name="sklearn",
+        target="aweigh.packing.frameworks.sklearn:SklearnFramework",
+        libraries=("sklearn", "skl2onnx"),
+        extra="sklearn",
+    ),
+    Plugin(kind="dialect", name="open-inference-rest", target="aweigh.serve.dialects.open_inference_rest:OpenInferenceRest"),
+    Plugin(kind="dialect", name="open-inference-grpc", target="aweigh.serve.dialects.open_inference_grpc:OpenInferenceGrpc"),
+    Plugin(kind="dialect", name="predict", target="aweigh.serve.dialects.predict:Predict"),
+    Plugin(kind="dialect", name="operations", target="aweigh.serve.dialects.operations:Operations"),
+)
+
+
+@functools.cache
+def _table() -> dict[tuple[str, str], Plugin]:
+    table: dict[tuple[str, str], Plugin] = {}
+    kinds = {row.kind for row in _BUILT_IN}
+    strangers = [
+        Plugin(
+            kind=kind,
+            name=point.name,
+            target=point.value,
+            experimental=f"from {point.dist.name if point.dist else 'elsewhere'}, not proven by aweigh",
+        )
+        for kind in sorted(kinds)
+        for point in importlib.metadata.entry_points(group=f"aweigh.{kind}")
+    ]
+    for row in (*_BUILT_IN, *strangers):
+        if (row.kind, row.name) in table:
+            raise Conflict(
+                f"two plug-ins of kind '{row.kind}' are named '{row.name}': {table[row.kind, row.name].target} and {row.target}",
+                hint="uninstall one of the packages that provide them",
+            )
+        table[row.kind, row.name] = row
+    return table
+
+
+def plugins(kind: str) -> list[Plugin]:
+    """All rows of a kind, aweigh's own first."""
+    return [row for row in _table().values() if row.kind == kind]
+
+
+def plugin(kind: str, name: str) -> Plugin:
+    """One row. Raises Unsupported, with the nearest name, when there is none."""
+    row = _table().get((kind, name))
+    if row is None:
+        names = [row.name for row in plugins(kind)]
+        near = difflib.get_close_matches(name, names, n=1)
+        raise Unsupported(
+            f"there is no {kind} named {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+        )
+    return row
+
+
+def load(kind: str, name: str) -> object:
+    """Import the plug-in and return its attribute. Raises MissingLibrary that names the extra to install, by command."""
+    row = plugin(kind, name)
+    absent = row.missing()
+    if absent:
+        what = f"aweigh[{row.extra}]" if row.extra else " ".join(absent)
+        raise MissingLibrary(
+            f"the {kind} '{name}' needs {', '.join(absent)}, which is not installed",
+            hint=f"pip install '{what}'",
+            libraries=", ".join(absent),
+        )
+    module, _, attribute = row.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,101 @@
+"""The seams: what a runtime, a session, a framework and a store promise. One verb or few; a forty-line fake implements any of them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from aweigh.core.evidence import Evidence, Strength
+from aweigh.core.golden import GoldenAnswers
+from aweigh.core.names import Digest, ModelName, Reference
+from aweigh.core.package import PackageManifest, Variant
+from aweigh.core.signature import Signature
+from aweigh.core.tensors import Tensor, Tensors
+
+
+class Session(Protocol):
+    """One loaded variant, able to run. `run` may be called from any thread, by one caller at a time unless `concurrent`."""
+
+    concurrent: bool
+    """Whether `run` may be called from several threads at once."""
+    isolated: bool
+    """Whether `run` waits for another process: such a session is never run on the event loop."""
+
+    def run(self, inputs: Tensors) -> list[Tensor]:
+        """Answer checked inputs; the outputs come in the signature's order. Raises AweighError."""
+        ...
+
+    def close(self) -> None:
+        """Release memory, files and processes; may be called twice."""
+        ...
+
+
+class Runtime(Protocol):
+    """The adapter of a library that executes a variant."""
+
+    name: str
+
+    def load(self, variant: Variant, signature: Signature, path: Callable[[str], Path]) -> Session:
+        """Load the variant; `path` maps a package path to a file on disk. Raises AweighError, MissingLibrary among them."""
+        ...
+
+
+class PackageHandle(Protocol):
+    """A complete package on disk, as the store hands it out."""
+
+    reference: Reference
+    digest: Digest
+    manifest: PackageManifest
+
+    def path(self, file: str) -> Path:
+        """The file on disk of a package path, its digest verified. Raises NotFound, InvalidFile."""
+        ...
+
+
+class PackageSource(Protocol):
+    """Where packages are looked up: the store, or one package that was made on the fly."""
+
+    def open(self, reference: Reference) -> PackageHandle:
+        """Raises ModelNotFound, naming what there is."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A package before publication: its manifest (without `files`) and the bytes or source path of each file."""
+
+    manifest: PackageManifest
+    files: Mapping[str, bytes | Path]
+
+
+class Publisher(Protocol):
+    """Where `pack` puts a finished package."""
+
+    def publish(self, name: ModelName, draft: Draft) -> PackageHandle:
+        """Publish as the next version of `name`, atomically. Raises StoreUnavailable, Conflict."""
+        ...
+
+
+class Progress(Protocol):
+    """Told what long work is doing; the command line draws it, Python callers may ignore it."""
+
+    def __call__(self, step: str, done: int = 0, total: int = 0) -> None: ...
+
+
+def quiet(step: str, done: int = 0, total: int = 0) -> None:
+    """A `Progress` that says nothing."""
+
+
+class Prover(Protocol):
+    """Checks one candidate variant against the golden set and returns its evidence; `verify.prove` is one."""
+
+    def __call__(
+        self,
+        variant: Variant,
+        signature: Signature,
+        golden: Sequence[GoldenAnswers],
+        path: Callable[[str], Path],
+        *,
+        strength: Strength,
+        data: str,
+    ) -> Evidence: ...

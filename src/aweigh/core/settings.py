@@ -1,0 +1,182 @@
+"""Settings: as written (file, environment, flags), merged, then one frozen `Settings` that is passed as an argument.
+
+Only `read_settings` looks at the environment and the settings file, and only when called. An unknown key is an error with the nearest name.
+Precedence: flag, then environment (AWEIGH_…), then file (aweigh.toml in AWEIGH_HOME, or --settings), then default.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from aweigh.core.errors import FileMissing, InvalidSetting
+
+MIB: Final = 1024 * 1024
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its default. Each field's name is also its key in the file and, in capitals after AWEIGH_, in the environment."""
+
+    home: str = "~/.aweigh"
+    """Folder of store, caches and records."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs api_key_file or no_auth."""
+    port: int = 8080
+    """One port for REST and gRPC; 0 takes a free one."""
+    api_key_file: str = ""
+    """File with one API key per line (`name:key` or `key`); requests need `Authorization: Bearer KEY`."""
+    no_auth: bool = False
+    """Allow a non-loopback address without API keys."""
+    executor: Literal["auto", "inline", "thread"] = "auto"
+    """Where sessions run; auto measures at warm-up."""
+    inline_limit_us: int = 1000
+    """Under auto, a model whose warmed-up call is dearer than this runs on threads."""
+    threads: int = 2
+    """Threads of the thread executor."""
+    session_threads: int = 1
+    """Threads inside one ONNX Runtime call."""
+    max_queue: int = 256
+    """Requests that may wait for a thread; more are answered as overloaded."""
+    max_body_bytes: int = 64 * MIB
+    """Largest request body and gRPC message."""
+    max_head_bytes: int = 32 * 1024
+    """Largest HTTP/1.1 request head and HTTP/2 header list."""
+    max_connections: int = 4096
+    """Open connections; more are closed at once."""
+    max_streams: int = 256
+    """Concurrent HTTP/2 streams on one connection."""
+    max_json_depth: int = 64
+    """Nesting allowed in a JSON body."""
+    max_elements: int = 64 * MIB
+    """Tensor elements in one request."""
+    max_rows: int = 65536
+    """Rows in one request."""
+    idle_timeout_s: float = 75.0
+    """A keep-alive connection with nothing to do is closed after this."""
+    request_timeout_s: float = 30.0
+    """Time to receive one request, and to answer it."""
+    drain_timeout_s: float = 30.0
+    """At SIGTERM: time for requests in flight to finish."""
+    drain_delay_s: float = 0.0
+    """At SIGTERM: time to go on accepting, not ready, while load balancers take notice."""
+    access_log: bool = False
+    """Log every request, not only failures."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """auto is text on a terminal, JSON lines elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    child_memory_bytes: int = 4096 * MIB
+    """Memory cap of an isolated child."""
+    child_timeout_s: float = 600.0
+    """Time cap of one piece of work in an isolated child."""
+
+    @property
+    def home_folder(self) -> Path:
+        """`home` with ~ expanded, absolute."""
+        return Path(self.home).expanduser().absolute()
+
+
+SETTINGS_FILE: Final = "aweigh.toml"
+ENVIRONMENT_PREFIX: Final = "AWEIGH_"
+_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
+_MINIMUM: Final = {
+    "port": 0, "inline_limit_us": 0, "threads": 1, "session_threads": 1, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
+    "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
+    "drain_delay_s": 0.0, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
+}  # fmt: skip
+_MAXIMUM: Final = {"port": 65535, "threads": 1024, "session_threads": 1024}
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the value of one setting came from."""
+
+    name: str
+    value: str | int | float | bool
+    origin: str
+    """"default", a file's path, an environment variable's name, or a flag."""
+
+
+def read_settings(
+    flags: Mapping[str, object] | None = None, *, file: str | Path | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[Settings, list[Origin]]:
+    """Merge all sources. `flags` hold only what was given. Raises InvalidSetting naming key, value and origin; FileMissing for `file`."""
+    env = os.environ if environment is None else environment
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def take(values: Mapping[str, object], origin: str) -> None:
+        for name, value in values.items():
+            where = origin.format(name.upper()) if "{}" in origin else origin
+            merged[name] = _convert(name, value, where)
+            origins[name] = where
+
+    variables = _from_environment(env)
+    home = (flags or {}).get("home") or variables.get("home") or Settings().home
+    path = Path(file).expanduser() if file else Path(str(home)).expanduser() / SETTINGS_FILE
+    take(_from_file(path, required=file is not None), str(path))
+    take(variables, ENVIRONMENT_PREFIX + "{}")
+    take({name: value for name, value in (flags or {}).items() if value is not None}, "flag")
+    origins = {name: f"--{name.replace('_', '-')}" if origin == "flag" else origin for name, origin in origins.items()}
+    settings = Settings(**merged)
+    return settings, [Origin(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in _FIELDS]
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for variable, value in env.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            _known(name, variable)
+            found[name] = value
+    return found
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, object]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        if required:
+            raise FileMissing(f"settings file {path} does not exist", hint="check --settings") from None
+        return {}
+    except NotADirectoryError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(
+            f"settings file {path} cannot be read: {error}", hint="it must be a TOML file with one 'key = value' per line"
+        ) from error
+
+
+def _known(name: str, origin: str) -> None:
+    if name not in _FIELDS:
+        near = difflib.get_close_matches(name, _FIELDS, n=1)
+        raise InvalidSetting(
+            f"unknown setting {name!r} from {origin}", hint=f"did you mean {near[0]!r}?" if near else "'aweigh config' lists every setting"
+        )
+
+
+def _convert(name: str, value: object, origin: str) -> object:
+    _known(name, origin)
+    kind = _FIELDS[name].type
+    try:
+        if kind is bool and isinstance(value, str):
+            value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False, "": False}[
+                value.lower()
+            ]
+        converted: object = msgspec.convert(value, kind, strict=not isinstance(value, str))
+    except (msgspec.ValidationError, KeyError) as error:
+        choices = ", ".join(repr(choice) for choice in get_args(kind))
+        expected = f"one of {choices}" if choices else f"a value of type {getattr(kind, '__name__', kind)}"
+        raise InvalidSetting(f"setting {name!r} from {origin} is {value!r}: expected {expected}") from error
+    if isinstance(converted, int | float) and not isinstance(converted, bool):
+        low, high = _MINIMUM.get(name), _MAXIMUM.get(name)
+        if (low is not None and not converted >= low) or (high is not None and converted > high):
+            raise InvalidSetting(f"setting {name!r} from {origin} is {converted}: expected {_range(low, high)}")
+    return converted
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return f"{low} to {high}" if high is not None else f"at least {low}"

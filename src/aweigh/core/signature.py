@@ -1,0 +1,150 @@
+"""The signature: what a model takes and gives, as named tensors with symbolic axes, and what they mean (columns, labels, task).
+
+Made by `pack`, kept in the package, enforced by the engine before a session runs. Knows no framework and no wire format.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+from aweigh.core.errors import InvalidInput
+from aweigh.core.tensors import Datatype, Tensor, Tensors
+
+Axis = int | str
+"""One axis of a shape: a fixed size, or the name of a symbolic axis. Equal names are equal sizes within one request."""
+
+BATCH: Final = "batch"
+MAX_RANK: Final = 32
+
+
+class Task(enum.StrEnum):
+    """What the model is for; decides how answers are compared and how frames are answered."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+    CLUSTERING = "clustering"
+    OUTLIERS = "outliers"
+    TRANSFORM = "transform"
+    GENERAL = "general"
+
+
+class ColumnKind(enum.StrEnum):
+    """What a column of a frame holds."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    CATEGORY = "category"
+    TEXT = "text"
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One named input or output: datatype, shape (axes), and for outputs the role that frames and comparison read."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[Axis, ...]
+    role: str = ""
+    """Of an output: "label", "probability", "prediction", "decision", "cluster" or "" (its own name is the column name)."""
+
+    @property
+    def wire_shape(self) -> list[int]:
+        """The shape as Open Inference metadata shows it: -1 for a symbolic axis."""
+        return [axis if isinstance(axis, int) else -1 for axis in self.shape]
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One named column of the frame a person sends, and the input (and position on its last axis) that it feeds."""
+
+    name: str
+    kind: ColumnKind
+    input: str
+    index: int = 0
+    categories: tuple[str, ...] = ()
+    nullable: bool = False
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Named inputs and outputs. `columns` is empty where a frame has no meaning; `labels` are a classifier's, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    task: Task = Task.GENERAL
+    columns: tuple[Column, ...] = ()
+    labels: tuple[str | int | float | bool, ...] = ()
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of that name. Raises InvalidInput that lists the names there are."""
+        for spec in self.inputs:
+            if spec.name == name:
+                return spec
+        known = ", ".join(f"'{spec.name}'" for spec in self.inputs)
+        raise InvalidInput(f"unexpected input '{name}'", hint=f"this model takes {known}", input=name)
+
+    @property
+    def batched(self) -> bool:
+        """Whether every input and output has the symbolic batch axis first."""
+        specs = (*self.inputs, *self.outputs)
+        return all(spec.shape and spec.shape[0] == BATCH for spec in specs)
+
+    def with_role(self, role: str) -> TensorSpec | None:
+        """The first output of that role, or None."""
+        return next((spec for spec in self.outputs if spec.role == role), None)
+
+    def batch_size(self, tensors: Tensors) -> int:
+        """Rows in a request; 1 where the signature has no batch axis."""
+        return int(tensors[self.inputs[0].name].shape[0]) if self.batched else 1
+
+    def check(self, tensors: Tensors) -> None:
+        """Raise InvalidInput, naming the input, unless names, datatypes and shapes fit, symbolic axes being equal where their names are."""
+        if len(tensors) != len(self.inputs):
+            self._check_names(tensors)
+        sizes: dict[str, int] = {}
+        for spec in self.inputs:
+            tensor = tensors.get(spec.name)
+            if tensor is None:
+                self._check_names(tensors)
+                raise InvalidInput(f"input '{spec.name}' is missing")
+            if tensor.dtype is not spec.datatype.dtype and tensor.dtype != spec.datatype.dtype:
+                raise InvalidInput(f"input '{spec.name}': expected datatype {spec.datatype.value}, got {tensor.dtype}", input=spec.name)
+            if not _fits(tensor, spec, sizes):
+                raise InvalidInput(
+                    f"unexpected shape for input '{spec.name}': expected {spec.wire_shape}, got {list(tensor.shape)}"
+                    + _axes_note(spec, tensor, sizes),
+                    input=spec.name,
+                )
+
+    def _check_names(self, tensors: Tensors) -> None:
+        for name in tensors:
+            self.input(name)
+        missing = [spec.name for spec in self.inputs if spec.name not in tensors]
+        if missing:
+            given = ", ".join(f"'{name}'" for name in tensors) or "none"
+            raise InvalidInput(
+                f"expected {len(self.inputs)} inputs but got {len(tensors)}: '{missing[0]}' is missing",
+                hint=f"inputs given: {given}",
+                input=missing[0],
+            )
+
+
+def _fits(tensor: Tensor, spec: TensorSpec, sizes: dict[str, int]) -> bool:
+    shape = tensor.shape
+    if len(shape) != len(spec.shape):
+        return False
+    for size, axis in zip(shape, spec.shape, strict=True):
+        if axis.__class__ is int:
+            if size != axis:
+                return False
+        elif sizes.setdefault(axis, size) != size:  # type: ignore[arg-type]  # an axis that is no int is a str
+            return False
+    return True
+
+
+def _axes_note(spec: TensorSpec, tensor: Tensor, sizes: dict[str, int]) -> str:
+    if len(tensor.shape) != len(spec.shape):
+        return ""
+    for size, axis in zip(tensor.shape, spec.shape, strict=True):
+        if isinstance(axis, str) and sizes.get(axis, size) != size:
+            return f" (axis '{axis}' is {sizes[axis]} in another input)"
+    return ""
