@@ -4,9 +4,11 @@ Made by `pack`, kept in the package, enforced by the engine before a session run
 """
 
 import enum
+import math
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from aweigh.core.errors import InvalidInput
 from aweigh.core.tensors import Datatype, Tensor, Tensors
@@ -47,6 +49,10 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     shape: tuple[Axis, ...]
     role: str = ""
     """Of an output: "label", "probability", "prediction", "decision", "cluster" or "" (its own name is the column name)."""
+    takes_missing: bool = True
+    """Of an input: whether the source answers NaN (floats) and missing elements (BYTES); False = it refuses them, and so do we."""
+    takes_infinite: bool = True
+    """Of a float input: whether the source answers infinities; False = it refuses them, and so do we."""
 
     @property
     def wire_shape(self) -> list[int]:
@@ -115,6 +121,17 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                     input=spec.name,
                 )
 
+    def check_finite(self, tensors: Tensors) -> None:
+        """Raise InvalidInput, naming input and row, for NaN, infinite or missing elements that the source itself refuses. After `check`."""
+        for spec in self.inputs:
+            if not (spec.takes_missing and spec.takes_infinite) and (found := _refused(tensors[spec.name], spec)):
+                at, what = found
+                raise InvalidInput(
+                    f"input '{spec.name}': {what} at {list(at)}, which this model does not take",
+                    hint="the model was trained without such values: send a number" if spec.datatype.is_float else "send a text",
+                    input=spec.name,
+                )
+
     def _check_names(self, tensors: Tensors) -> None:
         for name in tensors:
             self.input(name)
@@ -126,6 +143,30 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 hint=f"inputs given: {given}",
                 input=missing[0],
             )
+
+
+def _refused(tensor: Tensor, spec: TensorSpec) -> tuple[tuple[int, ...], str] | None:
+    """Position and name of the first element that the source refuses, or None. One pass, nothing copied, on the good path."""
+    if spec.datatype is Datatype.BYTES:
+        if spec.takes_missing or None not in tensor.ravel().tolist():
+            return None
+        at = np.flatnonzero(np.equal(tensor, None))[0]
+        return tuple(int(i) for i in np.unravel_index(at, tensor.shape)), "a missing element"
+    if not spec.datatype.is_float or _all_finite(tensor):
+        return None
+    wrong = np.zeros(tensor.shape, dtype=np.bool_) if spec.takes_missing else np.isnan(tensor)
+    if not spec.takes_infinite:
+        wrong |= np.isinf(tensor)
+    if not wrong.any():
+        return None
+    where = tuple(int(i) for i in np.unravel_index(np.flatnonzero(wrong)[0], tensor.shape))
+    return where, "NaN" if np.isnan(tensor[where]) else "an infinity"
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    if tensor.size <= 16:  # below this the array machinery costs more than a loop
+        return all(map(math.isfinite, tensor.ravel().tolist()))
+    return bool(np.isfinite(tensor).all())
 
 
 def _fits(tensor: Tensor, spec: TensorSpec, sizes: dict[str, int]) -> bool:
