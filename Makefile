@@ -1,0 +1,72 @@
+# The tasks of aweigh. People and CI call the same ones; `make` alone lists them.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all soak check lint types layers rules bench docs protos lock fmt clean packages
+
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest --skips-by-name
+READY := .venv/.ready
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Make .venv with aweigh and everything its tests need
+
+$(READY): requirements/development.txt pyproject.toml tools/setup.sh
+	@tools/setup.sh
+
+demo: $(READY) ## Train, pack, prove, serve and ask a real model
+	@$(BIN)/aweigh demo
+
+test: $(READY) packages ## The tests of every day: unit, contract, fuzz and the quick end-to-end ones
+	@$(PYTEST) -m "not slow and not index"
+
+test-all: $(READY) packages ## Every test, the slow ones and those that install from the package index too
+	@$(PYTEST)
+
+soak: $(READY) packages ## Only the slow tests
+	@$(PYTEST) -m slow
+
+check: lint types layers rules ## Everything a machine can check without running aweigh
+
+lint: $(READY) ## ruff: format and rules
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/ruff check --quiet
+
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy --no-error-summary
+
+layers: $(READY) ## Which layer may import which, and which file which library
+	@$(BIN)/lint-imports --no-timing | tail -n 12
+	@$(BIN)/python tools/ledger.py
+
+rules: $(READY) ## Declared dependencies, fresh locks, file sizes, no foreign addresses, fresh reference pages and protocols
+	@$(BIN)/python tools/dependencies.py
+	@$(BIN)/python tools/lock.py --check
+	@$(BIN)/python tools/budgets.py
+	@$(BIN)/python tools/traces.py
+	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/protos.py --check
+
+bench: $(READY) packages ## Speed against a bare loop and the peers, as ratios of one run
+	@$(BIN)/python -m bench
+
+docs: $(READY) ## Write the generated reference pages
+	@$(BIN)/python tools/reference.py
+
+protos: $(READY) ## Compile the .proto files
+	@$(BIN)/python tools/protos.py
+
+lock: $(READY) ## Resolve the dependencies anew where pyproject.toml changed (UPGRADE=1: take newer versions)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
+
+fmt: $(READY) ## Format the code and mend what ruff can
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format --quiet
+
+packages: ## Programs that tests and benchmarks drive, from Debian's packages where that is possible
+	@tools/debian-packages.sh
+
+clean: ## Remove .venv and every cache
+	@rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
