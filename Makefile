@@ -37,7 +37,7 @@ types: $(READY) ## mypy, strict
 	@$(BIN)/mypy --no-error-summary
 
 layers: $(READY) ## Which layer may import which, and which file which library
-	@$(BIN)/lint-imports --no-timing | tail -n 12
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/ledger.py
 
 rules: $(READY) ## Declared dependencies, fresh locks, file sizes, no foreign addresses, fresh reference pages and protocols

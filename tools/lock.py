@@ -34,10 +34,12 @@ def fingerprint() -> str:
 
 
 def header() -> str:
+    """First line of a lock, which tells what it was made from."""
     return f"# Made by `make lock` from pyproject.toml; do not edit. Inputs: {fingerprint()}\n"
 
 
-def write(upgrade: bool) -> int:
+def write(*, upgrade: bool) -> int:
+    """Resolve every lock with uv; versions stay where they still fit, unless `upgrade`."""
     FOLDER.mkdir(exist_ok=True)
     for name, extra in LOCKS.items():
         path = FOLDER / name
@@ -48,6 +50,7 @@ def write(upgrade: bool) -> int:
 
 
 def check() -> int:
+    """Print what is stale or machine-specific; 1 if anything is."""
     problems = []
     for name in LOCKS:
         path = FOLDER / name

@@ -4,7 +4,8 @@ AweighError                  code                 kind
 ├─ InvalidInput              invalid-input        INVALID          a value from a person, file or peer is wrong
 │  ├─ InvalidName            invalid-name         INVALID
 │  ├─ InvalidSetting         invalid-setting      INVALID
-│  └─ InvalidFile            invalid-file         INVALID          truncated, corrupt, or not what it claims to be
+│  ├─ InvalidFile            invalid-file         INVALID          truncated, corrupt, or not what it claims to be
+│  └─ WrongUse               wrong-use            INVALID          a command line that cannot be understood
 ├─ TooLarge                  too-large            TOO_LARGE
 ├─ Unauthenticated           unauthenticated      UNAUTHENTICATED
 ├─ Denied                    denied               DENIED
@@ -89,6 +90,10 @@ class InvalidSetting(InvalidInput):
 
 class InvalidFile(InvalidInput):
     code = "invalid-file"
+
+
+class WrongUse(InvalidInput):
+    code = "wrong-use"
 
 
 class TooLarge(AweighError):

@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["auto", "json", "text"] = "auto"
     """auto is text on a terminal, JSON lines elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Events below this are not logged; debug also shows the traceback of an error."""
     child_memory_bytes: int = 4096 * MIB
     """Memory cap of an isolated child."""
     child_timeout_s: float = 600.0
@@ -118,8 +119,9 @@ def read_settings(
     path = Path(file).expanduser() if file else Path(str(home)).expanduser() / SETTINGS_FILE
     take(_from_file(path, required=file is not None), str(path))
     take(variables, ENVIRONMENT_PREFIX + "{}")
-    take({name: value for name, value in (flags or {}).items() if value is not None}, "flag")
-    origins = {name: f"--{name.replace('_', '-')}" if origin == "flag" else origin for name, origin in origins.items()}
+    for name, value in (flags or {}).items():
+        if value is not None:
+            take({name: value}, f"--{name.replace('_', '-')}")
     settings = Settings(**merged)
     return settings, [Origin(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in _FIELDS]
 

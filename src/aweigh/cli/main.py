@@ -1,0 +1,89 @@
+"""The command `aweigh`: the table of commands, and the one place where an error becomes a message and an exit code.
+
+A command's module is imported when the command runs, so that `aweigh --help` stays quick. Nothing heavy may be imported here.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from aweigh import __version__
+from aweigh.cli import failures
+
+COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Make and prove": {
+        "pack": ("aweigh.cli.pack", "Turn a trained model file into a proven package"),
+        "verify": ("aweigh.cli.verify", "Prove a package again, on this machine"),
+    },
+    "Keep": {
+        "models": ("aweigh.cli.models", "List the packages in the store"),
+        "show": ("aweigh.cli.show", "Show a package: signature, variants, evidence, origin"),
+        "alias": ("aweigh.cli.alias", "Point a name such as 'champion' at a version"),
+        "remove": ("aweigh.cli.remove", "Remove a version, an alias or a whole model"),
+    },
+    "Run": {
+        "predict": ("aweigh.cli.predict", "Answer a small file, in process"),
+        "serve": ("aweigh.cli.serve", "Serve models over REST and gRPC on one port"),
+    },
+    "Help yourself": {
+        "demo": ("aweigh.cli.demo", "Train, pack, prove, serve and ask a real model"),
+        "config": ("aweigh.cli.config", "Print every setting and where its value came from"),
+        "doctor": ("aweigh.cli.doctor", "Check this machine and this installation"),
+    },
+}
+"""Section -> command -> (module, help line), in pipeline order. The module holds a click command named `command`."""
+
+_MODULES: Final = {name: module for section in COMMANDS.values() for name, (module, _) in section.items()}
+
+
+class LazyCommands(click.Group):
+    """A group whose commands come from COMMANDS and are imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _MODULES.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in _MODULES:
+            raise failures.unknown_command(args[0], list(_MODULES))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(8), line) for name, (_, line) in commands.items()])
+
+
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="aweigh", message="%(prog)s %(version)s")
+@click.option("--settings", "settings_file", metavar="FILE", help="Settings file (default: aweigh.toml in the home folder).")
+@click.option("--home", metavar="FOLDER", help="Folder of store, caches and records (default: ~/.aweigh).")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="auto, json or text.")
+@click.option("--json", "as_json", is_flag=True, default=None, help="Print one JSON document on stdout.")
+@click.pass_context
+def root(ctx: click.Context, /, **given: object) -> None:
+    """Take a trained model file into production, with proof at every step.
+
+    Start with `aweigh demo`. The options below may also follow a command.
+    """
+    ctx.obj = {name: value for name, value in given.items() if value is not None}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; see `failures` for the codes."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(failures.run(lambda: root.main(words or ["--help"], prog_name="aweigh", standalone_mode=False), words))
+
+
+if __name__ == "__main__":
+    main()

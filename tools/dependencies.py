@@ -1,0 +1,46 @@
+"""Every third-party import is declared in pyproject.toml, and every declared dependency of the package is imported. Run by `make check`."""
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+
+from imports import ROOT, third_party
+
+FOLDERS = {"src/aweigh": (), "tests": ("test",), "bench": ("test",), "tools": ("check", "lock", "build")}
+"""Folder -> dependency groups it may use besides the package's own dependencies and extras."""
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[\s\[<>=!~;(]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def _names(requirements: Iterable[str]) -> set[str]:
+    return {_name(requirement) for requirement in requirements} - {"aweigh"}
+
+
+def main() -> int:
+    """Print every problem; 1 if there is one."""
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = data["project"], data["dependency-groups"]
+    extras = {name for extra in project["optional-dependencies"].values() for name in _names(extra)}
+    package = _names(project["dependencies"]) | extras
+    distributions = importlib.metadata.packages_distributions()
+    unused = set(package) - set(data["tool"]["aweigh"]["used-without-import"])
+    found = []
+    for folder, allowed in FOLDERS.items():
+        declared = package.union(*(_names(groups[group]) for group in allowed))
+        for library, files in sorted(third_party(folder).items()):
+            names = {name.lower().replace("_", "-") for name in distributions.get(library, [library])}
+            if folder == "src/aweigh":
+                unused -= names
+            if not names & declared:
+                found.append(f"{folder}/{min(files)} imports {library}, of {'/'.join(sorted(names))}: declare it in pyproject.toml")
+    found += [f"{name} is a dependency that nothing in src/aweigh imports: remove it from pyproject.toml" for name in sorted(unused)]
+    print(*found, sep="\n", end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
