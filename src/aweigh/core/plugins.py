@@ -53,6 +53,10 @@ _BUILT_IN: Final = (
     Plugin(kind="dialect", name="open-inference-grpc", target="aweigh.serve.dialects.open_inference_grpc:OpenInferenceGrpc"),
     Plugin(kind="dialect", name="predict", target="aweigh.serve.dialects.predict:Predict"),
     Plugin(kind="dialect", name="operations", target="aweigh.serve.dialects.operations:Operations"),
+    Plugin(
+        kind="client-transport", name="rest", target="aweigh.client.transports.rest:RestTransport", libraries=("urllib3",), extra="client"
+    ),
+    Plugin(kind="client-transport", name="grpc", target="aweigh.client.transports.grpc:GrpcTransport", libraries=("grpc",), extra="client"),
 )
 
 
