@@ -18,7 +18,9 @@ _NAME: Final = re.compile(r"[a-z0-9]+(?:[._-]{1,2}[a-z0-9]+)*", re.ASCII)
 _ALIAS: Final = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*", re.ASCII)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_PATH_PART: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+=@, ()-]{0,126}[A-Za-z0-9_+=@()-])?", re.ASCII)
 MAX_NAME: Final = 64
+MAX_PATH: Final = 512
 _RESERVED: Final = frozenset({"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)})
 
 
@@ -51,6 +53,18 @@ def digest_name(text: str) -> Digest:
     if not _DIGEST.fullmatch(text):
         raise InvalidName(f"{text[:80]!r} is not a digest", hint="a digest is 'sha256:' followed by 64 hexadecimal digits")
     return Digest(text)
+
+
+def package_path(text: str) -> str:
+    """Check a path inside a package: relative, '/' between plain parts, nothing that a file system could read otherwise. Raises InvalidName."""
+    parts = text.split("/")
+    fits = len(text) <= MAX_PATH and all(_PATH_PART.fullmatch(part) and part.split(".")[0].lower() not in _RESERVED for part in parts)
+    if not fits:
+        raise InvalidName(
+            f"{text[:120]!r} is not a path inside a package",
+            hint="use letters, digits and '.', '_', '-' in each part, '/' between parts, no '..' and no leading '/'",
+        )
+    return text
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

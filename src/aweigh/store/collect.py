@@ -1,0 +1,80 @@
+"""Garbage collection: removes blobs and views that no version refers to, and what killed processes left behind. Used by `Store.collect`.
+
+Runs under the store's lock and spares whatever is younger than the grace period: another process may be about to refer to it.
+"""
+
+import dataclasses
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from aweigh.core.names import Digest
+from aweigh.store.blobs import Blobs
+from aweigh.store.files import TEMPORARY_PREFIX, Files
+from aweigh.store.index import REF_NAME, Index
+from aweigh.store.oci import Descriptor, decode_oci_manifest
+from aweigh.store.views import Views
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a collection removed."""
+
+    blobs: int
+    size_bytes: int
+    views: int
+    temporary: int
+
+
+def digests_of(descriptor: Descriptor, blobs: Blobs) -> set[Digest]:
+    """The blobs that a manifest keeps alive, itself among them. Raises InvalidFile when it cannot be read: nothing is collected then."""
+    place = descriptor.annotations.get(REF_NAME, descriptor.digest)
+    manifest = decode_oci_manifest(blobs.read(descriptor.digest, descriptor.size, place=place), place=place)
+    return {descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+
+
+def collect(index: Index, blobs: Blobs, views: Views, files: Files, *, grace_s: float) -> Collected:
+    """Remove what is not referred to and older than the grace period. The caller holds the lock."""
+    keep: set[str] = set()
+    roots: set[str] = set()
+    for descriptor in index.descriptors():
+        roots.add(descriptor.digest.removeprefix("sha256:"))
+        keep |= {digest.removeprefix("sha256:") for digest in digests_of(descriptor, blobs)}
+    before = time.time() - grace_s
+    removed, size, temporary = 0, 0, 0
+    for path in _old(blobs.folder, before):
+        if path.name in keep or not stat.S_ISREG(path.lstat().st_mode):
+            continue
+        if path.name.startswith(TEMPORARY_PREFIX):
+            temporary += 1
+        else:
+            removed, size = removed + 1, size + path.lstat().st_size
+        files.remove(path)
+    for path in _old(blobs.store, before):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            files.remove(path)
+            temporary += 1
+    return Collected(blobs=removed, size_bytes=size, views=_collect_views(views, roots, before, files), temporary=temporary)
+
+
+def _collect_views(views: Views, roots: set[str], before: float, files: Files) -> int:
+    count = 0
+    for path in _old(views.folder, before):
+        if path.name not in roots and stat.S_ISDIR(path.lstat().st_mode):
+            files.step("remove", path)
+            shutil.rmtree(path, ignore_errors=True)
+            count += 1
+    return count
+
+
+def _old(folder: Path, before: float) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.lstat().st_mtime < before:
+                yield path
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,260 @@
+"""The store: packages on disk by name, version and alias. Used by `app`; implements `PackageSource` and `Publisher` of `core.protocols`.
+
+Every change writes its blobs first and then replaces `index.json` under the lock: a version is absent or complete, whatever is killed when.
+Reading takes no lock and creates nothing.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from aweigh.core.errors import Conflict, InvalidFile, InvalidInput
+from aweigh.core.evidence import Strength
+from aweigh.core.names import Alias, Digest, ModelName, Reference
+from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, encode_manifest
+from aweigh.core.protocols import Draft
+from aweigh.store.blobs import Blobs
+from aweigh.store.collect import Collected, collect, digests_of
+from aweigh.store.files import Files, open_regular, store_errors
+from aweigh.store.index import (
+    EMPTY,
+    LAYOUT_BYTES,
+    PACKED_AT,
+    RUNTIME,
+    SIZE,
+    TASK,
+    VERDICT,
+    Index,
+    check_layout,
+    decode_index,
+    encode_index,
+)
+from aweigh.store.lock import exclusive_lock
+from aweigh.store.oci import (
+    ARTIFACT_TYPE,
+    CONFIG_TYPE,
+    FILE_PATH,
+    MANIFEST_TYPE,
+    PACKAGE_TYPE,
+    Descriptor,
+    encode,
+    layers_of,
+    model_config,
+    oci_manifest,
+)
+from aweigh.store.package import StoredPackage, check_paths, open_package
+from aweigh.store.resolve import known_versions, one_version, resolve
+from aweigh.store.views import Views
+
+INDEX_FILE: Final = "index.json"
+PREVIOUS_FILE: Final = "index.previous.json"
+LAYOUT_FILE: Final = "oci-layout"
+GRACE_S: Final = 3600.0
+
+Content = bytes | Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVersion:
+    """One line of the list of models. `verdict` is that of the first variant: proven, weak, failed or unproven."""
+
+    name: ModelName
+    version: int
+    digest: Digest
+    aliases: tuple[Alias, ...]
+    size_bytes: int
+    packed_at: str
+    runtime: str
+    task: str
+    verdict: str
+
+    @property
+    def reference(self) -> Reference:
+        return Reference(name=self.name, version=self.version)
+
+
+class Store:
+    """Packages in one folder. Cheap to make; opens nothing until asked."""
+
+    def __init__(self, folder: Path, *, files: Files | None = None, lock_timeout_s: float = 30.0) -> None:
+        self.folder = folder
+        self._files = files or Files()
+        self._lock_timeout_s = lock_timeout_s
+        self._blobs = Blobs(folder, self._files)
+        self._views = Views(folder, self._files, self._blobs)
+
+    def open(self, reference: Reference) -> StoredPackage:
+        """Open a version: the one named, the alias's, or the newest. Raises ModelNotFound, naming what there is; InvalidFile when damaged."""
+        index = self._read_index()
+        version = resolve(index, reference)
+        found = Reference(name=reference.name, version=version)
+        return open_package(found, index.versions[reference.name][version], self._blobs, self._views)
+
+    def list(self) -> list[StoredVersion]:
+        """All versions, by name and number; reads the index alone."""
+        index = self._read_index()
+        return [
+            _line(name, version, descriptor, index)
+            for name, mine in sorted(index.versions.items())
+            for version, descriptor in sorted(mine.items())
+        ]
+
+    def publish(self, name: ModelName, draft: Draft) -> StoredPackage:
+        """Publish a draft as the next version of `name`, atomically. Raises InvalidInput for a draft that is not whole, StoreUnavailable."""
+        if draft.manifest.files:
+            raise InvalidInput("a draft lists no files in its manifest: the store does", hint="put them into Draft.files")
+        self._prepare()
+        put: dict[Digest, tuple[int, Content]] = {}
+        files = tuple(self._put_file(path, content, put) for path, content in sorted(draft.files.items()))
+        manifest = msgspec.structs.replace(draft.manifest, files=files)
+        check_paths(manifest)
+        descriptor = self._put_documents(manifest, put)
+        with self._changing() as (index, commit):
+            # A collection may have run since: what it took is put back, now that it cannot run.
+            for digest, (size, content) in put.items():
+                if not self._blobs.holds(digest, size):
+                    self._blobs.put(content)
+            with store_errors(self.folder, "write blobs"):
+                self._files.sync_folder(self._blobs.folder)
+            version = index.next_version(name)
+            commit(index.with_version(name, version, descriptor))
+        return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views)
+
+    def aliases(self, name: ModelName) -> dict[Alias, int]:
+        """The aliases of a model and the versions they name. Raises ModelNotFound."""
+        index = self._read_index()
+        known_versions(index, name)
+        return dict(sorted(index.names.get(name, {}).items()))
+
+    def set_alias(self, name: ModelName, alias: Alias, version: int) -> None:
+        """Let an alias name a version, whatever it named before. Raises ModelNotFound."""
+        resolve(self._read_index(), Reference(name=name, version=version))
+        with self._changing() as (index, commit):
+            resolve(index, Reference(name=name, version=version))
+            commit(index.with_aliases(name, {**index.names.get(name, {}), alias: version}))
+
+    def remove_alias(self, name: ModelName, alias: Alias) -> None:
+        """Remove an alias; the version stays. Raises ModelNotFound when there is none."""
+        resolve(self._read_index(), Reference(name=name, alias=alias))
+        with self._changing() as (index, commit):
+            resolve(index, Reference(name=name, alias=alias))
+            commit(index.with_aliases(name, {key: value for key, value in index.names[name].items() if key != alias}))
+
+    def remove(self, reference: Reference, *, force: bool = False) -> Reference:
+        """Remove a version and return which; its number is never used again and its blobs go at the next collection.
+
+        Raises ModelNotFound; InvalidInput for a bare name of several versions; Conflict for a version with aliases, unless `force`.
+        """
+        one_version(self._read_index(), reference)
+        with self._changing() as (index, commit):
+            version = one_version(index, reference)
+            found = Reference(name=reference.name, version=version)
+            aliases = [alias for alias, number in index.names.get(reference.name, {}).items() if number == version]
+            if aliases and not force:
+                named = ", ".join(f"'{reference.name}@{alias}'" for alias in sorted(aliases))
+                raise Conflict(f"{found} is named by {named}", hint="move the alias first, or use --force to remove both")
+            self._start_grace(index.versions[reference.name][version])
+            commit(index.without_version(reference.name, version))
+        return found
+
+    def collect(self, grace_s: float = GRACE_S) -> Collected:
+        """Remove blobs and views that no version refers to and that are older than `grace_s`. Raises InvalidFile, having removed nothing,
+        when a manifest cannot be read and so what it needs cannot be known."""
+        if not self.folder.exists():
+            return Collected(blobs=0, size_bytes=0, views=0, temporary=0)
+        with self._changing() as (index, _), store_errors(self.folder, "collect garbage"):
+            return collect(index, self._blobs, self._views, self._files, grace_s=grace_s)
+
+    def _read_index(self) -> Index:
+        path = self.folder / INDEX_FILE
+        with store_errors(self.folder, "read the index"):
+            try:
+                with open_regular(path, place=INDEX_FILE) as handle, os.fdopen(handle, "rb", closefd=False) as stream:
+                    data = stream.read()
+            except FileNotFoundError:
+                return EMPTY
+        return decode_index(data, place=str(path))
+
+    def _prepare(self) -> None:
+        """Make the folders and the layout file of a new store."""
+        with store_errors(self.folder, "make folders"):
+            self._files.make_folder(self._blobs.folder)
+            layout = self.folder / LAYOUT_FILE
+            if layout.exists():
+                check_layout(layout.read_bytes(), place=str(layout))
+            else:
+                self._files.replace(layout, LAYOUT_BYTES)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[tuple[Index, Callable[[Index], None]]]:
+        """Hold the lock: yields the index as it is, and the function that replaces it."""
+        with exclusive_lock(self.folder, timeout_s=self._lock_timeout_s):
+            yield self._read_index(), self._commit
+
+    def _commit(self, index: Index) -> None:
+        path = self.folder / INDEX_FILE
+        with store_errors(self.folder, "write the index"):
+            if path.exists():
+                self._files.replace(self.folder / PREVIOUS_FILE, path.read_bytes())
+            self._files.replace(path, encode_index(index))
+
+    def _put_file(self, path: str, content: Content, put: dict[Digest, tuple[int, Content]]) -> PackageFile:
+        digest, size = self._blobs.put(content)
+        put[digest] = (size, content)
+        return PackageFile(path=path, digest=digest, size_bytes=size)
+
+    def _put_documents(self, manifest: PackageManifest, put: dict[Digest, tuple[int, Content]]) -> Descriptor:
+        """Store `aweigh.json`, the config and the OCI manifest, and describe the whole for the index."""
+
+        def document(data: bytes, media_type: str, annotations: dict[str, str]) -> Descriptor:
+            file = self._put_file(media_type, data, put)
+            return Descriptor(media_type=media_type, digest=file.digest, size=file.size_bytes, annotations=annotations)
+
+        layers = layers_of(manifest, document(encode_manifest(manifest), PACKAGE_TYPE, {FILE_PATH: MANIFEST_FILE}))
+        config = document(encode(model_config(manifest, layers)), CONFIG_TYPE, {})
+        entry = document(encode(oci_manifest(config, layers)), MANIFEST_TYPE, {})
+        size = entry.size + config.size + sum(layer.size for layer in layers)
+        return msgspec.structs.replace(entry, artifact_type=ARTIFACT_TYPE, annotations=_summary(manifest, size))
+
+    def _start_grace(self, descriptor: Descriptor) -> None:
+        """Count the grace period of a version's blobs from now: someone may have it open."""
+        # A damaged version must be removable too.
+        with contextlib.suppress(FileNotFoundError, InvalidFile), store_errors(self.folder, "remove a version"):
+            for digest in digests_of(descriptor, self._blobs):
+                self._files.touch(self._blobs.path(digest))
+
+
+def _summary(manifest: PackageManifest, size: int) -> dict[str, str]:
+    first = manifest.variants[0] if manifest.variants else None
+    evidence = first.evidence if first else None
+    verdict = "unproven"
+    if evidence is not None:
+        verdict = ("proven" if evidence.strength is Strength.FULL else "weak") if evidence.passed else "failed"
+    return {
+        PACKED_AT: manifest.provenance.packed_at,
+        RUNTIME: first.runtime if first else "",
+        TASK: manifest.signature.task.value,
+        VERDICT: verdict,
+        SIZE: str(size),
+    }
+
+
+def _line(name: ModelName, version: int, descriptor: Descriptor, index: Index) -> StoredVersion:
+    told = descriptor.annotations
+    size = told.get(SIZE, "")
+    return StoredVersion(
+        name=name,
+        version=version,
+        digest=descriptor.digest,
+        aliases=tuple(sorted(alias for alias, number in index.names.get(name, {}).items() if number == version)),
+        size_bytes=int(size) if size.isascii() and size.isdigit() else 0,
+        packed_at=told.get(PACKED_AT, ""),
+        runtime=told.get(RUNTIME, ""),
+        task=told.get(TASK, ""),
+        verdict=told.get(VERDICT, ""),
+    )
