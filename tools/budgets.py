@@ -17,7 +17,7 @@ def _lines(path: Path) -> int:
 def main() -> int:
     """Print every file over its budget; 1 if there is one."""
     code = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES)
-    budgets = {path: MAX_LINES for path in code} | {ROOT / page: lines for page, lines in PAGES.items()}
+    budgets = dict.fromkeys(code, MAX_LINES) | {ROOT / page: lines for page, lines in PAGES.items()}
     over = [(path, _lines(path), most) for path, most in budgets.items() if path.exists() and _lines(path) > most]
     for path, lines, most in over:
         print(f"{path.relative_to(ROOT)} has {lines} lines, {most} are allowed: split it by concept")

@@ -23,9 +23,8 @@ def problems(imports: dict[str, set[str]], ledger: dict[str, list[str]], core_li
             if file.startswith("core/") and library not in core_libraries:
                 found.append(f"src/aweigh/{file} imports {library}: core stands on {', '.join(core_libraries)} alone")
     for library, rows in ledger.items():
-        for row in rows:
-            if not any(fnmatch.fnmatchcase(file, row) for file in imports.get(library, ())):
-                found.append(f"[tool.aweigh.ledger] {library} = {row!r}: nothing there imports it any more, remove it")
+        idle = [row for row in rows if not fnmatch.filter(imports.get(library, ()), row)]
+        found += [f"[tool.aweigh.ledger] {library} = {row!r}: nothing there imports it any more, remove it" for row in idle]
     return found
 
 

@@ -23,8 +23,8 @@ WIDE: Final = 200
 """Columns where there is no terminal to ask."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _STYLES: Final = {
-    "passed": "green", "ok": "green", "yes": "green", "full": "green",
-    "FAILED": "bold red", "problem": "bold red", "missing": "yellow", "note": "yellow", "weak": "yellow",
+    "passed": "green", "proven": "green", "ok": "green", "full": "green",
+    "FAILED": "bold red", "failed": "bold red", "problem": "bold red", "missing": "yellow", "note": "yellow", "weak": "yellow", "unproven": "yellow",
 }  # fmt: skip
 """Verdicts that stand alone in a cell are coloured."""
 
@@ -124,6 +124,16 @@ def warn(message: str) -> None:
 def clean(text: str) -> str:
     """The text with control characters and direction overrides shown as escapes."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes as a person reads them: `12 B`, `3.4 kB`, `1.2 GB`."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def flush() -> None:

@@ -1,0 +1,71 @@
+"""Looking after the store: list, show, alias and remove. Called by the commands of those names and by whoever needs the store of a home."""
+
+import contextlib
+from typing import Final
+
+from aweigh.core.errors import InvalidFile, InvalidInput
+from aweigh.core.names import Reference, alias_name, parse_reference
+from aweigh.core.settings import Settings
+from aweigh.store import Store, StoredPackage, StoredVersion
+
+STORE_FOLDER: Final = "store"
+
+
+def open_store(settings: Settings) -> Store:
+    """The store in the home folder; it is made when something is published."""
+    return Store(settings.home_folder / STORE_FOLDER)
+
+
+def list_packages(settings: Settings) -> list[StoredVersion]:
+    """Every version, by name and number."""
+    return open_store(settings).list()
+
+
+def show_package(settings: Settings, text: str) -> tuple[StoredPackage, list[str]]:
+    """The package of `name`, `name:version` or `name@alias`, and the aliases that name it. Raises ModelNotFound, InvalidName."""
+    store = open_store(settings)
+    package = store.open(parse_reference(text))
+    aliases = store.aliases(package.reference.name)
+    return package, [alias for alias, version in aliases.items() if version == package.reference.version]
+
+
+def set_alias(settings: Settings, text: str, alias: str) -> Reference:
+    """Let `alias` name the version that `text` means, and return that version. Raises ModelNotFound, InvalidName."""
+    store = open_store(settings)
+    name = alias_name(alias)
+    found = store.open(parse_reference(text)).reference
+    if found.version is not None:
+        store.set_alias(found.name, name, found.version)
+    return found
+
+
+def remove_package(settings: Settings, text: str, *, every_version: bool = False, force: bool = False) -> list[Reference]:
+    """Remove a version, an alias (`name@alias`; its version stays) or, with `every_version`, the whole model. Returns what went.
+
+    Raises ModelNotFound, InvalidInput for a bare name of several versions, Conflict for a version that an alias names, unless `force`.
+    """
+    store, reference = open_store(settings), parse_reference(text)
+    if every_version:
+        return _remove_model(store, reference)
+    if reference.alias is not None:
+        store.remove_alias(reference.name, reference.alias)
+        return [reference]
+    removed = store.remove(reference, force=force)
+    _collect(store)
+    return [removed]
+
+
+def _remove_model(store: Store, reference: Reference) -> list[Reference]:
+    if reference.version is not None or reference.alias is not None:
+        raise InvalidInput(f"--all removes the whole model: '{reference}' names one version", hint=f"say '{reference.name} --all'")
+    store.aliases(reference.name)  # raises ModelNotFound
+    versions = [line.reference for line in store.list() if line.name == reference.name]
+    removed = [store.remove(version, force=True) for version in versions]
+    _collect(store)
+    return removed
+
+
+def _collect(store: Store) -> None:
+    """Free what nothing needs any more. A damaged neighbour must not make a removal that is done look like a failure."""
+    with contextlib.suppress(InvalidFile):
+        store.collect()

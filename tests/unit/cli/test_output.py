@@ -1,0 +1,52 @@
+"""What is printed: tables, documents, and nothing that steers a terminal."""
+
+import json
+
+import pytest
+
+from aweigh.cli import output
+from aweigh.cli.output import Output
+
+
+def test_a_table_is_plain_text_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(("name", "size"), [("fraud", 12), ("iris", 3)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["name", "size"], [lines[1]], ["fraud", "12"], ["iris", "3"]]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_cells_read_as_a_person_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(("a", "b", "c", "d"), [(None, True, 0.123456, "[red]x[/red]")])
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["-", "yes", "0.1235", "[red]x[/red]"]
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\rb", "a\u202eb", "a\x9bb"])
+def test_control_characters_are_shown_not_obeyed(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Output().text(text)
+    Output().table(("name",), [(text,)])
+    printed = capsys.readouterr().out
+    assert text not in printed
+    assert "a\\" in printed
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(as_json=True)
+    out.text("never seen")
+    out.show({"a": float("nan")}, lambda: out.text("nor this"))
+    assert json.loads(capsys.readouterr().out) == {"a": None}
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Output().progress() as progress:
+        progress("converting", 1, 3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_left_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    with pytest.raises(output.ReaderGone):
+        Output().text("x")
