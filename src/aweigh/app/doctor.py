@@ -1,6 +1,7 @@
 """The check-up: what this machine and this installation can do, and what is in the way. Changes nothing but one file it takes away again."""
 
 import enum
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -9,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -141,8 +143,13 @@ def _plugin(row: Plugin) -> Finding:
 
 
 def _version(library: str) -> str:
-    distributions = importlib.metadata.packages_distributions().get(library, [library])
+    distributions = _distributions().get(library, [library])
     try:
         return importlib.metadata.version(distributions[0])
     except importlib.metadata.PackageNotFoundError:
         return "of unknown version"
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()

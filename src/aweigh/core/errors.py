@@ -2,32 +2,32 @@
 
 AweighError                  code                 kind
 ├─ InvalidInput              invalid-input        INVALID          a value from a person, file or peer is wrong
-│  ├─ InvalidName            invalid-name         INVALID
-│  ├─ InvalidSetting         invalid-setting      INVALID
+│  ├─ InvalidName            invalid-name         INVALID          a model name, version, alias or digest
+│  ├─ InvalidSetting         invalid-setting      INVALID          an unknown key, or a value that does not fit
 │  ├─ InvalidFile            invalid-file         INVALID          truncated, corrupt, or not what it claims to be
 │  └─ WrongUse               wrong-use            INVALID          a command line that cannot be understood
-├─ TooLarge                  too-large            TOO_LARGE
-├─ Unauthenticated           unauthenticated      UNAUTHENTICATED
-├─ Denied                    denied               DENIED
-├─ NotFound                  not-found            NOT_FOUND
-│  ├─ ModelNotFound          model-not-found      NOT_FOUND
-│  └─ FileMissing            file-not-found       NOT_FOUND
-├─ Conflict                  conflict             CONFLICT
-├─ Unsupported               unsupported          UNSUPPORTED
-│  ├─ UnknownFormat          unknown-format       UNSUPPORTED
+├─ TooLarge                  too-large            TOO_LARGE        more bytes, rows or elements than a limit allows
+├─ Unauthenticated           unauthenticated      UNAUTHENTICATED  no API key, or one that is not known
+├─ Denied                    denied               DENIED           the key is known, its owner may not do this
+├─ NotFound                  not-found            NOT_FOUND        what was named is not there
+│  ├─ ModelNotFound          model-not-found      NOT_FOUND        no such model, version or alias
+│  └─ FileMissing            file-not-found       NOT_FOUND        no such file
+├─ Conflict                  conflict             CONFLICT         it would undo or overwrite something
+├─ Unsupported               unsupported          UNSUPPORTED      valid, but not something aweigh can do
+│  ├─ UnknownFormat          unknown-format       UNSUPPORTED      a model file that no framework recognises
 │  └─ MissingLibrary         missing-library      UNSUPPORTED      the hint names the extra to install
 ├─ Refused                   refused              REFUSED          a check failed; nothing was changed
 │  ├─ NotTrusted             not-trusted          REFUSED          loading would run code from the file
-│  ├─ ProofFailed            proof-failed         REFUSED
+│  ├─ ProofFailed            proof-failed         REFUSED          the converted model answers differently
 │  └─ GoldenMismatch         golden-mismatch      REFUSED          a session answers differently on this machine
-├─ Unavailable               unavailable          UNAVAILABLE
-│  ├─ NotReady               not-ready            UNAVAILABLE
-│  ├─ PortInUse              port-in-use          UNAVAILABLE
-│  ├─ StoreUnavailable       store-unavailable    UNAVAILABLE
+├─ Unavailable               unavailable          UNAVAILABLE      not now; trying again later may help
+│  ├─ NotReady               not-ready            UNAVAILABLE      still loading, warming up or draining
+│  ├─ PortInUse              port-in-use          UNAVAILABLE      another process listens there
+│  ├─ StoreUnavailable       store-unavailable    UNAVAILABLE      the home folder cannot be read or written, or is full
 │  └─ ChildDied              child-died           UNAVAILABLE      an isolated child crashed or was killed
-├─ Overloaded                overloaded           OVERLOADED
-├─ DeadlineExceeded          deadline-exceeded    TIMEOUT
-├─ Cancelled                 cancelled            CANCELLED
+├─ Overloaded                overloaded           OVERLOADED       the queue is full
+├─ DeadlineExceeded          deadline-exceeded    TIMEOUT          it took longer than was allowed
+├─ Cancelled                 cancelled            CANCELLED        whoever asked has left
 └─ InternalError             internal             INTERNAL         a bug in aweigh, or a model that raised
 """
 
