@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from aweigh.core.names import Digest
 from aweigh.store.blobs import Blobs
@@ -16,6 +17,9 @@ from aweigh.store.files import TEMPORARY_PREFIX, Files
 from aweigh.store.index import REF_NAME, Index
 from aweigh.store.oci import Descriptor, decode_oci_manifest
 from aweigh.store.views import Views
+
+GRACE_S: Final = 3600.0
+"""The usual grace period, and the least for temporary files: a process that lives may be writing them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +47,21 @@ def collect(index: Index, blobs: Blobs, views: Views, files: Files, *, grace_s: 
         roots.add(descriptor.digest.removeprefix("sha256:"))
         keep |= {digest.removeprefix("sha256:") for digest in digests_of(descriptor, blobs)}
     before = time.time() - grace_s
-    removed, size, temporary = 0, 0, 0
+    removed, size = 0, 0
     for path in _old(blobs.folder, before):
-        if path.name in keep or not stat.S_ISREG(path.lstat().st_mode):
-            continue
-        if path.name.startswith(TEMPORARY_PREFIX):
-            temporary += 1
-        else:
-            removed, size = removed + 1, size + path.lstat().st_size
-        files.remove(path)
-    for path in _old(blobs.store, before):
-        if path.name.startswith(TEMPORARY_PREFIX):
+        status = path.lstat()
+        if path.name not in keep and not path.name.startswith(TEMPORARY_PREFIX) and stat.S_ISREG(status.st_mode):
             files.remove(path)
-            temporary += 1
+            removed, size = removed + 1, size + status.st_size
+    temporary = sum(_collect_temporary(folder, files, grace_s) for folder in (blobs.store, blobs.folder))
     return Collected(blobs=removed, size_bytes=size, views=_collect_views(views, roots, before, files), temporary=temporary)
+
+
+def _collect_temporary(folder: Path, files: Files, grace_s: float) -> int:
+    left = [path for path in _old(folder, time.time() - max(grace_s, GRACE_S)) if path.name.startswith(TEMPORARY_PREFIX)]
+    for path in left:
+        files.remove(path)
+    return len(left)
 
 
 def _collect_views(views: Views, roots: set[str], before: float, files: Files) -> int:

@@ -19,7 +19,7 @@ from aweigh.core.names import Alias, Digest, ModelName, Reference
 from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, encode_manifest
 from aweigh.core.protocols import Draft
 from aweigh.store.blobs import Blobs
-from aweigh.store.collect import Collected, collect, digests_of
+from aweigh.store.collect import GRACE_S, Collected, collect, digests_of
 from aweigh.store.files import Files, open_regular, store_errors
 from aweigh.store.index import (
     EMPTY,
@@ -54,7 +54,6 @@ from aweigh.store.views import Views
 INDEX_FILE: Final = "index.json"
 PREVIOUS_FILE: Final = "index.previous.json"
 LAYOUT_FILE: Final = "oci-layout"
-GRACE_S: Final = 3600.0
 
 Content = bytes | Path
 

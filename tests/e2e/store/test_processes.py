@@ -1,0 +1,251 @@
+"""The store under real processes: killed at every step, full disks, no permission, and several at once."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+from aweigh.core.names import alias_name, model_name, parse_reference
+from aweigh.store import Store
+from aweigh.store.files import Files
+
+MODEL = "variants/onnx/model.onnx"
+KILLED = 77
+
+
+def in_child(work) -> int:
+    """Run `work` in a forked child that never returns to pytest; its exit status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child only publishes and exits: no lock of another thread is waited for
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def killed_at(number: int) -> Files:
+    """Files that end the process, as a kill would, just before the given step."""
+    left = number
+
+    def step(name: str, path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            if name == "write":  # half of a file is the worst a write can leave
+                path.write_bytes(b"half")
+            os._exit(KILLED)
+
+    return Files(step)
+
+
+def check(store: Store) -> list[str]:
+    """Every version and alias that is listed is whole."""
+    lines = store.list()
+    for line in lines:
+        package = store.open(line.reference)
+        package.verify()
+        package.path(MODEL)
+        for alias in line.aliases:
+            assert store.open(parse_reference(f"{line.name}@{alias}")).digest == line.digest
+    return [str(line.reference) for line in lines]
+
+
+def walk(folder: Path, prepare, work) -> list[tuple[Store, list[str]]]:
+    """Do `work` in a child killed at each of its steps in turn, each time on a fresh store; what the store then holds."""
+    outcomes = []
+    for number in range(500):
+        at = folder / str(number)
+        prepare(Store(at))
+        status = in_child(lambda at=at, number=number: work(Store(at, files=killed_at(number))))
+        outcomes.append((Store(at), check(Store(at))))
+        if status == 0:
+            return outcomes
+        assert status == KILLED
+    raise AssertionError("the work never ended")
+
+
+def test_a_publication_killed_at_any_step_is_absent_or_complete(tmp_path, make_draft):
+    name = model_name("fraud")
+
+    def prepare(store: Store) -> None:
+        pass
+
+    outcomes = walk(tmp_path, prepare, lambda store: store.publish(name, make_draft()))
+    assert len(outcomes) > 30
+    held = [names for _, names in outcomes]
+    assert held[0] == []
+    assert held[-1] == ["fraud:1"]
+    assert held == sorted(held), "once it is there it stays"
+    for store, names in outcomes[::3]:
+        published = store.publish(name, make_draft(b"next"))
+        assert published.reference.version == len(names) + 1
+        check(store)
+
+
+def test_a_second_publication_killed_at_any_step_loses_nothing(tmp_path, make_draft):
+    name = model_name("fraud")
+
+    def prepare(store: Store) -> None:
+        store.publish(name, make_draft())
+        store.set_alias(name, alias_name("champion"), 1)
+
+    for store, names in walk(tmp_path, prepare, lambda store: store.publish(name, make_draft(b"2"))):
+        assert names in (["fraud:1"], ["fraud:1", "fraud:2"])
+        assert store.aliases(name) == {"champion": 1}
+
+
+@pytest.mark.parametrize("what", ["alias", "remove", "collect", "view"])
+def test_other_changes_killed_at_any_step(tmp_path, make_draft, what):
+    name = model_name("fraud")
+
+    def prepare(store: Store) -> None:
+        store.publish(name, make_draft())
+        store.publish(name, make_draft(b"2"))
+        if what == "collect":
+            store.open(parse_reference("fraud:2")).path(MODEL)
+            store.remove(parse_reference("fraud:2"))
+
+    work = {
+        "alias": lambda store: store.set_alias(name, alias_name("champion"), 2),
+        "remove": lambda store: store.remove(parse_reference("fraud:2")),
+        "collect": lambda store: store.collect(grace_s=-10),
+        "view": lambda store: store.open(parse_reference("fraud:2")).path(MODEL),
+    }[what]
+    outcomes = walk(tmp_path, prepare, work)
+    assert len(outcomes) > 3
+    for store, names in outcomes:
+        assert "fraud:1" in names
+        work(store) if not (what == "remove" and "fraud:2" not in names) else None
+        check(store)
+        assert store.publish(name, make_draft(b"3")).reference.version == 3
+
+
+def _publish_many(folder: Path, name: str, number: int, make) -> None:
+    for turn in range(5):
+        Store(folder).publish(model_name(name), make(f"{number}-{turn}".encode()))
+
+
+def test_processes_that_publish_at_once_each_get_their_own_version(tmp_path, make_draft):
+    fork = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        children = [fork.Process(target=_publish_many, args=(tmp_path / "store", "fraud", number, make_draft)) for number in range(4)]
+        for child in children:
+            child.start()
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    store = Store(tmp_path / "store")
+    assert check(store) == [f"fraud:{number}" for number in range(1, 21)]
+    contents = {store.open(line.reference).path(MODEL).read_bytes() for line in store.list()}
+    assert contents == {f"{number}-{turn}".encode() for number in range(4) for turn in range(5)}
+
+
+def test_a_publisher_and_a_collector_at_once_lose_nothing(tmp_path, make_draft):
+    folder = tmp_path / "store"
+
+    def collect_on() -> None:
+        while True:
+            Store(folder).collect(grace_s=-10)
+
+    Store(folder).publish(model_name("first"), make_draft(b"first"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        collector = os.fork()
+    if collector == 0:
+        try:
+            collect_on()
+        finally:
+            os._exit(1)
+    try:
+        for turn in range(15):
+            Store(folder).publish(model_name("fraud"), make_draft(str(turn).encode()))
+    finally:
+        os.kill(collector, signal.SIGKILL)
+        os.waitpid(collector, 0)
+    assert len(check(Store(folder))) == 16
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    sample = Path(__file__).parents[2] / "data/formats/aweigh-1.json"
+    head = """
+        import msgspec, os, resource, sys
+        from pathlib import Path
+        from aweigh.core.errors import AweighError
+        from aweigh.core.names import model_name, parse_reference
+        from aweigh.core.package import decode_manifest
+        from aweigh.core.protocols import Draft
+        from aweigh.store import Store
+        manifest = decode_manifest(Path(sys.argv[1]).read_bytes())
+        files = {file.path: b"x" for file in manifest.files}
+        draft = Draft(manifest=msgspec.structs.replace(manifest, files=()), files=files)
+        store = Store(Path(sys.argv[2]))
+        def attempt(act):
+            try:
+                print("done", act())
+            except AweighError as error:
+                print(error.code, "|", error.message, "|", error.hint)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script), str(sample), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+
+def test_a_file_size_limit_is_a_full_disk(tmp_path, make_draft):
+    store = Store(tmp_path / "store")
+    store.publish(model_name("fraud"), make_draft())
+    script = """
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+        files["variants/onnx/model.onnx"] = b"x" * 1_000_000
+        attempt(lambda: store.publish(model_name("fraud"), draft))
+        files["variants/onnx/model.onnx"] = b"y"
+        attempt(lambda: str(store.publish(model_name("fraud"), draft).reference))
+    """
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 65536
+    first, second = run(script, str(store.folder)).stdout.splitlines()
+    assert first.startswith("store-unavailable | cannot write a blob in the store")
+    assert "free space on that disk" in first
+    assert second == "done fraud:2"
+    assert check(store) == ["fraud:1", "fraud:2"]
+    assert list(store.folder.glob("**/.tmp-*")) == []
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_folder_without_permission(make_draft, published):
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path: another user must be able to reach it
+        Path(folder).chmod(0o755)
+        store = Store(Path(folder) / "store")
+        if published:
+            store.publish(model_name("fraud"), make_draft())
+        else:
+            Path(folder).chmod(0o555)
+        for path in (store.folder, *store.folder.rglob("*")) if published else ():
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        script = """
+            if os.getuid() == 0:
+                os.setgid(65534)
+                os.setuid(65534)
+            attempt(lambda: store.publish(model_name("fraud"), draft))
+            attempt(lambda: len(store.list()))
+            attempt(lambda: store.remove(parse_reference("fraud:1")))
+            attempt(lambda: store.open(parse_reference("fraud")).path("golden/sample.tensors").read_bytes())
+        """
+        publish, listed, removed, opened = run(script, str(store.folder)).stdout.splitlines()
+        assert publish.startswith("store-unavailable |")
+        assert "check the folder's owner and permissions" in publish
+        assert listed == f"done {int(published)}"
+        assert removed.startswith("store-unavailable |" if published else "model-not-found |")
+        assert opened.startswith("done b'content" if published else "model-not-found |")
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
