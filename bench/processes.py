@@ -66,6 +66,9 @@ class Running:
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + STOP_S
+        while any(map(_alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -91,6 +94,13 @@ def tree(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found.extend(int(child) for child in children.read_text().split())
     return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _cpu_s(pid: int) -> float:
