@@ -1,0 +1,132 @@
+"""The child's side: the program that an isolated child runs. Caps itself, then imports and calls the target, and answers over the channel.
+
+Started by `process.py` with the number of an inherited socket. Imports little, because every child pays for it. Must never send a pickle.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import importlib
+import os
+import signal
+import socket
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, MissingLibrary
+from aweigh.isolate.channel import START, Caps, Channel, Done, Failed, OutOfMemory, Start, Started, Step, decode, encode
+
+_PR_SET_PDEATHSIG: Final = 1
+_CLONE_NEWUSER: Final = 0x10000000
+_CLONE_NEWNET: Final = 0x40000000
+_TRACEBACK_CHARACTERS: Final = 8000
+
+
+def main() -> None:
+    """Run one target for the parent at the other end of the inherited socket, then end."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.set_inheritable(False)
+    channel = Channel(connection)
+    faulthandler.enable()
+    start = START.decode(channel.receive())
+    die_with(start.parent)
+    channel.send(Started(network_off=cap(start.caps)))
+    sys.path.extend(path for path in start.paths if path not in sys.path)
+    with contextlib.suppress(ConnectionError):
+        answer(channel, start)
+
+
+def answer(channel: Channel, start: Start) -> None:
+    """Call the target and send what came of it. A target of two parameters gets `progress`, one marked `serves_channel` the channel."""
+    try:
+        function = resolve(start.target)
+        argument = decode(start.argument, parameter_type(function))
+        if getattr(function, "serves_channel", False):
+            function(argument, channel)
+            return
+        result = function(argument, _progress(channel)) if function.__code__.co_argcount > 1 else function(argument)
+        message: Done | Failed | OutOfMemory = Done(result=encode(result))
+    except BaseException as error:  # noqa: BLE001  # boundary: whatever the target raises crosses as text
+        message = failure(error, start.target)
+    channel.send(message)
+
+
+def failure(error: BaseException, target: str) -> Failed | OutOfMemory:
+    """How an exception crosses to the parent."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory()
+    if isinstance(error, ModuleNotFoundError):
+        error = MissingLibrary(
+            f"'{target}' needs the Python module '{error.name}', which is not installed", hint=f"pip install {error.name}"
+        )
+    if not isinstance(error, AweighError):
+        text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
+        said = str(error) or "(no text)"
+        error = InternalError(f"{type(error).__name__}: {said}", target=target, exception=type(error).__name__, traceback=text)
+    return Failed(error=error.as_dict())
+
+
+def resolve(target: str) -> Callable[..., Any]:
+    """Import `module:function`. Raises InvalidInput when there is no such thing."""
+    module, colon, name = target.partition(":")
+    function = getattr(importlib.import_module(module), name, None) if colon else None
+    if not callable(function):
+        raise InvalidInput(f"{target!r} is no 'module:function' that can be called")
+    return typing.cast("Callable[..., Any]", function)
+
+
+def parameter_type(function: Callable[..., Any]) -> Any:
+    """The annotation of the first parameter, into which the argument is read; Any without one."""
+    hints = typing.get_type_hints(function)
+    names = function.__code__.co_varnames[: function.__code__.co_argcount] if hasattr(function, "__code__") else ()
+    return hints.get(names[0], Any) if names else Any
+
+
+def _progress(channel: Channel) -> Callable[..., None]:
+    def progress(step: str, done: int = 0, total: int = 0) -> None:
+        channel.send(Step(step=step, done=done, total=total))
+
+    return progress
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the thread that started this process ends (the launcher thread lives as long as the parent). Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+
+def cap(caps: Caps) -> bool:
+    """Take memory, core dumps and network away. True when the network is gone."""
+    if sys.platform == "win32":
+        return False
+    import resource  # there is no such module on Windows
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if caps.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (caps.memory_bytes, caps.memory_bytes))
+    return not caps.network and sys.platform == "linux" and _leave_network()
+
+
+def _leave_network() -> bool:
+    """An empty network namespace: outright with the privilege, else inside an own user namespace that keeps user and group."""
+    unshare = ctypes.CDLL(None, use_errno=True).unshare
+    if unshare(_CLONE_NEWNET) == 0:
+        return True
+    user, group = os.geteuid(), os.getegid()
+    if unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        return False
+    with contextlib.suppress(OSError):  # unmapped, files still open by the outer user; only the shown number differs
+        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+    return True
+
+
+if __name__ == "__main__":
+    main()

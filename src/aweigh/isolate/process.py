@@ -1,0 +1,206 @@
+"""Starts, watches and ends one isolated child. Used by `call` and `Worker`; must leave no zombie and no open file behind.
+
+Children are started by one launcher thread, because Linux sends the parent-death signal when the starting *thread* ends.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, sleep
+from typing import IO, Final
+
+from aweigh.core.errors import AweighError, ChildDied, DeadlineExceeded, Unsupported
+from aweigh.isolate.channel import Caps, Channel, Start, encode
+
+_PROGRAM: Final = str(Path(__file__).with_name("child.py"))
+_STDERR_TAIL_BYTES: Final = 4000
+_STDERR_KEPT_BYTES: Final = 1024 * 1024
+_GRACE_S: Final = 2.0
+_POLL_S: Final = 0.002
+_MIB: Final = 1024 * 1024
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_MEMORY_WORDS: Final = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory", "Unable to allocate")
+
+
+class ChildProcess:
+    """One running child and the channel to it. `channel` raises as `Channel` says; `why` then tells what became of the child."""
+
+    def __init__(self, target: str, argument: object, caps: Caps, paths: Sequence[str] = ()) -> None:
+        if sys.platform == "win32":
+            raise Unsupported("isolated children need a POSIX system", hint="use WSL 2 or Linux")
+        self.target = target
+        self.caps = caps
+        self._closed = False
+        self._noise: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed in close()
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = _launch(lambda: _popen(theirs, self._noise, caps))
+        except BaseException:
+            ours.close()
+            self._noise.close()
+            raise
+        finally:
+            theirs.close()
+        self._pidfd = _pidfd(self._process.pid)
+        self.channel = Channel(ours, self._pidfd)
+        self.start = Start(target=target, argument=encode(argument), caps=caps, parent=os.getpid(), paths=tuple(paths))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def why(self, error: BaseException, *, limit_s: float) -> AweighError:
+        """Kill what is left of the child and say what became of it, given the `error` that the channel raised."""
+        if isinstance(error, TimeoutError):
+            self.close()
+            return DeadlineExceeded(
+                f"'{self.target}' took longer than {limit_s:g} s in its own process and was killed",
+                hint="raise child_timeout_s, or make the input smaller",
+                target=self.target,
+            )
+        died = self._dies_by_itself()
+        noise = self._end()
+        return _death(self.target, self._process.returncode if died else None, noise, self.caps)
+
+    def out_of_memory(self) -> AweighError:
+        """The error for a child that reported MemoryError."""
+        return _too_much_memory(self.target, self.caps)
+
+    def trim_noise(self) -> None:
+        """Keep what the child writes to stderr bounded."""
+        if os.fstat(self._noise.fileno()).st_size > _STDERR_KEPT_BYTES:
+            os.truncate(self._noise.fileno(), 0)
+
+    @property
+    def dead(self) -> bool:
+        """Whether the child has ended, reaped or not."""
+        return self._process.returncode is not None or self._ended()
+
+    def kill(self) -> None:
+        """Kill the child and all that it started, now; whoever waits on the channel sees it end."""
+        if self._process.returncode is None:  # not reaped, so the number is still its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill the child and everything that it started, reap it, close every file. May be called twice."""
+        self._end()
+
+    def _dies_by_itself(self) -> bool:
+        """Whether the child, whose channel is closed, ends without being killed; not reaped, so that its group can still be killed by number."""
+        until = monotonic() + _GRACE_S
+        while monotonic() < until:
+            if self._ended():
+                return True
+            sleep(_POLL_S)
+        return False
+
+    def _ended(self) -> bool:
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+    def _end(self) -> str:
+        if self._closed:
+            return ""
+        self._closed = True
+        self.channel.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+        self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        with self._noise as noise:
+            size = os.fstat(noise.fileno()).st_size
+            return os.pread(noise.fileno(), _STDERR_TAIL_BYTES, max(0, size - _STDERR_TAIL_BYTES)).decode(errors="replace")
+
+
+def _pidfd(pid: int) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # before Linux 5.3, or forbidden by a container: the channel's end is the only sign then
+        return None
+
+
+def _popen(theirs: socket.socket, noise: IO[bytes], caps: Caps) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    environment |= dict.fromkeys(_THREAD_VARIABLES, str(caps.threads))
+    return subprocess.Popen(
+        [sys.executable, "-P", _PROGRAM, str(theirs.fileno())],
+        pass_fds=(theirs.fileno(),),
+        stdin=subprocess.DEVNULL,
+        stdout=noise,
+        stderr=noise,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _death(target: str, code: int | None, noise: str, caps: Caps) -> ChildDied:
+    if caps.memory_bytes and any(word in noise for word in _MEMORY_WORDS):
+        return _too_much_memory(target, caps, stderr=noise)
+    if code is None:
+        what, hint = "closed its channel without an answer and was killed", "code in the model closed files that are not its own"
+    elif code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        what = f"was killed by {name}"
+        hint = "the machine may be out of memory" if -code == signal.SIGKILL else "the native code of a library crashed on this input"
+    else:
+        what = f"ended with exit code {code} and no answer"
+        hint = "code in the model ended the process"
+    return ChildDied(f"the process of '{target}' {what}", hint=hint, target=target, stderr=noise)
+
+
+def _too_much_memory(target: str, caps: Caps, **context: object) -> ChildDied:
+    return ChildDied(
+        f"'{target}' exceeded {caps.memory_bytes // _MIB} MiB of memory in its own process",
+        hint="raise child_memory_bytes, or make the input smaller",
+        target=target,
+        **context,
+    )
+
+
+_Job = tuple["Future[subprocess.Popen[bytes]]", Callable[[], "subprocess.Popen[bytes]"]]
+_jobs: "SimpleQueue[_Job] | None" = None  # made at first use; one launcher thread a process
+_jobs_lock = threading.Lock()
+
+
+def _launch(start: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
+    global _jobs
+    with _jobs_lock:
+        if _jobs is None:
+            _jobs = SimpleQueue()
+            threading.Thread(target=_launcher, args=(_jobs,), name="aweigh-launcher", daemon=True).start()
+        jobs = _jobs
+    future: Future[subprocess.Popen[bytes]] = Future()
+    jobs.put((future, start))
+    return future.result()
+
+
+def _launcher(jobs: "SimpleQueue[_Job]") -> None:
+    while True:
+        future, start = jobs.get()
+        try:
+            future.set_result(start())
+        except BaseException as error:  # noqa: BLE001  # boundary: the caller of _launch raises it
+            future.set_exception(error)
+        del future, start
+
+
+def _forget_launcher() -> None:
+    """A forked process has no launcher thread: it makes its own."""
+    global _jobs, _jobs_lock
+    _jobs, _jobs_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_launcher)

@@ -1,0 +1,245 @@
+"""ONNX Runtime: executes ONNX files on the CPU. Its session is on the request path: a model that needs no adapting costs one bare call.
+
+Options of a variant: `graph_optimization_level` (all, extended, basic, disabled), `intra_op_threads` (instead of `session_threads`), and
+`config:KEY` for a session configuration entry of ONNX Runtime. Any other option is refused. External data files are listed in `files`.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NoReturn
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from aweigh.core.errors import AweighError, FileMissing, InternalError, InvalidFile, InvalidInput, Unsupported
+from aweigh.core.package import Variant
+from aweigh.core.protocols import Session
+from aweigh.core.signature import Signature
+from aweigh.core.tensors import Datatype, Tensor, Tensors
+from aweigh.runtimes.adapt import chosen, input_adapter, output_adapter
+
+_DATATYPES: Final = {
+    "tensor(bool)": Datatype.BOOL,
+    "tensor(uint8)": Datatype.UINT8,
+    "tensor(uint16)": Datatype.UINT16,
+    "tensor(uint32)": Datatype.UINT32,
+    "tensor(uint64)": Datatype.UINT64,
+    "tensor(int8)": Datatype.INT8,
+    "tensor(int16)": Datatype.INT16,
+    "tensor(int32)": Datatype.INT32,
+    "tensor(int64)": Datatype.INT64,
+    "tensor(float16)": Datatype.FP16,
+    "tensor(float)": Datatype.FP32,
+    "tensor(double)": Datatype.FP64,
+    "tensor(string)": Datatype.BYTES,
+}
+_LEVELS: Final = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+_ERRORS: Final = (
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.NoModel,
+    native.NoSuchFile,
+    native.NotFound,
+    native.NotImplemented,
+    native.RuntimeException,
+    native.EngineError,
+    native.EPFail,
+    RuntimeError,
+    ValueError,
+    TypeError,
+)
+_UNKNOWN_OPERATOR: Final = re.compile(
+    r"(?:Fatal error: |Could not find an implementation for |No [Oo]p(?:erator)? registered for )(?P<name>[\w.:]+(?:\(-?\d+\))?)"
+)
+_MAX_TEXT: Final = 500
+
+
+class OnnxRuntime:
+    """Loads `variant.files[0]`, an ONNX file."""
+
+    name = "onnxruntime"
+
+    def __init__(self, *, session_threads: int = 1) -> None:
+        self._threads = session_threads
+
+    def load(self, variant: Variant, signature: Signature, path: Callable[[str], Path]) -> Session:
+        """Load and hold against the signature. Raises InvalidFile, Unsupported (naming an unknown operator), FileMissing."""
+        if not variant.files:
+            raise InvalidFile(f"variant '{variant.name}' lists no file to load")
+        options = _options(variant, self._threads)
+        with _laid_out(variant.files, path) as entry:
+            if not entry.is_file():
+                raise FileMissing(f"{entry} does not exist")
+            try:
+                session = ort.InferenceSession(str(entry), sess_options=options, providers=["CPUExecutionProvider"])
+            except _ERRORS as error:
+                raise _load_error(variant, error) from error
+        return _session(session, variant, signature)
+
+
+class _PlainSession:
+    """Nothing to adapt: one call."""
+
+    concurrent = True
+    isolated = False
+    __slots__ = ("_names", "_run")
+
+    def __init__(self, session: ort.InferenceSession, names: list[str]) -> None:
+        self._run = session.run
+        self._names = names
+
+    def run(self, inputs: Tensors) -> list[Tensor]:
+        try:
+            return self._run(self._names, inputs)  # type: ignore[no-any-return]  # untyped library
+        except _ERRORS as error:
+            _raise_run_error(error)
+
+    def close(self) -> None:
+        self._run = _closed
+
+
+class _AdaptedSession(_PlainSession):
+    """Inputs or outputs to adapt around the call."""
+
+    __slots__ = ("_before", "_after")  # noqa: RUF023  # in the order of use
+
+    def __init__(self, session: ort.InferenceSession, names: list[str], before: Mapping[str, Any], after: list[tuple[int, Any]]) -> None:
+        super().__init__(session, names)
+        self._before = before
+        self._after = after
+
+    def run(self, inputs: Tensors) -> list[Tensor]:
+        feeds = dict(inputs)
+        for name, adapt in self._before.items():
+            feeds[name] = adapt(feeds[name])
+        outputs = super().run(feeds)
+        for at, adapt in self._after:
+            outputs[at] = adapt(outputs[at])
+        return outputs
+
+
+def _closed(*_: object) -> NoReturn:
+    raise InternalError("the session is closed")
+
+
+def _options(variant: Variant, threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a spinning thread would take a core from the event loop
+    for name, value in variant.options.items():
+        if name == "graph_optimization_level" and value in _LEVELS:
+            options.graph_optimization_level = _LEVELS[str(value)]
+        elif name == "intra_op_threads" and isinstance(value, int) and value > 0:
+            options.intra_op_num_threads = value
+        elif name.startswith("config:"):
+            options.add_session_config_entry(name.removeprefix("config:"), str(value))
+        else:
+            raise Unsupported(
+                f"variant '{variant.name}' has an option that the onnxruntime runtime does not know: {name} = {value!r}",
+                hint="upgrade aweigh, or pack the model again",
+            )
+    return options
+
+
+@contextlib.contextmanager
+def _laid_out(files: tuple[str, ...], path: Callable[[str], Path]) -> Iterator[Path]:
+    """The entry file on disk with its external data beside it under the names the model uses, whatever the store calls the files."""
+    entry = path(files[0])
+    if len(files) == 1:
+        yield entry
+        return
+    root = PurePosixPath(files[0]).parent
+    with tempfile.TemporaryDirectory(prefix="aweigh-onnx-") as folder:
+        for file in files:
+            if not PurePosixPath(file).is_relative_to(root):
+                raise InvalidFile(f"external data {file} lies outside the folder of {files[0]}")
+            place = Path(folder) / PurePosixPath(file).relative_to(root)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _place(path(file), place)
+        yield Path(folder) / PurePosixPath(files[0]).name
+
+
+def _place(file: Path, place: Path) -> None:
+    """Hard links, because ONNX Runtime refuses external data that resolves to a place outside the model's own folder."""
+    try:
+        place.hardlink_to(file)
+    except OSError:  # another file system: links to files of one folder resolve alike, which it takes
+        place.symlink_to(file.absolute())
+
+
+def _session(session: ort.InferenceSession, variant: Variant, signature: Signature) -> Session:
+    takes = {node.name: node.type for node in session.get_inputs()}
+    gives = {node.name: node for node in session.get_outputs()}
+    for what, wanted, known in (("input", signature.inputs, takes), ("output", signature.outputs, gives)):
+        absent = [spec.name for spec in wanted if spec.name not in known]
+        if absent:
+            raise InvalidFile(f"variant '{variant.name}': the model has no {what} '{absent[0]}'", hint=f"it has: {', '.join(known)}")
+    extra = [name for name in takes if name not in {spec.name for spec in signature.inputs}]
+    if extra:
+        raise InvalidFile(f"variant '{variant.name}': the model needs input '{extra[0]}', which the signature does not have")
+    before = {
+        spec.name: adapter
+        for spec in signature.inputs
+        if (adapter := input_adapter(spec, _datatype(takes[spec.name], f"input '{spec.name}'"), variant.missing_text))
+    }
+    after = chosen([
+        output_adapter(spec, _datatype(gives[spec.name].type, f"output '{spec.name}'"), _rank(gives[spec.name].shape))
+        for spec in signature.outputs
+    ])  # fmt: skip
+    names = [spec.name for spec in signature.outputs]
+    return _AdaptedSession(session, names, before, after) if before or after else _PlainSession(session, names)
+
+
+def _rank(shape: list[object] | None) -> int | None:
+    return len(shape) if shape else None  # an unknown shape and a scalar's look the same
+
+
+def _datatype(name: str, what: str) -> Datatype:
+    found = _DATATYPES.get(name)
+    if found is None:
+        raise Unsupported(
+            f"{what} of the model is {name}, which has no way through ONNX Runtime's Python interface",
+            hint="export the model with float32 or float16 inputs and outputs; pack with zipmap off",
+        )
+    return found
+
+
+def _load_error(variant: Variant, error: Exception) -> AweighError:
+    text = str(error)[:_MAX_TEXT]
+    operator = _UNKNOWN_OPERATOR.search(text)
+    if operator and ("not a registered" in text or "NotImplemented" in type(error).__name__ or "No Op registered" in text):
+        return Unsupported(
+            f"variant '{variant.name}' uses the operator {operator['name']}, which this ONNX Runtime {ort.__version__} does not have",
+            hint="export the model with standard operators, or for an older opset",
+            operator=operator["name"],
+        )
+    if isinstance(error, native.NoSuchFile):
+        return FileMissing(f"variant '{variant.name}': {text}")
+    return InvalidFile(
+        f"variant '{variant.name}' cannot be loaded by ONNX Runtime: {text}", hint="the file is damaged or not an ONNX model"
+    )
+
+
+def _raise_run_error(error: Exception) -> NoReturn:
+    if isinstance(error, AweighError):
+        raise error
+    text = str(error)[:_MAX_TEXT]
+    if isinstance(error, native.InvalidArgument | TypeError | ValueError):
+        raise InvalidInput(f"the model refused these inputs: {text}") from error
+    raise InternalError(f"the model failed on these inputs: {text}") from error

@@ -1,0 +1,135 @@
+"""Functions that misbehave in a child, and a few that do not."""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aweigh.core.errors import InvalidFile
+
+
+class Question(msgspec.Struct):
+    text: str
+    file: Path
+    times: int = 1
+
+
+class Answer(msgspec.Struct):
+    text: str
+    file: Path
+
+
+def echo(question: Question) -> Answer:
+    return Answer(text=question.text * question.times, file=question.file)
+
+
+def counted(total: int, progress: Any) -> int:
+    for done in range(total):
+        progress("count", done + 1, total)
+    return total
+
+
+def facts(argument: Any) -> dict[str, Any]:
+    return {
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "telemetry": os.environ["ORT_DISABLE_TELEMETRY"],
+        "numpy": "numpy" in sys.modules,
+        "uid": os.getuid(),
+        "home": str(Path.home()),
+        "fds": len(list(Path("/proc/self/fd").iterdir())),
+    }
+
+
+def reach(address: list[Any]) -> str:
+    with socket.create_connection((address[0], address[1]), timeout=2):
+        return "connected"
+
+
+def talk(argument: Any) -> int:
+    os.write(1, b"\x00" * 100_000)
+    os.write(2, b"\xff" * 100_000)
+    print("x" * 100_000)
+    return 1
+
+
+def misbehave(how: str) -> object:  # noqa: C901  # one case a way to misbehave
+    match how:
+        case "memory":
+            return len(bytearray(1 << 40))
+        case "native-memory":
+            sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'\n")
+            sys.stderr.flush()
+            os.abort()
+        case "grow":
+            kept = []
+            while True:
+                kept.append(b"x" * 10_000_000)
+        case "loop":
+            while True:
+                pass
+        case "segfault":
+            return ctypes.string_at(0)
+        case "exit":
+            os._exit(0)
+        case "sys.exit":
+            sys.exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "base":
+            raise KeyboardInterrupt
+        case "value":
+            raise ValueError("this is not good")
+        case "typed":
+            raise InvalidFile("file x is bad", hint="use another", place="x:3")
+        case "recursion":
+
+            def deeper() -> int:
+                return deeper() + 1
+
+            return deeper()
+        case "orphan":
+            if os.fork() == 0:
+                time.sleep(600)
+            os._exit(1)
+        case "unsendable":
+            return object()
+        case "close":
+            os.closerange(3, 64)
+            time.sleep(600)
+        case "wrong-type":
+            return {"not": "an int"}
+        case "huge-length":
+            for fd in range(3, 64):
+                try:
+                    socket.socket(fileno=fd).sendall((1 << 62).to_bytes(8, "little"))
+                except OSError:
+                    continue
+            time.sleep(600)
+        case "nonsense":
+            for fd in range(3, 64):
+                try:
+                    socket.socket(fileno=fd).sendall((3).to_bytes(8, "little") + b"\xc1\xc1\xc1")
+                except OSError:
+                    continue
+            time.sleep(600)
+    return None
+
+
+def open_session(factor: float) -> Any:
+    if factor == 0:
+        raise InvalidFile("factor 0 cannot be opened")
+
+    def handle(header: dict[str, Any], tensors: Any) -> Any:
+        if "do" in header:
+            misbehave(header["do"])
+        if header.get("multiply"):
+            return {"pid": os.getpid()}, {name: tensor * factor for name, tensor in tensors.items()}
+        return header, dict(tensors)
+
+    return handle
