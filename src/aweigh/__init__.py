@@ -4,8 +4,8 @@ The names below load on first use (PEP 562): importing aweigh imports nothing he
 """
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers know the name; importing typing would take as long as starting Python
 if TYPE_CHECKING:
     from aweigh.app.python import Model, Server, asgi, load, pack
     from aweigh.client import Client

@@ -1,0 +1,55 @@
+"""The same requests as iris, but no model behind them: aweigh serves a package of the null runtime, the bare loop answers zeros.
+
+What is left is the server's own cost: wire, dialect, checks, counting.
+"""
+
+import dataclasses
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from aweigh.app.packages import STORE_FOLDER
+from aweigh.core.evidence import Evidence, Machine, Strength
+from aweigh.core.golden import GoldenAnswers, golden_files
+from aweigh.core.names import model_name
+from aweigh.core.package import FORMAT_VERSION, PackageManifest, Provenance, Variant
+from aweigh.core.protocols import Draft
+from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor
+from aweigh.store import Store
+from bench.scenarios import iris
+from bench.workload import Workload
+
+_SIGNATURE = Signature(
+    inputs=(TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, 4)),),
+    outputs=(
+        TensorSpec(name="label", datatype=Datatype.INT64, shape=(BATCH,)),
+        TensorSpec(name="probabilities", datatype=Datatype.FP32, shape=(BATCH, 3)),
+    ),
+)
+
+
+def prepare(folder: Path) -> Workload:
+    workload = iris.prepare(folder)
+    home = folder / "null-home"
+    Store(home / STORE_FOLDER).publish(model_name("null"), _draft(workload))
+    return dataclasses.replace(
+        workload, title="null: the requests of iris, no model behind them", model="null", expected=None, home=home, null=True
+    )
+
+
+def _draft(workload: Workload) -> Draft:
+    zeros: list[Tensor] = [np.zeros(1, dtype=np.int64), np.zeros((1, 3), dtype=np.float32)]
+    answers = GoldenAnswers(name="zeros", why="what the null runtime answers", inputs=dict(workload.inputs), outputs=zeros)
+    cases, files = golden_files(_SIGNATURE, [answers])
+    machine = Machine(system=platform.system(), architecture=platform.machine(), processor="", cores=1)
+    evidence = Evidence(passed=True, strength=Strength.WEAK, data="zeros", made_at="1970-01-01T00:00:00Z", machine=machine, checks=())
+    manifest = PackageManifest(
+        format_version=FORMAT_VERSION,
+        signature=_SIGNATURE,
+        variants=(Variant(name="null", runtime="null", precision="none", evidence=evidence),),
+        golden=cases,
+        provenance=Provenance(framework="null"),
+    )
+    return Draft(manifest=manifest, files=dict(files))
