@@ -40,13 +40,9 @@ layers: $(READY) ## Which layer may import which, and which file which library
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/ledger.py
 
-rules: $(READY) ## Declared dependencies, fresh locks, file sizes, no foreign addresses, fresh reference pages and protocols
-	@$(BIN)/python tools/dependencies.py
-	@$(BIN)/python tools/lock.py --check
-	@$(BIN)/python tools/budgets.py
-	@$(BIN)/python tools/traces.py
-	@$(BIN)/python tools/reference.py --check
-	@$(BIN)/python tools/protos.py --check
+rules: $(READY) ## Dependencies, locks, file sizes, foreign addresses, reference pages and protocols are as they should be
+	@failed=0; for rule in dependencies "lock --check" budgets traces "reference --check" "protos --check"; do \
+	  set -- $$rule; $(BIN)/python "tools/$$1.py" $$2 || failed=1; done; exit $$failed
 
 bench: $(READY) packages ## Speed against a bare loop and the peers, as ratios of one run
 	@$(BIN)/python -m bench

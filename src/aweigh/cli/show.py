@@ -1,5 +1,7 @@
 """`aweigh show`: one package in full, or as far as a person wants to read: signature, variants, evidence, golden set, origin."""
 
+from collections.abc import Sequence
+
 import click
 
 from aweigh.app.packages import show_package
@@ -102,7 +104,7 @@ def draw_origin(out: Output, provenance: Provenance) -> None:
     _section(out, "origin", ("fact", "value"), [(name, value) for name, value in facts.items() if value])
 
 
-def _section(out: Output, title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+def _section(out: Output, title: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     out.text("", *([title] if title else []))
     out.table(columns, rows)
 
