@@ -55,6 +55,8 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pre: str = ""
     post: str = ""
     files: tuple[str, ...] = ()
+    model_signature: Signature | None = None
+    """What the session itself takes and gives, between `pre` and `post`; None = the package's own signature."""
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -89,6 +91,11 @@ class PackageManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     description: str = ""
     metrics: dict[str, float] = {}
 
+    @property
+    def session_signature(self) -> Signature:
+        """The signature to load variants with: the model's own where hooks stand around it."""
+        return self.hooks.model_signature or self.signature
+
     def variant(self, name: str) -> Variant | None:
         """The variant of that name, or None."""
         return next((variant for variant in self.variants if variant.name == name), None)
@@ -112,6 +119,8 @@ def decode_manifest(data: bytes, *, place: str = MANIFEST_FILE) -> PackageManife
                 f"{place}: format version {version} is newer than this aweigh understands ({FORMAT_VERSION})",
                 hint="upgrade aweigh: pip install -U aweigh",
             )
+        if not isinstance(version, int) or version < 1:
+            raise InvalidFile(f"{place}: format version {version!r} is none", hint="the package is damaged: pack or pull it again")
         return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidFile(f"{place}: not a package manifest: {error}", hint="the package is damaged: pack or pull it again") from error

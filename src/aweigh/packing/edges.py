@@ -1,0 +1,253 @@
+"""Makes the golden set: sample rows, edge rows and generated rows, each with the source model's own answer. Called by the frameworks.
+
+`Asker` is the source: it answers request tensors or raises. A row that it refuses is left out, and where it refuses a whole sort of value (NaN,
+infinities, missing text) the signature keeps that, so that serving refuses it too instead of inventing an answer.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from aweigh.core.errors import AweighError, InvalidInput
+from aweigh.core.golden import GoldenAnswers
+from aweigh.core.signature import Column, Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor
+
+Asker = Callable[[Mapping[str, Tensor]], list[Tensor]]
+MAX_SAMPLE_ROWS: Final = 256
+MAX_EDGE_COLUMNS: Final = 64
+GENERATED_ROWS: Final = 4000
+MAX_GENERATED_ELEMENTS: Final = 4_000_000
+_SEED: Final = 20_240_229
+_ODD_TEXTS: Final = ("", " ", "unseen-category", "İstanbul", "naïve Σίσυφος ΣΑΣ ß", "🚢⚓", "a\x00b", "nan", "None", "x" * 10_000)
+_MISSING, _INFINITE = "missing", "infinite"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenSet:
+    """What `make_golden` found: the signature with the source's refusals, the cases to keep, and a case that is only proven against."""
+
+    signature: Signature
+    stored: tuple[GoldenAnswers, ...]
+    generated: tuple[GoldenAnswers, ...]
+    refused: tuple[str, ...]
+    """Sorts of edge input that the source refuses, in words."""
+
+
+def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, extra: Mapping[str, Tensor] | None = None) -> GoldenSet:
+    """The golden set of a batched model. `extra` are further edge rows (tree thresholds). Raises what the source raises on the sample itself."""
+    rows = _take(sample, _spread(_rows_of(sample), MAX_SAMPLE_ROWS))
+    answers = _first_answer(rows, ask)
+    cases = [GoldenAnswers(name="sample", why="rows of the sample", inputs=rows, outputs=answers)]
+    base = _take(rows, np.array([_base_row(rows)]))
+    outcome: dict[str, list[tuple[TensorSpec, int, bool]]] = {_MISSING: [], _INFINITE: []}
+    edges: list[tuple[str, str, list[dict[str, Tensor]]]] = [("extremes", "zeros, subnormal and huge numbers", _extremes(signature, base))]
+    edges.append(("texts", "unseen categories, empty, long and odd texts", _texts(signature, base)))
+    for sort, values in ((_MISSING, (np.nan,)), (_INFINITE, (np.inf, -np.inf))):
+        kept = []
+        for spec, column in _slots(signature, text=sort == _MISSING):
+            found = [_with(base, spec, column, None if spec.datatype is Datatype.BYTES else value) for value in values]
+            good = [row for row in found if _answers(row, ask)]
+            outcome[sort].append((spec, column, bool(good)))
+            kept += good
+        edges.append((sort, f"{sort} values, one column at a time", kept))
+    for name, why, made in edges:
+        cases += _case(name, why, made, ask)
+    if extra is not None:
+        cases += _case("thresholds", "rows at the thresholds of trees and one unit in the last place beside them", [dict(extra)], ask)
+    cases += _batches(rows, ask)
+    refined = _refined(signature, outcome)
+    refused = tuple(f"{sort} values in '{spec.name}'" for sort, found in outcome.items() for spec, _column, good in found if not good)
+    fresh = generate(refined, sample, extra, GENERATED_ROWS)
+    generated = _case("generated", "rows made from the sample: columns shuffled, numbers jittered", [fresh], ask)
+    return GoldenSet(signature=refined, stored=tuple(cases), generated=tuple(generated), refused=tuple(dict.fromkeys(refused)))
+
+
+def _first_answer(rows: dict[str, Tensor], ask: Asker) -> list[Tensor]:
+    try:
+        return _quietly(ask, rows)
+    except AweighError:
+        raise
+    except Exception as error:  # the source is foreign code: whatever it raises is its answer
+        raise InvalidInput(
+            f"the model itself fails on the sample: {type(error).__name__}: {str(error)[:300]}",
+            hint="give a sample as the model's own predict takes it",
+        ) from error
+
+
+def _quietly(ask: Asker, rows: Mapping[str, Tensor]) -> list[Tensor]:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return ask(rows)
+
+
+def _answers(rows: Mapping[str, Tensor], ask: Asker) -> bool:
+    try:
+        _quietly(ask, rows)
+    except Exception:  # noqa: BLE001  # as above: a refusal, whatever its type
+        return False
+    return True
+
+
+def _case(name: str, why: str, made: list[dict[str, Tensor]], ask: Asker) -> list[GoldenAnswers]:
+    """One case of the rows that the source answers, or none. Halves what it refuses until the refused rows are found."""
+    if not made:
+        return []
+    rows = {key: np.concatenate([part[key] for part in made]) for key in made[0]}
+    good: list[int] = []
+    waiting = [np.arange(_rows_of(rows))]
+    tries = 0
+    while waiting and tries < 200:
+        chosen = waiting.pop()
+        tries += 1
+        if len(chosen) and _answers(_take(rows, chosen), ask):
+            good += chosen.tolist()
+        elif len(chosen) > 1:
+            waiting += [chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :]]
+    if not good:
+        return []
+    inputs = _take(rows, np.array(sorted(good)))
+    return [GoldenAnswers(name=name, why=why, inputs=inputs, outputs=_quietly(ask, inputs))]
+
+
+def _batches(rows: dict[str, Tensor], ask: Asker) -> list[GoldenAnswers]:
+    count = min(_rows_of(rows), 64)
+    order = np.random.default_rng(_SEED).permutation(count)
+    one, mixed = _take(rows, np.array([count - 1])), _take(rows, order)
+    return [
+        GoldenAnswers(name="single", why="a batch of one", inputs=one, outputs=_quietly(ask, one)),
+        GoldenAnswers(name="permuted", why="a batch in another order", inputs=mixed, outputs=_quietly(ask, mixed)),
+    ]
+
+
+def _refined(signature: Signature, outcome: dict[str, list[tuple[TensorSpec, int, bool]]]) -> Signature:
+    inputs = []
+    for spec in signature.inputs:
+        good = {sort: [ok for found, _column, ok in outcome[sort] if found.name == spec.name] for sort in outcome}
+        inputs.append(
+            msgspec.structs.replace(
+                spec,
+                takes_missing=any(good[_MISSING]) if good[_MISSING] else True,
+                takes_infinite=any(good[_INFINITE]) if good[_INFINITE] else True,
+            )
+        )
+    takes = {(spec.name, column): ok for spec, column, ok in outcome[_MISSING]}
+    columns = tuple(_nullable(column, takes) for column in signature.columns)
+    return msgspec.structs.replace(signature, inputs=tuple(inputs), columns=columns)
+
+
+def _nullable(column: Column, takes: dict[tuple[str, int], bool]) -> Column:
+    return msgspec.structs.replace(column, nullable=takes.get((column.input, column.index), False))
+
+
+def _slots(signature: Signature, *, text: bool) -> list[tuple[TensorSpec, int]]:
+    """Each column of each float (and text) input, a bounded number of them, spread."""
+    found = [
+        (spec, column)
+        for spec in signature.inputs
+        if spec.datatype.is_float or (text and spec.datatype is Datatype.BYTES)
+        for column in range(_width(spec))
+    ]
+    return [found[at] for at in _spread(len(found), MAX_EDGE_COLUMNS).tolist()]
+
+
+def _width(spec: TensorSpec) -> int:
+    count = 1
+    for axis in spec.shape[1:]:
+        count *= axis if isinstance(axis, int) else 1
+    return count
+
+
+def _with(base: dict[str, Tensor], spec: TensorSpec, column: int, value: Any) -> dict[str, Tensor]:
+    changed = base[spec.name].copy()
+    changed.reshape(-1)[column] = value
+    return {**base, spec.name: changed}
+
+
+def _extremes(signature: Signature, base: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    made = []
+    for spec, column in _slots(signature, text=False):
+        limits: Any = np.finfo(base[spec.name].dtype)
+        scale = 1e6 * max(1.0, abs(float(np.nan_to_num(base[spec.name].reshape(-1)[column], posinf=0, neginf=0))))
+        top = float(limits.max) / 2
+        values = (0.0, -0.0, float(limits.smallest_subnormal), 1e-40, min(scale, top), -min(scale, top))
+        made += [_with(base, spec, column, value) for value in values]
+    for spec in signature.inputs:
+        if spec.datatype.is_integer:
+            lowest = 0 if spec.datatype.value.startswith("U") else -1
+            made += [_with(base, spec, column, value) for column in range(min(_width(spec), 8)) for value in (0, 1, lowest, 100)]
+    return made
+
+
+def _texts(signature: Signature, base: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    slots = [(spec, column) for spec, column in _slots(signature, text=True) if spec.datatype is Datatype.BYTES]
+    return [_with(base, spec, column, text) for spec, column in slots for text in _ODD_TEXTS]
+
+
+def generate(signature: Signature, sample: Mapping[str, Tensor], extra: Mapping[str, Tensor] | None, rows: int) -> dict[str, Tensor]:
+    """Rows like the sample's: every column drawn on its own, half the floats jittered, a few missing where the source takes that."""
+    random = np.random.default_rng(_SEED)
+    width = sum(_width(spec) for spec in signature.inputs)
+    rows = max(64, min(rows, MAX_GENERATED_ELEMENTS // max(1, width)))
+    made: dict[str, Tensor] = {}
+    for spec in signature.inputs:
+        pool = sample[spec.name] if extra is None else np.concatenate([sample[spec.name], extra[spec.name]])
+        flat = pool.reshape(len(pool), -1)
+        picked = np.take_along_axis(flat, random.integers(0, len(flat), size=(rows, flat.shape[1])), axis=0)
+        made[spec.name] = _varied(spec, picked, flat, random).reshape(rows, *pool.shape[1:])
+    return made
+
+
+def _varied(spec: TensorSpec, picked: Tensor, pool: Tensor, random: np.random.Generator) -> Tensor:
+    if spec.datatype is Datatype.BYTES:
+        return _mixed_texts(spec, picked, random)
+    if not spec.datatype.is_float:
+        return picked
+    with np.errstate(all="ignore"):
+        spread = np.nan_to_num(np.nanstd(np.where(np.isfinite(pool), pool, np.nan), axis=0))
+    noise = random.normal(size=picked.shape) * spread * 0.1 * (random.random(picked.shape) < 0.5)
+    varied: Tensor = np.asarray(picked + noise).astype(picked.dtype)
+    if spec.takes_missing:
+        varied[random.random(varied.shape) < 0.02] = np.nan
+    return varied
+
+
+def _mixed_texts(spec: TensorSpec, picked: Tensor, random: np.random.Generator) -> Tensor:
+    """Categories stay whole; of longer texts, halves of two are joined."""
+    flat: NDArray[Any] = picked.astype(object)
+    for at in np.flatnonzero(random.random(flat.size) < 0.4).tolist():
+        text, other = flat.flat[at], flat.flat[int(random.integers(flat.size))]
+        if isinstance(text, str) and isinstance(other, str) and (" " in text or random.random() < 0.03):
+            words = (text.split()[: len(text.split()) // 2 + 1]) + other.split()[len(other.split()) // 2 :]
+            flat.flat[at] = " ".join(words)
+    if spec.takes_missing:
+        flat[random.random(flat.shape) < 0.02] = None
+    return flat
+
+
+def _base_row(rows: Mapping[str, Tensor]) -> int:
+    """A row without missing values, so that an edge shows one thing at a time."""
+    whole = np.ones(_rows_of(rows), dtype=np.bool_)
+    for tensor in rows.values():
+        flat: NDArray[Any] = tensor.reshape(len(tensor), -1)
+        absent = np.equal(flat, np.array(None)).astype(np.bool_) if flat.dtype == object else flat != flat
+        whole &= ~absent.any(axis=1)
+    found = np.flatnonzero(whole)
+    return int(found[0]) if len(found) else 0
+
+
+def _rows_of(tensors: Mapping[str, Tensor]) -> int:
+    return len(next(iter(tensors.values())))
+
+
+def _spread(count: int, limit: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64)) if count else np.zeros(0, dtype=np.int64)
+
+
+def _take(tensors: Mapping[str, Tensor], rows: NDArray[Any]) -> dict[str, Tensor]:
+    return {name: tensor[rows] for name, tensor in tensors.items()}

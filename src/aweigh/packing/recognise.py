@@ -1,0 +1,186 @@
+"""Says what a file is by its content: never by its name, never by importing or loading it. Called first by `pack` and `serve FILE`.
+
+`recognise` returns only formats that aweigh takes (onnx, pickle, joblib, skops); any other known format is named in the refusal, with the way
+to ONNX. It must stay harmless on hostile bytes: it reads headers and lengths, bounded, and runs nothing.
+"""
+
+import dataclasses
+import stat
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from aweigh.core.errors import FileMissing, InvalidFile, UnknownFormat
+from aweigh.packing import onnx_wire
+from aweigh.packing.pickles import SCAN_BYTES, PickleScan, compression_of, decompressed_head, scan_pickle
+
+_HEAD: Final = 4096
+_MAX_ZIP_ENTRIES: Final = 200_000
+_TO_ONNX: Final = "convert it to ONNX with {tool} and pack the .onnx file"
+_TREE_TOOL: Final = "onnxmltools, or wrap the model in a scikit-learn estimator"
+
+_MAGIC: Final[tuple[tuple[int, bytes, str, str], ...]] = (
+    (0, b"\x93NUMPY", "a numpy array", ""),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)", "tf2onnx or model.export(format='onnx')"),
+    (4, b"TFL3", "a TensorFlow Lite model", "tf2onnx (python -m tf2onnx.convert --tflite)"),
+    (4, b"ORTM", "an ONNX Runtime .ort model", ""),
+    (0, b"CBM1", "a CatBoost model", "model.save_model(path, format='onnx')"),
+    (0, b"GGUF", "a GGUF model", ""),
+    (0, b"binf", "an XGBoost binary model", _TREE_TOOL),
+    (0, b"bs64", "an XGBoost binary model", _TREE_TOOL),
+    (0, b"tree\n", "a LightGBM text model", _TREE_TOOL),
+    (0, b"tree\r\n", "a LightGBM text model", _TREE_TOOL),
+    (257, b"ustar", "a tar archive", ""),
+    (0, b"PAR1", "a Parquet file", ""),
+    (0, b"ARROW1", "an Arrow file", ""),
+    (0, b"\x7fELF", "a native binary", ""),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", ""),
+    (0, b"Rar!", "a RAR archive", ""),
+)
+_DATA: Final = frozenset({"a numpy array", "a numpy archive (.npz)", "a Parquet file", "an Arrow file"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Recognised:
+    """A format that `pack` takes, and what the bytes told beyond it (for messages)."""
+
+    format: str
+    detail: str
+    scan: PickleScan | None = None
+
+    @property
+    def is_pickle(self) -> bool:
+        return self.format in {"pickle", "joblib"}
+
+
+def recognise(path: Path) -> Recognised:
+    """The format of the file at `path`. Raises FileMissing, InvalidFile (empty, truncated, not a file), UnknownFormat (named, with a way on)."""
+    size = _size_of(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head[:4] in {b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"}:
+        return _zip(path)
+    for at, magic, what, tool in _MAGIC:
+        if head[at : at + len(magic)] == magic:
+            raise _not_taken(path, what, tool)
+    found = _pickle(path, size) or _compressed(path, head)
+    if found:
+        return found
+    if onnx_wire.looks_like_model(path, size):
+        return Recognised(format="onnx", detail="ONNX model")
+    raise _by_text(path, head, size)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise FileMissing(f"{path}: there is no such file", hint="check the path") from error
+    except (OSError, ValueError) as error:
+        raise InvalidFile(f"{str(path)[:200]!r} cannot be read: {error}", hint="check the path and its permissions") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise _folder(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidFile(f"{path}: neither a file nor a folder", hint="give a model file")
+    if status.st_size == 0:
+        raise InvalidFile(f"{path}: the file is empty", hint="save the model again: nothing was written")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InvalidFile(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
+    return status.st_size
+
+
+def _folder(path: Path) -> UnknownFormat:
+    marks = {
+        "saved_model.pb": ("a TensorFlow SavedModel", "tf2onnx (python -m tf2onnx.convert --saved-model)"),
+        "MLmodel": ("an MLflow model folder", "the exporter of its flavour, or pack the model file inside it"),
+        "config.json": ("a Hugging Face folder", "optimum or torch.onnx.export"),
+    }
+    for mark, (what, tool) in marks.items():
+        if (path / mark).is_file():
+            return _not_taken(path, what, tool)
+    return UnknownFormat(f"{path}: is a folder without a model that aweigh knows", hint="give the model file itself")
+
+
+def _not_taken(path: Path, what: str, tool: str) -> UnknownFormat:
+    if what in _DATA:
+        return UnknownFormat(f"{path}: recognised as {what}, which holds data and no model", hint="give it as --sample or --labels")
+    hint = _TO_ONNX.format(tool=tool) if tool else "give an ONNX model or a scikit-learn estimator (joblib, pickle, skops)"
+    return UnknownFormat(f"{path}: recognised as {what}, which this version of aweigh does not take yet", hint=hint, recognised=what)
+
+
+def _zip(path: Path) -> Recognised:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise InvalidFile(f"{path}: a damaged or truncated zip archive: {error}", hint="copy or save the file again") from error
+    if len(infos) > _MAX_ZIP_ENTRIES:
+        raise InvalidFile(f"{path}: a zip archive of {len(infos)} entries", hint="no model file has that many")
+    names = [info.filename for info in infos]
+    if "schema.json" in names:
+        return Recognised(format="skops", detail="skops archive")
+    raise _not_taken(path, *_zip_kind(names))
+
+
+def _zip_kind(names: list[str]) -> tuple[str, str]:
+    ends = {name.rsplit("/", 1)[-1] for name in names}
+    if "data.pkl" in ends:
+        return "a PyTorch file", "torch.onnx.export"
+    if "constants.pkl" in ends or any("models/" in name and name.endswith(".json") for name in names):
+        return "a PyTorch export (.pt2 or TorchScript)", "torch.onnx.export"
+    if "model.weights.h5" in ends:
+        return "a Keras model", "model.export(format='onnx')"
+    if names and all(name.endswith(".npy") for name in names):
+        return "a numpy archive (.npz)", ""
+    return ("a TorchServe archive (.mar)", "torch.onnx.export") if "MANIFEST.json" in ends else ("a zip archive", "")
+
+
+def _pickle(path: Path, size: int) -> Recognised | None:
+    with path.open("rb") as file:
+        data = file.read(SCAN_BYTES)
+    scan = scan_pickle(data, whole=size <= SCAN_BYTES)
+    if scan is None:
+        return None
+    if scan.exhausted:
+        raise InvalidFile(
+            f"{path}: a pickle that is truncated: it stops at byte {size} without its end mark", hint="copy or save the file again"
+        )
+    return Recognised(format="joblib" if scan.joblib else "pickle", detail=f"pickle, protocol {scan.protocol}", scan=scan)
+
+
+def _compressed(path: Path, head: bytes) -> Recognised | None:
+    compression = compression_of(head)
+    if not compression:
+        return None
+    data, whole = decompressed_head(path, compression)
+    scan = scan_pickle(data, whole=whole)
+    if scan or compression == "lz4":
+        return Recognised(format="joblib", detail=f"pickle compressed with {compression}", scan=scan)
+    if compression == "zlib" and not data:
+        return None  # two bytes are a weak magic: something else may begin so
+    if not data:
+        raise InvalidFile(f"{path}: a {compression} file that is damaged or truncated", hint="copy or save the file again")
+    inner = "a tar archive" if data[257:262] == b"ustar" else "data"
+    raise _not_taken(path, f"{inner} compressed with {compression}", "")
+
+
+def _by_text(path: Path, head: bytes, size: int) -> UnknownFormat | InvalidFile:
+    start = head.lstrip()[:512]
+    if (start[:1] == b"{" and b'"learner"' in head) or (head[:1] == b"{" and b"learner" in head[:64]):
+        return _not_taken(path, "an XGBoost model", _TREE_TOOL)
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length < size + 100 * 1024 * 1024 and len(head) > 16:
+        return _not_taken(path, "a safetensors file", "the framework whose weights it holds (torch.onnx.export, …)")
+    if start[:1] in {b"{", b"["}:
+        return _not_taken(path, "JSON text", "")
+    reason = onnx_wire.truncation(path, size)
+    if reason:
+        return InvalidFile(f"{path}: an ONNX model that is truncated: {reason}", hint="copy or save the file again")
+    if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
+        return InvalidFile(f"{path}: begins as a pickle but is none from byte 2 on", hint="the file is damaged: save it again")
+    return UnknownFormat(
+        f"{path}: not a format that aweigh knows (it begins with {head[:8].hex(' ')})",
+        hint="give an ONNX model or a scikit-learn estimator (joblib, pickle, skops)",
+    )
