@@ -201,5 +201,7 @@ def from_dict(data: dict[str, object]) -> AweighError:
     by_code = {cls.code: cls for cls in all_errors()}
     cls = by_code.get(str(data.get("code")), InternalError)
     context = data.get("context")
-    fields = {str(k): v for k, v in context.items()} if isinstance(context, dict) else {}
-    return cls(str(data.get("message", "")), hint=str(data.get("hint", "")), **fields)
+    error = cls(str(data.get("message", "")), hint=str(data.get("hint", "")))
+    # Set afterwards: names from another process must not be taken for parameters.
+    error.context = {str(name): value for name, value in context.items()} if isinstance(context, dict) else {}
+    return error

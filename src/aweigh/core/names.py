@@ -14,7 +14,7 @@ ModelName = NewType("ModelName", str)
 Alias = NewType("Alias", str)
 Digest = NewType("Digest", str)
 
-_NAME: Final = re.compile(r"[a-z0-9]+(?:[._-]{1,2}[a-z0-9]+)*", re.ASCII)
+_NAME: Final = re.compile(r"[a-z0-9]+(?:(?:[._-]|__|--)[a-z0-9]+)*", re.ASCII)
 _ALIAS: Final = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*", re.ASCII)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
@@ -43,7 +43,7 @@ def suggest_name(text: str) -> ModelName:
 
 def alias_name(text: str) -> Alias:
     """Check an alias: a lower-case word that does not begin with a digit. Raises InvalidName."""
-    if len(text) > MAX_NAME or not _ALIAS.fullmatch(text):
+    if len(text) > MAX_NAME or not _ALIAS.fullmatch(text) or text.split(".")[0] in _RESERVED:
         raise InvalidName(f"{text[:MAX_NAME]!r} is not an alias", hint="use a lower-case word such as 'champion' or 'stable-eu'")
     return Alias(text)
 

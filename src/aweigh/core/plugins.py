@@ -113,4 +113,10 @@ def load(kind: str, name: str) -> object:
             libraries=", ".join(absent),
         )
     module, _, attribute = row.target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise MissingLibrary(
+            f"the {kind} '{name}' cannot be loaded: {error}",
+            hint="one of its libraries is broken or of a version it cannot work with: install it again",
+        ) from error

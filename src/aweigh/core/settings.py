@@ -7,7 +7,7 @@ Precedence: flag, then environment (AWEIGH_…), then file (aweigh.toml in AWEIG
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -108,22 +108,29 @@ def read_settings(
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
 
-    def take(values: Mapping[str, object], origin: str) -> None:
+    def take(values: Mapping[str, object], origin: Callable[[str], str]) -> None:
         for name, value in values.items():
-            where = origin.format(name.upper()) if "{}" in origin else origin
-            merged[name] = _convert(name, value, where)
-            origins[name] = where
+            origins[name] = origin(name)
+            merged[name] = _convert(name, value, origins[name])
 
     variables = _from_environment(env)
     home = (flags or {}).get("home") or variables.get("home") or Settings().home
-    path = Path(file).expanduser() if file else Path(str(home)).expanduser() / SETTINGS_FILE
-    take(_from_file(path, required=file is not None), str(path))
-    take(variables, ENVIRONMENT_PREFIX + "{}")
-    for name, value in (flags or {}).items():
-        if value is not None:
-            take({name: value}, f"--{name.replace('_', '-')}")
+    path = _folder(file) if file else _folder(str(home)) / SETTINGS_FILE
+    take(_from_file(path, required=file is not None), lambda _: str(path))
+    take(variables, lambda name: ENVIRONMENT_PREFIX + name.upper())
+    take({name: value for name, value in (flags or {}).items() if value is not None}, lambda name: f"--{name.replace('_', '-')}")
     settings = Settings(**merged)
     return settings, [Origin(name=name, value=getattr(settings, name), origin=origins.get(name, "default")) for name in _FIELDS]
+
+
+def _folder(text: str | Path) -> Path:
+    """The path with ~ expanded. Raises InvalidSetting where no path is meant."""
+    try:
+        if "\0" in str(text):
+            raise InvalidSetting(f"{str(text)!r} is not a path: it holds a NUL")
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidSetting(f"{str(text)!r} is not a path: {error}", hint="write the folder out, without '~'") from error
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
@@ -173,6 +180,10 @@ def _convert(name: str, value: object, origin: str) -> object:
         choices = ", ".join(repr(choice) for choice in get_args(kind))
         expected = f"one of {choices}" if choices else f"a value of type {getattr(kind, '__name__', kind)}"
         raise InvalidSetting(f"setting {name!r} from {origin} is {value!r}: expected {expected}") from error
+    if name == "home":
+        if not converted:
+            raise InvalidSetting(f"setting 'home' from {origin} is empty", hint="name a folder, or leave the setting out")
+        _folder(str(converted))
     if isinstance(converted, int | float) and not isinstance(converted, bool):
         low, high = _MINIMUM.get(name), _MAXIMUM.get(name)
         if (low is not None and not converted >= low) or (high is not None and converted > high):

@@ -148,9 +148,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def _refused(tensor: Tensor, spec: TensorSpec) -> tuple[tuple[int, ...], str] | None:
     """Position and name of the first element that the source refuses, or None. One pass, nothing copied, on the good path."""
     if spec.datatype is Datatype.BYTES:
-        if spec.takes_missing or None not in tensor.ravel().tolist():
+        items = [] if spec.takes_missing else tensor.ravel().tolist()
+        if None not in items:
             return None
-        at = np.flatnonzero(np.equal(tensor, None))[0]
+        at = items.index(None)
         return tuple(int(i) for i in np.unravel_index(at, tensor.shape)), "a missing element"
     if not spec.datatype.is_float or _all_finite(tensor):
         return None

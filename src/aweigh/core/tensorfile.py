@@ -52,12 +52,14 @@ def read_tensors(data: bytes, *, place: str) -> dict[str, tuple[Datatype, Tensor
         entries = _ENTRIES.decode(data[16:start])
         found: dict[str, tuple[Datatype, Tensor]] = {}
         for entry in entries:
-            if start + entry.size_bytes > len(data) or any(size < 0 for size in entry.shape):
+            if not 0 <= entry.size_bytes <= len(data) - start:
                 raise InvalidFile(f"{place}: tensor '{entry.name}' runs past the end of the file")
+            if entry.name in found:
+                raise InvalidFile(f"{place}: tensor '{entry.name}' is there twice")
             tensor = from_raw(memoryview(data)[start : start + entry.size_bytes], entry.datatype, entry.shape, name=entry.name)
             found[entry.name] = (entry.datatype, _as_written(tensor, entry))
             start += entry.size_bytes
-    except (msgspec.DecodeError, InvalidInput, UnicodeDecodeError, IndexError) as error:
+    except (msgspec.DecodeError, InvalidInput, UnicodeDecodeError, IndexError, RecursionError) as error:
         if isinstance(error, InvalidFile):
             raise
         raise InvalidFile(f"{place}: damaged tensor file: {error}") from error
@@ -71,6 +73,8 @@ def _as_written(tensor: Tensor, entry: _Entry) -> Tensor:
         return tensor
     items = [item.decode() if entry.text else item for item in tensor.ravel().tolist()]
     for at in entry.missing:
+        if at < 0:
+            raise IndexError(f"missing element {at} of '{entry.name}'")
         items[at] = None
     filled = np.empty(len(items), dtype=object)
     filled[:] = items

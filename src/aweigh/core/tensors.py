@@ -17,6 +17,7 @@ from aweigh.core.errors import InvalidInput
 
 Tensor = NDArray[np.generic] | NDArray[np.object_]
 Tensors = Mapping[str, Tensor]
+MAX_AXES_SHOWN: Final = 8
 
 
 class Datatype(enum.StrEnum):
@@ -147,15 +148,24 @@ def from_raw(raw: bytes | memoryview, datatype: Datatype, shape: tuple[int, ...]
     """Read the raw form. Raises InvalidInput, naming the tensor, when the length does not fit the shape. Numeric results are read-only views."""
     count = count_of(shape)
     if datatype is Datatype.BYTES:
-        return np.array(_split_bytes(raw, count, name), dtype=object).reshape(shape)
+        return _shaped(np.array(_split_bytes(raw, count, name), dtype=object), shape, name)
     expected = count * (datatype.item_bytes or 0)
     if len(raw) != expected:
         raise InvalidInput(f"input '{name}': {len(raw)} raw bytes, but shape {list(shape)} of {datatype.value} needs {expected}")
     if datatype is Datatype.BF16:
-        return bf16_to_float32(raw).reshape(shape)
+        return _shaped(bf16_to_float32(raw), shape, name)
     if datatype is Datatype.BOOL and raw and max(raw) > 1:
         raise InvalidInput(f"input '{name}': a BOOL byte must be 0 or 1, got {max(raw)}")
-    return np.frombuffer(raw, dtype=DTYPES[datatype]).reshape(shape)
+    return _shaped(np.frombuffer(raw, dtype=DTYPES[datatype]), shape, name)
+
+
+def _shaped(flat: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    if shape and min(shape) < 0:
+        raise InvalidInput(f"input '{name}': shape {list(shape)} has a negative axis", input=name)
+    try:
+        return flat.reshape(shape)
+    except (ValueError, OverflowError) as error:  # axes whose product is 0 but which numpy cannot hold, or too many of them
+        raise InvalidInput(f"input '{name}': shape {list(shape[:MAX_AXES_SHOWN])} cannot be held: {error}", input=name) from error
 
 
 def _split_bytes(raw: bytes | memoryview, count: int, name: str) -> list[object]:

@@ -87,7 +87,7 @@ def decode_index(data: bytes, *, place: str) -> Index:
     try:
         file = _DECODER.decode(data)
         last = {key.removeprefix(_LAST_VERSION): int(value) for key, value in file.annotations.items() if key.startswith(_LAST_VERSION)}
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InvalidFile(
             f"{place}: not an OCI index: {error}",
             hint="the packages themselves are not lost: put the copy 'index.previous.json' beside it in its place",
@@ -131,7 +131,7 @@ def check_layout(data: bytes, *, place: str) -> None:
     """Raise Unsupported or InvalidFile unless `oci-layout` is of the version that this store reads."""
     try:
         version = _LAYOUT_DECODER.decode(data).image_layout_version
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidFile(f"{place}: not an OCI layout file: {error}", hint=f"it should read {LAYOUT_BYTES.decode()}") from error
     if version != LAYOUT_VERSION:
         raise Unsupported(f"{place}: OCI image layout {version!r}, this aweigh reads {LAYOUT_VERSION}", hint="upgrade aweigh")

@@ -132,7 +132,7 @@ def decode_oci_manifest(data: bytes, *, place: str) -> OciManifest:
     """Read a manifest. Raises InvalidFile when it is none."""
     try:
         return _MANIFEST.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidFile(f"{place}: not an OCI manifest: {error}", hint=_DAMAGED) from error
 
 

@@ -16,7 +16,7 @@ import msgspec
 from aweigh.core.errors import Conflict, InvalidFile, InvalidInput
 from aweigh.core.evidence import Strength
 from aweigh.core.names import Alias, Digest, ModelName, Reference
-from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, encode_manifest
+from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, decode_manifest, encode_manifest
 from aweigh.core.protocols import Draft
 from aweigh.store.blobs import Blobs
 from aweigh.store.collect import GRACE_S, Collected, collect, digests_of
@@ -214,7 +214,9 @@ class Store:
             file = self._put_file(media_type, data, put)
             return Descriptor(media_type=media_type, digest=file.digest, size=file.size_bytes, annotations=annotations)
 
-        layers = layers_of(manifest, document(encode_manifest(manifest), PACKAGE_TYPE, {FILE_PATH: MANIFEST_FILE}))
+        data = encode_manifest(manifest)
+        decode_manifest(data)  # what cannot be read back (a figure that is no finite number, say) must not become a version
+        layers = layers_of(manifest, document(data, PACKAGE_TYPE, {FILE_PATH: MANIFEST_FILE}))
         config = document(encode(model_config(manifest, layers)), CONFIG_TYPE, {})
         entry = document(encode(oci_manifest(config, layers)), MANIFEST_TYPE, {})
         size = entry.size + config.size + sum(layer.size for layer in layers)
