@@ -57,10 +57,13 @@ def _scenario(name: str, flags: argparse.Namespace, where: dict[str, object]) ->
     with tempfile.TemporaryDirectory(prefix="aweigh-bench-") as made:
         folder = Path(made)
         if name == STARTUP:
-            budgets = startup.commands(rounds=3 if flags.quick else 9)
-            budgets += startup.serving(SCENARIOS["iris"](folder), folder, rounds=2 if flags.quick else 5)
-            budgets += startup.install() if flags.install else []
-            print(f"\n{report.budgets_text(budgets)}\n")
+            budgets: list[startup.Budget] = []
+            try:
+                budgets += startup.commands(rounds=3 if flags.quick else 9)
+                budgets += startup.install() if flags.install else []
+                budgets += startup.serving(SCENARIOS["iris"](folder), folder, rounds=2 if flags.quick else 5)
+            finally:  # what was measured is shown, whatever failed after it
+                print(f"\n{report.budgets_text(budgets)}\n", flush=True)
             print(f"written to {report.write(name, where, [], budgets)}")
             return report.missed([], budgets)
         for needed, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
