@@ -104,25 +104,30 @@ class Client:
 
     @overload
     def predict(
-        self, name: str, data: Sequence[Row], *, id: str | None = ..., timeout_s: float | None = ...
+        self, name: str, data: Sequence[Row], *, version: str | int | None = ..., id: str | None = ..., timeout_s: float | None = ...
     ) -> list[dict[str, object]]: ...
     @overload
-    def predict(self, name: str, data: _FrameT, *, id: str | None = ..., timeout_s: float | None = ...) -> _FrameT: ...
+    def predict(
+        self, name: str, data: _FrameT, *, version: str | int | None = ..., id: str | None = ..., timeout_s: float | None = ...
+    ) -> _FrameT: ...
     def predict(
         self,
         name: str,
         data: Any,
         *,
+        version: str | int | None = None,
         id: str | None = None,  # noqa: A002  # the protocol's own word
         timeout_s: float | None = None,
     ) -> Any:
         """Send rows of named columns, a pandas DataFrame or a list of mappings; get one answer per row, in the same form and order.
 
         A classifier answers `label` and `probability_<class>`, a regressor `prediction`, anything else its outputs' names. Over gRPC the
-        columns are the outputs' own names and every input must be one column, for its metadata tell no more.
+        columns are always the outputs' own names and every input must be one column, for gRPC's metadata tell no more.
         """
         rows = rows_of(data)
-        return like(data, self._call(lambda left: self._transport.predict(name, rows, id or "", left), timeout_s))
+        wanted, request_id = _text(version), id or ""
+        answers = self._call(lambda left: self._transport.predict(name, wanted, rows, request_id=request_id, timeout_s=left), timeout_s)
+        return like(data, answers)
 
     def close(self) -> None:
         """Close all connections; may be called twice."""

@@ -4,16 +4,13 @@ pandas is never imported: whoever has a frame at hand has imported it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
-import numpy as np
-
-from aweigh.client.arrays import object_array
 from aweigh.client.values import InferResult, ModelMetadata, Row, TensorMetadata
 from aweigh.core.errors import InvalidInput, Unsupported
-from aweigh.core.tensors import DTYPES, Datatype, Tensor
-
-_ROW_FORMS: Final = ((-1,), (-1, 1))
+from aweigh.core.frames import columns_of_outputs, columns_of_rows, rows_of_columns, tensors_of_columns
+from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor, datatype_of
 
 
 class Frame(Protocol):
@@ -67,73 +64,39 @@ def like(data: object, predictions: list[dict[str, object]]) -> Any:
     return type(frame)(predictions, index=frame.index)
 
 
-def tensors_of(rows: Sequence[Row], metadata: ModelMetadata) -> dict[str, Tensor]:
-    """One tensor per input, taken from the column of its name. Raises InvalidInput naming the column, Unsupported where inputs are no columns."""
+def signature_of(metadata: ModelMetadata) -> Signature:
+    """As much of a signature as V2 metadata tell: names, datatypes, shapes. Raises Unsupported for a datatype of a newer server."""
+    return Signature(inputs=tuple(map(_spec, metadata.inputs)), outputs=tuple(map(_spec, metadata.outputs)))
+
+
+def _spec(tensor: TensorMetadata) -> TensorSpec:
+    try:
+        datatype = Datatype(tensor.datatype)
+    except ValueError:
+        raise Unsupported(f"'{tensor.name}' is of datatype {tensor.datatype!r}, which this client does not know") from None
+    axes = (BATCH, *(f"axis_{at}" for at in range(1, len(tensor.shape))))
+    shape = tuple(axis if size == -1 else size for size, axis in zip(tensor.shape, axes, strict=False))
+    return TensorSpec(name=tensor.name, datatype=datatype, shape=shape)
+
+
+def tensors_of(rows: Sequence[Row], signature: Signature) -> dict[str, Tensor]:
+    """One tensor per input, from the column of its name. Raises InvalidInput naming the column, Unsupported where inputs are no columns."""
     if not rows:
         raise InvalidInput("there are no rows to predict", hint="give at least one row")
-    for spec in metadata.inputs:
-        if spec.shape not in _ROW_FORMS:
-            raise Unsupported(
-                f"input '{spec.name}' of model '{metadata.name}' has shape {list(spec.shape)}: it is no column, and gRPC has no other form for rows",
-                hint="use infer() with arrays, or predict() over REST",
-            )
-    _check_columns(rows, [spec.name for spec in metadata.inputs])
-    return {spec.name: _column(spec, [row[spec.name] for row in rows]) for spec in metadata.inputs}
-
-
-def _check_columns(rows: Sequence[Row], names: list[str]) -> None:
-    known = set(names)
-    for at, row in enumerate(rows):
-        missing = next((name for name in names if name not in row), None)
-        if missing is not None:
-            raise InvalidInput(f"row {at}: column '{missing}' is missing", hint=f"columns given: {', '.join(row) or 'none'}")
-        unknown = next((name for name in row if name not in known), None)
-        if unknown is not None:
-            raise InvalidInput(f"row {at}: unexpected column '{unknown}'", hint=f"this model takes {', '.join(names)}")
-
-
-def _column(spec: TensorMetadata, values: list[object]) -> Tensor:
-    shape = tuple(len(values) if axis == -1 else axis for axis in spec.shape)
-    datatype = Datatype(spec.datatype)
-    if datatype is Datatype.BYTES:
-        return object_array([_text(spec, at, value) for at, value in enumerate(values)], shape)
-    if not datatype.is_float and any(_is_missing(value) for value in values):
-        at = next(at for at, value in enumerate(values) if _is_missing(value))
-        raise InvalidInput(f"row {at}: column '{spec.name}' is missing a value, and {datatype.value} has none for it")
     try:
-        exact = np.array([np.nan if _is_missing(value) else value for value in values], dtype=None if not datatype.is_float else np.float64)
-        array = exact.astype(DTYPES[datatype])
-        if not datatype.is_float and not np.array_equal(array, exact):
-            raise ValueError("a value does not fit")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInput(f"column '{spec.name}' holds a value that is no {datatype.value}: {error}") from error
-    return array.reshape(shape)
-
-
-def _text(spec: TensorMetadata, at: int, value: object) -> object:
-    if _is_missing(value):
-        raise InvalidInput(
-            f"row {at}: column '{spec.name}' is missing its text, and gRPC cannot tell that from empty text", hint="use predict() over REST"
-        )
-    if not isinstance(value, str | bytes):
-        raise InvalidInput(f"row {at}: column '{spec.name}' is {value!r}, not text")
-    return value
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+        return tensors_of_columns(columns_of_rows(rows, signature), signature)
+    except (InvalidInput, Unsupported) as error:
+        hint = f"{error.hint}; " if error.hint else ""
+        raise type(error)(error.message, hint=f"{hint}over REST, predict() knows more of a model's columns", **error.context) from error
 
 
 def predictions_of(result: InferResult, count: int) -> list[dict[str, object]]:
-    """One mapping per row; an output of several values per row becomes `name_0`, `name_1`, …: V2 metadata does not name classes."""
-    rows: list[dict[str, object]] = [{} for _ in range(count)]
+    """One mapping per row, under the outputs' own names: V2 metadata name neither roles nor classes."""
     for name, tensor in result.items():
         if tensor.ndim == 0 or tensor.shape[0] != count:
             raise Unsupported(
                 f"output '{name}' has shape {list(tensor.shape)}, not one answer for each of {count} rows", hint="use infer()"
             )
-        wide = tensor.reshape(count, -1)
-        names = [name] if wide.shape[1] == 1 else [f"{name}_{at}" for at in range(wide.shape[1])]
-        for row, values in zip(rows, wide.tolist(), strict=True):
-            row.update(zip(names, values, strict=True))
-    return rows
+    outputs = tuple(TensorSpec(name=name, datatype=datatype_of(tensor), shape=tensor.shape) for name, tensor in result.items())
+    described = Signature(inputs=(), outputs=outputs)
+    return rows_of_columns(columns_of_outputs(described, list(result.values())))

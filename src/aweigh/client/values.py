@@ -104,7 +104,7 @@ class Transport(Protocol):
 
     def infer(self, request: InferRequest, timeout_s: float) -> InferResult: ...
 
-    def predict(self, model: str, rows: Sequence[Row], request_id: str, timeout_s: float) -> list[dict[str, object]]:
+    def predict(self, model: str, version: str, rows: Sequence[Row], *, request_id: str, timeout_s: float) -> list[dict[str, object]]:
         """Answer rows of named columns (missing: None); one answer per row, in order."""
         ...
 

@@ -184,6 +184,7 @@ def test_rows_are_answered_in_their_form(client: Client) -> None:
     rows = [{"age": 30.0, "city": "Bergen"}, {"age": 40.5, "city": "Kyōto"}]
     answers = client.predict("echo", rows)
     assert [(row["age"], row["city"]) for row in answers] == [(30.0, "Bergen"), (40.5, "Kyōto")]
+    assert len(client.predict("echo", rows, version=3, id="mine")) == 2
     frame = pd.DataFrame(rows, index=["a", "b"])
     answered = client.predict("echo", frame)
     assert isinstance(answered, pd.DataFrame)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import grpc
 
 from aweigh.client.arrays import answered, object_array, text_where_possible, wire_arrays
-from aweigh.client.frames import predictions_of, tensors_of
+from aweigh.client.frames import predictions_of, signature_of, tensors_of
 from aweigh.client.retrying import RETRY_AFTER
 from aweigh.client.values import Endpoint, InferRequest, InferResult, ModelMetadata, Row, ServerMetadata, TensorMetadata
 from aweigh.core import errors
@@ -100,12 +100,12 @@ class GrpcTransport:
             tensors=_tensors(answer), model_name=answer.model_name or request.model, model_version=answer.model_version, id=answer.id
         )
 
-    def predict(self, model: str, rows: Sequence[Row], request_id: str, timeout_s: float) -> list[dict[str, object]]:
+    def predict(self, model: str, version: str, rows: Sequence[Row], *, request_id: str, timeout_s: float) -> list[dict[str, object]]:
         """Over V2's own messages: the metadata is asked each time, for a promotion may change it."""
         deadline = time.monotonic() + timeout_s
-        tensors = tensors_of(rows, self.metadata(model, "", timeout_s))
+        tensors = tensors_of(rows, signature_of(self.metadata(model, version, timeout_s)))
         left = max(0.001, deadline - time.monotonic())
-        return predictions_of(self.infer(InferRequest(model=model, inputs=tensors, id=request_id), left), len(rows))
+        return predictions_of(self.infer(InferRequest(model=model, version=version, inputs=tensors, id=request_id), left), len(rows))
 
     def close(self) -> None:
         self._channel.close()

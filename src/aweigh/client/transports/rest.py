@@ -104,9 +104,9 @@ class RestTransport:
             id=answer.id or "",
         )
 
-    def predict(self, model: str, rows: Sequence[Row], request_id: str, timeout_s: float) -> list[dict[str, object]]:
+    def predict(self, model: str, version: str, rows: Sequence[Row], *, request_id: str, timeout_s: float) -> list[dict[str, object]]:
         headers = {"x-request-id": request_id} if request_id else {}
-        route = f"/predict/{quote(model, safe='')}"
+        route = _model_route(model, version, base="/predict")
         body = self._ask("POST", route, body=jsontext.encode_rows(rows), model=model, headers=headers, timeout_s=timeout_s)
         found = _convert(body, _Predictions).predictions
         if len(found) != len(rows):
@@ -188,8 +188,8 @@ def _late(timeout_s: float) -> AweighError:
     return errors.DeadlineExceeded(f"no complete answer within {timeout_s:.3g} s", hint="raise timeout_s, or check the server's load")
 
 
-def _model_route(model: str, version: str) -> str:
-    route = f"/v2/models/{quote(model, safe='')}"
+def _model_route(model: str, version: str, base: str = "/v2/models") -> str:
+    route = f"{base}/{quote(model, safe='')}"
     return f"{route}/versions/{quote(version, safe='')}" if version else route
 
 
