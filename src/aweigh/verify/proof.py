@@ -1,0 +1,129 @@
+"""One proof: load the variant, run the checks, measure, write evidence. A variant that cannot be loaded or raises fails with the reason."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+
+from aweigh.core.errors import AweighError
+from aweigh.core.evidence import Check, Evidence, Strength
+from aweigh.core.golden import GoldenAnswers, read_golden
+from aweigh.core.package import Variant
+from aweigh.core.protocols import PackageHandle, Session
+from aweigh.core.signature import Signature
+from aweigh.core.tensors import Tensor
+from aweigh.runtimes import load_session
+from aweigh.verify.batches import batch_invariance, gather_rows
+from aweigh.verify.machine import machine, versions
+from aweigh.verify.parity import determinism, flips, not_numbers, parity, run_cases
+
+_BUDGET_S: Final = 0.2
+_MAX_CALLS: Final = 500
+_BATCH: Final = 64
+
+
+def prove(
+    variant: Variant,
+    signature: Signature,
+    golden: Sequence[GoldenAnswers],
+    path: Callable[[str], Path],
+    *,
+    strength: Strength,
+    data: str,
+) -> Evidence:
+    """Check one variant against the golden set, on this machine. Never raises for what the variant does: the evidence says it.
+
+    `path` maps the variant's package paths to files; `data` says in words what the golden set was made from.
+    """
+    started = perf_counter()
+    try:
+        session = load_session(variant, signature, path)
+    except AweighError as error:
+        note = f"{type(error).__name__}: {error}" + (f" ({error.hint})" if error.hint else "")
+        return _evidence(variant, [Check(name="load", passed=False, note=note)], {}, strength=strength, data=data)
+    figures = {"load_ms": (perf_counter() - started) * 1000}
+    try:
+        checks = _checks(session, signature, golden)
+        figures |= _speed(session, signature, golden, checks)
+    finally:
+        session.close()
+    figures["size_bytes"] = float(sum(path(file).stat().st_size for file in variant.files))
+    return _evidence(variant, checks, figures, strength=strength, data=data)
+
+
+def reprove(handle: PackageHandle) -> list[tuple[Variant, Evidence]]:
+    """Prove every variant of a package again, on this machine. Raises InvalidFile when the package itself is damaged."""
+    manifest = handle.manifest
+    golden = read_golden(manifest, handle.path)
+    proofs: list[tuple[Variant, Evidence]] = []
+    for variant in manifest.variants:
+        old = variant.evidence
+        evidence = prove(
+            variant,
+            manifest.signature,
+            golden,
+            handle.path,
+            strength=old.strength if old else Strength.WEAK,
+            data=old.data if old else "the package's golden set",
+        )
+        proofs.append((variant, evidence))
+    return proofs
+
+
+def _checks(session: Session, signature: Signature, golden: Sequence[GoldenAnswers]) -> list[Check]:
+    runs = run_cases(session, signature, golden)
+    return [
+        parity(signature, runs),
+        flips(signature, runs),
+        not_numbers(runs),
+        determinism(session, signature, runs),
+        batch_invariance(session, signature, golden),
+    ]
+
+
+def _evidence(variant: Variant, checks: list[Check], figures: dict[str, float], *, strength: Strength, data: str) -> Evidence:
+    invariant = any(check.name == "batch-invariance" and check.passed for check in checks)
+    return Evidence(
+        passed=all(check.passed for check in checks if check.name != "batch-invariance"),
+        strength=strength,
+        data=data,
+        made_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        machine=machine(),
+        checks=tuple(checks),
+        versions=versions(variant.runtime),
+        batch_invariant=invariant,
+        figures=figures,
+    )
+
+
+def _speed(session: Session, signature: Signature, golden: Sequence[GoldenAnswers], checks: Sequence[Check]) -> dict[str, float]:
+    """Median microseconds of one row and of 64, of a model that answers at all."""
+    if not golden or not next(check.passed for check in checks if check.name == "parity"):
+        return {}
+    if not signature.batched:
+        return {"latency_us_b1": median_us(session, golden[0].inputs)}
+    rows = gather_rows(signature, golden)
+    batch = {name: np.resize(np.arange(len(tensor)), _BATCH) for name, tensor in rows.items()}
+    try:
+        return {
+            "latency_us_b1": median_us(session, {name: tensor[:1] for name, tensor in rows.items()}),
+            "latency_us_b64": median_us(session, {name: tensor[batch[name]] for name, tensor in rows.items()}),
+        }
+    except AweighError:  # rows that do not run together: batch-invariance says so
+        return {}
+
+
+def median_us(session: Session, inputs: dict[str, Tensor]) -> float:
+    """Median time of one call after a warm-up, bounded to about 0.2 s (one call at least)."""
+    session.run(inputs)
+    times: list[float] = []
+    began = perf_counter()
+    while len(times) < _MAX_CALLS and (not times or perf_counter() - began < _BUDGET_S):
+        started = perf_counter()
+        session.run(inputs)
+        times.append(perf_counter() - started)
+    return median(times) * 1e6
