@@ -77,6 +77,16 @@ DTYPES: Final[dict[Datatype, np.dtype[np.generic]]] = {
 _BY_DTYPE: Final = {dtype: name for name, dtype in DTYPES.items() if name is not Datatype.BF16}
 
 
+INTEGER_RANGE: Final[dict[Datatype, tuple[int, int]]] = {
+    datatype: (-(2 ** (8 * dtype.itemsize - 1)), 2 ** (8 * dtype.itemsize - 1) - 1)
+    if dtype.kind == "i"
+    else (0, 2 ** (8 * dtype.itemsize) - 1)
+    for datatype, dtype in DTYPES.items()
+    if dtype.kind in "iu"
+}
+"""Smallest and largest value of each integer datatype."""
+
+
 def datatype_of(array: Tensor) -> Datatype:
     """The datatype a numpy array stands for; text and object arrays are BYTES. Raises InvalidInput for any other dtype."""
     if array.dtype.kind in "OUST":

@@ -1,0 +1,133 @@
+"""The data plane: the use cases of a serving process, the same for every dialect. Knows models and tensors; never bytes of a wire.
+
+The request path is `find`, `accept`, then `run` for a model that runs inline or `submit` for one that runs on threads. Must be called on
+the event loop's thread.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import partial
+from time import perf_counter
+
+from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
+from aweigh.core.settings import Settings
+from aweigh.core.tensors import Tensor, Tensors
+from aweigh.engine.executors import Caller
+from aweigh.engine.model import LoadedModel
+
+Reply = Callable[[list[Tensor] | None, AweighError | None], None]
+
+
+class DataPlane:
+    """The models of this process by name and version, and what can be asked of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.draining = False
+        self.started = False
+        """Whether every model that was asked for at start has been loaded once."""
+        self.in_flight = 0
+        """Requests handed to threads and not yet answered."""
+        self._versions: dict[str, dict[str, LoadedModel]] = {}
+        self._default: dict[str, LoadedModel] = {}
+        self.max_rows = settings.max_rows
+
+    def add(self, model: LoadedModel) -> None:
+        """Make a loaded model answerable; the last added version of a name is its default."""
+        self._versions.setdefault(model.name, {})[model.version] = model
+        self._default[model.name] = model
+
+    def close(self) -> None:
+        """Release every model."""
+        for versions in self._versions.values():
+            for model in versions.values():
+                model.close()
+        self._versions.clear()
+        self._default.clear()
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process wants new requests: started, with every model loaded, and not draining."""
+        return self.started and not self.draining
+
+    def models(self) -> Iterable[LoadedModel]:
+        """Every loaded version of every model, by name."""
+        return (model for name in sorted(self._versions) for model in self._versions[name].values())
+
+    def versions(self, name: str) -> list[str]:
+        """The loaded versions of a name, in the order they were added."""
+        return list(self._versions.get(name, ()))
+
+    def find(self, name: str, version: str = "") -> LoadedModel:
+        """The model of that name and version (the default version if empty). Raises ModelNotFound."""
+        model = self._versions.get(name, {}).get(version) if version else self._default.get(name)
+        if model is not None:
+            return model
+        if not self.started and name not in self._default:
+            raise NotReady(f"model '{name}' is not loaded yet: the server is starting", hint="try again in a moment")
+        raise self._not_found(name, version)
+
+    def _not_found(self, name: str, version: str) -> ModelNotFound:
+        if name in self._versions:
+            known = ", ".join(self._versions[name])
+            return ModelNotFound(
+                f"Request for unknown model: '{name}' version {version} is not found",
+                hint=f"loaded versions of '{name}': {known}",
+                model=name,
+            )
+        near = difflib.get_close_matches(name, self._versions, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"this server has: {', '.join(sorted(self._versions)) or 'no models'}"
+        return ModelNotFound(f"Request for unknown model: '{name}' is not found", hint=hint, model=name)
+
+    def accept(self, model: LoadedModel, inputs: Tensors) -> int:
+        """Check inputs against the signature and the limits; the number of rows. Raises InvalidInput, TooLarge, counted as the model's."""
+        try:
+            return model.acceptance.rows(inputs, self.max_rows)
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
+
+    def run(self, model: LoadedModel, inputs: Tensors, rows: int) -> list[Tensor]:
+        """Answer accepted inputs here and now: for models without threads. Raises AweighError when the session fails."""
+        started = perf_counter()
+        try:
+            outputs = model.run(inputs)
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
+        except Exception:
+            model.statistics.failure(Kind.INTERNAL)
+            raise
+        model.statistics.success(perf_counter() - started, rows)
+        return outputs
+
+    def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
+        """Answer accepted inputs on the model's threads; `done` is called later on the event loop. Raises Overloaded."""
+        if model.threads is None:
+            raise InternalError(f"model '{model.name}' runs inline")
+        try:
+            model.threads.submit(partial(model.run, inputs), caller, partial(self._finish, model, perf_counter(), rows, done))
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
+        self.in_flight += 1
+        model.statistics.in_flight += 1
+
+    def _finish(
+        self,
+        model: LoadedModel,
+        started: float,
+        rows: int,
+        done: Reply,
+        outputs: list[Tensor] | None,
+        error: AweighError | None,
+        waited: float,
+    ) -> None:
+        self.in_flight -= 1
+        model.statistics.in_flight -= 1
+        model.statistics.queued.observe(waited)
+        if error is None:
+            model.statistics.success(perf_counter() - started, rows)
+        else:
+            model.statistics.failure(error.kind)
+        done(outputs, error)

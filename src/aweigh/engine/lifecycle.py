@@ -1,0 +1,134 @@
+"""Loading: choose a variant, load its session, replay the golden set on this machine, warm up, measure, choose where it runs.
+
+A model that fails any of these never reaches the data plane. Called by `app` at start; must not be called on a serving event loop.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from aweigh.core.errors import AweighError, NotFound, ProofFailed
+from aweigh.core.golden import GoldenAnswers, read_golden
+from aweigh.core.package import PackageManifest, Variant
+from aweigh.core.protocols import PackageHandle, Session
+from aweigh.core.replay import replay
+from aweigh.core.settings import Settings
+from aweigh.core.signature import Signature
+from aweigh.core.tensors import Tensor
+from aweigh.engine.executors import ThreadExecutor
+from aweigh.engine.model import LoadedModel, LoadReport
+from aweigh.runtimes import load_session
+
+_LOG = logging.getLogger("aweigh.engine")
+_WARM_UP_CALLS = 3
+_TIMED_CALLS = 15
+_TIMED_BUDGET_S = 0.2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    session: Session
+    variant: Variant
+    load_ms: float
+
+
+def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") -> LoadedModel:
+    """Load one package until it may answer. Raises GoldenMismatch, ProofFailed, NotFound (no such variant) or what the runtime raises."""
+    chosen = choose_variant(handle.manifest, variant)
+    loaded = _load(handle, chosen, settings)
+    try:
+        golden = read_golden(handle.manifest, handle.path)
+        started = perf_counter()
+        replay(loaded.session, handle.manifest.signature, golden)
+        replay_ms = (perf_counter() - started) * 1000
+        call_us = _measure(loaded.session, handle.manifest.signature, golden)
+    except BaseException:
+        loaded.session.close()
+        raise
+    executor, why = choose_executor(loaded.session, call_us, settings)
+    report = LoadReport(load_ms=loaded.load_ms, replay_ms=replay_ms, golden_cases=len(golden), call_us=call_us, executor=executor, why=why)
+    model = LoadedModel(
+        name=handle.reference.name,
+        version=str(handle.reference.version or 1),
+        digest=handle.digest,
+        signature=handle.manifest.signature,
+        variant=chosen,
+        session=loaded.session,
+        threads=_threads(handle, loaded.session, settings) if executor == "thread" else None,
+        report=report,
+    )
+    _LOG.info("model ready", extra={"model": model.name, "version": model.version, "variant": chosen.name, **dataclasses.asdict(report)})
+    return model
+
+
+def choose_variant(manifest: PackageManifest, name: str = "") -> Variant:
+    """The named variant, or the first whose evidence passed. Raises NotFound, or ProofFailed when no variant is proven."""
+    if name:
+        found = manifest.variant(name)
+        if found is None:
+            known = ", ".join(variant.name for variant in manifest.variants)
+            raise NotFound(f"there is no variant '{name}'", hint=f"this package has: {known}")
+        return found
+    for variant in manifest.variants:
+        if variant.evidence is not None and variant.evidence.passed:
+            return variant
+    raise ProofFailed(
+        "no variant of this package has evidence that it answers as its source", hint="'aweigh verify' proves it on this machine"
+    )
+
+
+def choose_executor(session: Session, call_us: float, settings: Settings) -> tuple[str, str]:
+    """("inline" or "thread", why), from the setting or the measured cost of one call."""
+    if session.isolated:
+        return "thread", "the session runs in its own process, which the event loop must not wait for"
+    if settings.executor != "auto":
+        return settings.executor, "set by the executor setting"
+    limit = settings.inline_limit_us
+    if call_us <= limit:
+        return "inline", f"one call takes {call_us:.0f} us, at most inline_limit_us = {limit}"
+    return "thread", f"one call takes {call_us:.0f} us, more than inline_limit_us = {limit}"
+
+
+def _threads(handle: PackageHandle, session: Session, settings: Settings) -> ThreadExecutor:
+    threads = settings.threads if session.concurrent else 1
+    return ThreadExecutor(handle.reference.name, threads=threads, max_queue=settings.max_queue)
+
+
+def _load(handle: PackageHandle, variant: Variant, settings: Settings) -> _Loaded:
+    started = perf_counter()
+    session = load_session(variant, handle.manifest.signature, handle.path, session_threads=settings.session_threads)
+    if handle.manifest.hooks.pre or handle.manifest.hooks.post:
+        session = _with_hooks(session, handle.manifest, handle.path)
+    return _Loaded(session=session, variant=variant, load_ms=(perf_counter() - started) * 1000)
+
+
+def _with_hooks(session: Session, manifest: PackageManifest, path: Callable[[str], Path]) -> Session:
+    from aweigh.runtimes.hooks import with_hooks
+
+    try:
+        return with_hooks(session, manifest.hooks, path)
+    except AweighError:
+        session.close()
+        raise
+
+
+def _measure(session: Session, signature: Signature, golden: list[GoldenAnswers]) -> float:
+    """Median microseconds of one warmed-up call: one row where the model is batched. 0 without a golden set."""
+    if not golden:
+        return 0.0
+    inputs: dict[str, Tensor] = golden[0].inputs
+    if signature.batched:
+        inputs = {name: tensor[:1] for name, tensor in inputs.items()}
+    times: list[float] = []
+    began = perf_counter()
+    for call in range(_WARM_UP_CALLS + _TIMED_CALLS):
+        started = perf_counter()
+        session.run(inputs)
+        if call >= _WARM_UP_CALLS:
+            times.append(perf_counter() - started)
+        if times and perf_counter() - began > _TIMED_BUDGET_S:
+            break
+    return median(times) * 1e6

@@ -1,0 +1,50 @@
+"""What one model has done: counts by outcome and latency histograms that add up across workers. Written on the request path, read by /metrics.
+
+Only the event loop's thread writes; a reader may see a request half counted, never a wrong total.
+"""
+
+from bisect import bisect_left
+from typing import Final
+
+from aweigh.core.errors import Kind
+
+BOUNDS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the histogram buckets in seconds; one more bucket takes the rest."""
+
+
+class Histogram:
+    """Counts per bucket and the sum, in seconds."""
+
+    __slots__ = ("counts", "sum_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.sum_s += seconds
+
+
+class ModelStatistics:
+    """Requests answered and failed, rows, and how long they took in all and in the queue."""
+
+    __slots__ = ("duration", "failed", "in_flight", "queued", "rows", "succeeded")
+
+    def __init__(self) -> None:
+        self.succeeded = 0
+        self.rows = 0
+        self.in_flight = 0
+        self.failed: dict[Kind, int] = {}
+        self.duration = Histogram()
+        self.queued = Histogram()
+
+    def success(self, seconds: float, rows: int) -> None:
+        self.succeeded += 1
+        self.rows += rows
+        duration = self.duration
+        duration.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        duration.sum_s += seconds
+
+    def failure(self, kind: Kind) -> None:
+        self.failed[kind] = self.failed.get(kind, 0) + 1

@@ -1,0 +1,268 @@
+"""Open Inference V2 over gRPC (the unary methods of GRPCInferenceService) and grpc.health.v1, over the wire's own HTTP/2.
+
+Answers carry raw contents, as Triton's do, put together from a prefix that is encoded once per model and output shape.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+import aweigh
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, NotFound, NotReady, Unsupported
+from aweigh.core.signature import Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw, to_raw
+from aweigh.engine.dataplane import DataPlane
+from aweigh.engine.model import LoadedModel
+from aweigh.protos import message
+from aweigh.serve.known_requests import KnownRequests, varint
+from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.router import Permission, Route
+from aweigh.serve.status import GRPC_CODE, one_line
+from aweigh.serve.tensor_json import check_shape
+
+_SERVICE: Final = "/inference.GRPCInferenceService/"
+_HEALTH: Final = "/grpc.health.v1.Health/"
+_MAX_PREPARED: Final = 64
+_SERVING, _NOT_SERVING = 1, 2
+
+_InferRequest: Final = message("inference.ModelInferRequest")
+_InferResponse: Final = message("inference.ModelInferResponse")
+_parse_infer = _InferRequest.FromString
+
+_CONTENTS: Final[dict[Datatype, str]] = {
+    Datatype.BOOL: "bool_contents",
+    Datatype.INT8: "int_contents",
+    Datatype.INT16: "int_contents",
+    Datatype.INT32: "int_contents",
+    Datatype.INT64: "int64_contents",
+    Datatype.UINT8: "uint_contents",
+    Datatype.UINT16: "uint_contents",
+    Datatype.UINT32: "uint_contents",
+    Datatype.UINT64: "uint64_contents",
+    Datatype.FP32: "fp32_contents",
+    Datatype.FP64: "fp64_contents",
+    Datatype.BYTES: "bytes_contents",
+}
+
+
+_PACKED: Final = frozenset({Datatype.BYTES, Datatype.BF16})
+
+
+class OpenInferenceGrpc:
+    """The dialect."""
+
+    name = "open-inference-grpc"
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+        self._max_elements = dataplane.settings.max_elements
+        self._known = KnownRequests()
+
+    def routes(self) -> list[Route]:
+        def route(service: str, method: str, handler: Any, permission: Permission = Permission.PREDICT) -> Route:
+            return Route(method="POST", template=service + method, permission=permission, handler=handler, failure=self.failure, grpc=True)
+
+        public = Permission.PUBLIC
+        return [
+            route(_SERVICE, "ModelInfer", self._infer),
+            route(_SERVICE, "ServerLive", _unary("inference.ServerLiveRequest", self._server_live), public),
+            route(_SERVICE, "ServerReady", _unary("inference.ServerReadyRequest", self._server_ready), public),
+            route(_SERVICE, "ModelReady", _unary("inference.ModelReadyRequest", self._model_ready), public),
+            route(_SERVICE, "ServerMetadata", _unary("inference.ServerMetadataRequest", self._server_metadata)),
+            route(_SERVICE, "ModelMetadata", _unary("inference.ModelMetadataRequest", self._model_metadata)),
+            route(_HEALTH, "Check", _unary("grpc.health.v1.HealthCheckRequest", self._health), public),
+        ]
+
+    def failure(self, error: AweighError, request: Request) -> AnyResponse:
+        return GrpcResponse(b"", GRPC_CODE[error.kind], one_line(error))
+
+    def _server_live(self, asked: Any) -> Any:
+        return message("inference.ServerLiveResponse")(live=True)
+
+    def _server_ready(self, asked: Any) -> Any:
+        return message("inference.ServerReadyResponse")(ready=self._dataplane.ready)
+
+    def _model_ready(self, asked: Any) -> Any:
+        try:
+            self._dataplane.find(asked.name, asked.version)
+        except (NotReady, NotFound):
+            return message("inference.ModelReadyResponse")(ready=False)
+        return message("inference.ModelReadyResponse")(ready=True)
+
+    def _server_metadata(self, asked: Any) -> Any:
+        return message("inference.ServerMetadataResponse")(name="aweigh", version=aweigh.__version__, extensions=[])
+
+    def _model_metadata(self, asked: Any) -> Any:
+        model = self._dataplane.find(asked.name, asked.version)
+        answer = message("inference.ModelMetadataResponse")(
+            name=model.name, versions=self._dataplane.versions(model.name), platform=f"aweigh_{model.variant.runtime}"
+        )
+        for specs, field in ((model.signature.inputs, answer.inputs), (model.signature.outputs, answer.outputs)):
+            for spec in specs:
+                field.add(name=spec.name, datatype=spec.datatype.value, shape=spec.wire_shape)
+        return answer
+
+    def _health(self, asked: Any) -> Any:
+        known = asked.service in {"", "inference.GRPCInferenceService", "grpc.health.v1.Health"}
+        if not known:
+            self._dataplane.find(asked.service)
+        return message("grpc.health.v1.HealthCheckResponse")(status=_SERVING if self._dataplane.ready else _NOT_SERVING)
+
+    def _infer(self, request: Request) -> AnyResponse | None:
+        payload = _payload(request.body)
+        known = self._known.find(payload)
+        if known is not None:
+            model = self._dataplane.find(known.model, known.version)
+            acceptance = model.acceptance
+            if acceptance.simple and acceptance.name == known.input and acceptance.datatype == known.datatype:
+                inputs: dict[str, Tensor] = {known.input: np.frombuffer(known.raw(payload), acceptance.dtype).reshape(known.shape)}
+                return self._run(request, model, inputs, "", known.wanted)
+        try:
+            asked = _parse_infer(payload)
+        except DecodeError:
+            raise _undecodable("ModelInferRequest") from None
+        model = self._dataplane.find(asked.model_name, asked.model_version)
+        inputs = self._tensors(asked, model.signature)
+        self._known.learn(payload, asked)
+        return self._run(request, model, inputs, asked.id, tuple(output.name for output in asked.outputs))
+
+    def _run(
+        self, request: Request, model: LoadedModel, inputs: dict[str, Tensor], identity: str, wanted: tuple[str, ...]
+    ) -> AnyResponse | None:
+        rows = self._dataplane.accept(model, inputs)
+        if model.threads is None:
+            return _encode(model, identity, wanted, self._dataplane.run(model, inputs, rows))
+        self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model, identity, wanted))
+        return None
+
+    def _later(
+        self,
+        request: Request,
+        model: LoadedModel,
+        identity: str,
+        wanted: tuple[str, ...],
+        outputs: list[Tensor] | None,
+        error: AweighError | None,
+    ) -> None:
+        answer: AnyResponse
+        try:
+            answer = (
+                self.failure(error or InternalError("no answer"), request) if outputs is None else _encode(model, identity, wanted, outputs)
+            )
+        except AweighError as failed:
+            answer = self.failure(failed, request)
+        request.reply(request, answer)
+
+    def _tensors(self, asked: Any, signature: Signature) -> dict[str, Tensor]:
+        raw = asked.raw_input_contents
+        given = asked.inputs
+        if raw and len(raw) != len(given):
+            raise InvalidInput(
+                f"raw_input_contents has {len(raw)} entries for {len(given)} inputs", hint="send one for each input, or none at all"
+            )
+        tensors: dict[str, Tensor] = {}
+        for at, tensor in enumerate(given):
+            name = tensor.name
+            spec = signature.input(name)
+            datatype = spec.datatype
+            if tensor.datatype != datatype.value:
+                raise InvalidInput(f"input '{name}': expected datatype {datatype.value}, got {tensor.datatype[:40]!r}")
+            if name in tensors:
+                raise InvalidInput(f"input '{name}' is given twice")
+            shape = list(tensor.shape)
+            check_shape(shape, self._max_elements, f"inputs[{at}]")
+            if raw:
+                tensors[name] = from_raw(raw[at], datatype, tuple(shape), name=name)
+            else:
+                tensors[name] = _typed_contents(tensor, spec, shape)
+        return tensors
+
+
+def _payload(body: bytes) -> bytes:
+    """The message of a gRPC frame (gRPC over HTTP/2: a flag, four bytes of length, the message). Raises InvalidInput, Unsupported."""
+    if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5:
+        raise InvalidInput("the body is not one whole gRPC message", hint="this method is unary: send exactly one message")
+    if body[0] == 1:
+        raise Unsupported("compressed gRPC messages are not taken", hint="send them uncompressed")
+    if body[0]:
+        raise InvalidInput(f"a gRPC message flag of {body[0]}")
+    return body[5:]
+
+
+def _undecodable(name: str) -> InvalidInput:
+    return InvalidInput(f"the message is not a {name}", hint="check the client's .proto file")
+
+
+def _unary(request_name: str, handler: Callable[[Any], Any]) -> Callable[[Request], GrpcResponse]:
+    """A method that answers one message with another, at once."""
+    parse = message(request_name).FromString
+
+    def handle(request: Request) -> GrpcResponse:
+        try:
+            asked = parse(_payload(request.body))
+        except DecodeError:
+            raise _undecodable(request_name.rpartition(".")[2]) from None
+        return GrpcResponse(handler(asked).SerializeToString())
+
+    return handle
+
+
+def _typed_contents(tensor: Any, spec: TensorSpec, shape: list[int]) -> Tensor:
+    """Read `contents`, the typed form. FP16 and BF16 exist in raw form only."""
+    field = _CONTENTS.get(spec.datatype)
+    if field is None:
+        raise InvalidInput(f"input '{spec.name}': {spec.datatype.value} is sent in raw_input_contents only")
+    for other, _ in tensor.contents.ListFields():
+        if other.name != field:
+            raise InvalidInput(f"input '{spec.name}': {spec.datatype.value} is sent in {field}, not in {other.name}")
+    data = getattr(tensor.contents, field)
+    if len(data) != count_of(shape):
+        raise InvalidInput(f"input '{spec.name}': contents has {len(data)} elements, but shape {shape} needs {count_of(shape)}")
+    try:
+        if spec.datatype is Datatype.BYTES:
+            array = np.empty(len(data), dtype=object)
+            array[:] = list(data)
+            return array.reshape(shape)
+        return np.array(data, dtype=spec.datatype.dtype).reshape(shape)
+    except OverflowError:
+        raise InvalidInput(f"input '{spec.name}': a value does not fit {spec.datatype.value}") from None
+
+
+def _encode(model: LoadedModel, identity: str, wanted: tuple[str, ...], outputs: list[Tensor]) -> GrpcResponse:
+    specs = model.signature.outputs
+    chosen: tuple[int, ...] | None = None
+    if wanted:
+        by_name = {spec.name: at for at, spec in enumerate(specs)}
+        unknown = [name for name in wanted if name not in by_name]
+        if unknown:
+            raise InvalidInput(f"unexpected output '{unknown[0]}'", hint=f"this model gives {', '.join(by_name)}")
+        chosen = tuple([by_name[name] for name in wanted])
+    pieces = [_prefix(model, outputs, chosen)]
+    if identity:
+        raw_id = identity.encode()
+        pieces += (b"\x1a", varint(len(raw_id)), raw_id)
+    for at in chosen if chosen is not None else range(len(specs)):
+        output, datatype = outputs[at], specs[at].datatype
+        raw = output.tobytes() if output.dtype is datatype.dtype and datatype not in _PACKED else to_raw(output, datatype)
+        pieces += (b"\x32", varint(len(raw)), raw)
+    return GrpcResponse(b"".join(pieces))
+
+
+def _prefix(model: LoadedModel, outputs: list[Tensor], chosen: tuple[int, ...] | None) -> bytes:
+    """The answer without its id and values: fields 1, 2 and 5 of ModelInferResponse, for these output shapes."""
+    key = (chosen, *[output.shape for output in outputs])
+    prepared: dict[object, bytes] = model.prepared.setdefault(OpenInferenceGrpc.name, {})
+    prefix = prepared.get(key)
+    if prefix is None:
+        answer = _InferResponse(model_name=model.name, model_version=model.version)
+        for at in chosen if chosen is not None else range(len(outputs)):
+            spec = model.signature.outputs[at]
+            answer.outputs.add(name=spec.name, datatype=spec.datatype.value, shape=[int(size) for size in outputs[at].shape])
+        prefix = bytes(answer.SerializeToString())
+        if len(prepared) >= _MAX_PREPARED:
+            prepared.clear()
+        prepared[key] = prefix
+    return prefix

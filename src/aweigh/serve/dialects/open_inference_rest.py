@@ -1,0 +1,270 @@
+"""Open Inference V2 over REST: metadata, health and JSON inference. Forms, texts and status codes are Triton's where the spec is silent.
+
+https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+
+import aweigh
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, NotReady
+from aweigh.core.signature import Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor
+from aweigh.engine.acceptance import Acceptance
+from aweigh.engine.dataplane import DataPlane
+from aweigh.engine.model import LoadedModel
+from aweigh.serve.message import AnyResponse, Request, Response
+from aweigh.serve.router import Permission, Route
+from aweigh.serve.status import json_error
+from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, json_to_tensor, json_values, parse_json
+
+_MAX_PREPARED: Final = 64
+_DATATYPES: Final = {datatype.value: datatype for datatype in Datatype}
+
+
+class _Template(NamedTuple):
+    """An answer for given output shapes, but for its values: those go into `entries[i]["data"]`, then `answer` is encoded in one go."""
+
+    answer: dict[str, Any]
+    entries: list[dict[str, Any]]
+    json_values: tuple[Callable[[Tensor], Any], ...]
+
+
+class _Output(msgspec.Struct, gc=False):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _FloatInput(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float]
+    parameters: dict[str, Any] | None = None
+
+
+class _FloatRequest(msgspec.Struct, gc=False):
+    inputs: list[_FloatInput]
+    id: str | None = None
+    outputs: list[_Output] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _AnyInput(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: Any = None
+    parameters: dict[str, Any] | None = None
+
+
+class _AnyRequest(msgspec.Struct, gc=False):
+    inputs: list[_AnyInput]
+    id: str | None = None
+    outputs: list[_Output] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+_decode_floats = msgspec.json.Decoder(_FloatRequest).decode
+_decode_any = msgspec.json.Decoder(_AnyRequest).decode
+
+
+class OpenInferenceRest:
+    """The dialect. Answers are made from templates, one per model and output shapes."""
+
+    name = "open-inference-rest"
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+        self._max_elements = dataplane.settings.max_elements
+        self._max_depth = dataplane.settings.max_json_depth
+
+    def routes(self) -> list[Route]:
+        def route(method: str, template: str, handler: Any, permission: Permission = Permission.PREDICT) -> Route:
+            return Route(method=method, template=template, permission=permission, handler=handler, failure=self.failure)
+
+        model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+        return [
+            route("GET", "/v2", self._server),
+            route("GET", "/v2/health/live", self._live, Permission.PUBLIC),
+            route("GET", "/v2/health/ready", self._ready, Permission.PUBLIC),
+            *(route("GET", base, self._metadata) for base in (model, version)),
+            *(route("GET", f"{base}/ready", self._model_ready, Permission.PUBLIC) for base in (model, version)),
+            *(route("POST", f"{base}/infer", self._infer) for base in (model, version)),
+        ]
+
+    def failure(self, error: AweighError, request: Request) -> AnyResponse:
+        return json_error(error)
+
+    def _server(self, request: Request) -> Response:
+        return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "extensions": []}))
+
+    def _live(self, request: Request) -> Response:
+        return Response(200)
+
+    def _ready(self, request: Request) -> Response:
+        return Response(200 if self._dataplane.ready else 400)
+
+    def _model_ready(self, request: Request) -> Response:
+        try:
+            self._find(request)
+        except NotReady:
+            return Response(400, b'{"error":"Model version not ready"}')
+        return Response(200)
+
+    def _metadata(self, request: Request) -> Response:
+        model = self._find(request)
+        body = {
+            "name": model.name,
+            "versions": self._dataplane.versions(model.name),
+            "platform": f"aweigh_{model.variant.runtime}",
+            "inputs": [_tensor_metadata(spec) for spec in model.signature.inputs],
+            "outputs": [_tensor_metadata(spec) for spec in model.signature.outputs],
+        }
+        return Response(200, orjson.dumps(body))
+
+    def _find(self, request: Request) -> LoadedModel:
+        params = request.head.params
+        return self._dataplane.find(params["name"], params.get("version", ""))
+
+    def _infer(self, request: Request) -> Response | None:
+        params = request.head.params
+        model = self._dataplane.find(params["name"], params.get("version", ""))
+        acceptance = model.acceptance
+        rows = -1
+        asked: _FloatRequest | _AnyRequest
+        if acceptance.floats:
+            try:
+                asked = _decode_floats(request.body)
+                inputs, rows = self._usual(asked.inputs, acceptance)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                pass  # not the usual request: look at it more closely
+        if rows < 0:
+            asked = self._decode(request.body)
+            inputs = self._tensors(asked, model.signature)
+            rows = self._dataplane.accept(model, inputs)
+        if model.threads is None:
+            return self._encode(model, asked, self._dataplane.run(model, inputs, rows))
+        self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model, asked))
+        return None
+
+    def _later(
+        self,
+        request: Request,
+        model: LoadedModel,
+        asked: "_FloatRequest | _AnyRequest",
+        outputs: list[Tensor] | None,
+        error: AweighError | None,
+    ) -> None:
+        answer: AnyResponse
+        try:
+            answer = self.failure(error or InternalError("no answer"), request) if outputs is None else self._encode(model, asked, outputs)
+        except AweighError as failed:
+            answer = self.failure(failed, request)
+        request.reply(request, answer)
+
+    def _usual(self, given: list[_FloatInput], acceptance: Acceptance) -> tuple[dict[str, Tensor], int]:
+        """One matrix of finite floats in a flat list: the tensor and its rows, or -1 rows where it is anything else."""
+        if len(given) != 1:
+            return {}, -1
+        only = given[0]
+        shape, data = only.shape, only.data
+        if only.name != acceptance.name or only.datatype != acceptance.datatype or len(shape) != acceptance.rank:
+            return {}, -1
+        rows = shape[0]
+        if tuple(shape[1:]) != acceptance.tail or not 0 <= rows <= self._dataplane.max_rows or not acceptance.takes(data):
+            return {}, -1
+        return {only.name: np.array(data, dtype=acceptance.dtype).reshape(shape)}, rows
+
+    def _decode(self, body: bytes) -> "_AnyRequest":
+        check_depth(body, self._max_depth)
+        try:
+            return _decode_any(body)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"not an inference request: {error}", hint=_EXAMPLE) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._decode_tolerant(body)
+
+    def _decode_tolerant(self, body: bytes) -> "_AnyRequest":
+        """JSON with bare NaN tokens, or an error that says where it is broken."""
+        try:
+            return msgspec.convert(parse_json(body, self._max_depth), _AnyRequest)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"not an inference request: {error}", hint=_EXAMPLE) from None
+
+    def _tensors(self, asked: "_AnyRequest", signature: Signature) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for at, given in enumerate(asked.inputs):
+            spec = signature.input(given.name)
+            place = f"$.inputs[{at}]"
+            if given.datatype != spec.datatype.value:
+                raise _wrong_datatype(given.name, given.datatype, spec)
+            if given.name in tensors:
+                raise InvalidInput(f"{place}: input '{given.name}' is given twice")
+            check_shape(given.shape, self._max_elements, place)
+            if given.data is None:
+                raise InvalidInput(f"{place}.data is missing", hint="the binary tensor extension is not offered by this server")
+            tensors[given.name] = json_to_tensor(given.data, spec.datatype, given.shape, place)
+        return tensors
+
+    def _encode(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
+        if asked.outputs or asked.id is not None:
+            return self._encode_selected(model, asked, outputs)
+        template = _template(model, outputs)
+        for entry, value, output in zip(template.entries, template.json_values, outputs, strict=True):
+            entry["data"] = value(output)
+        return Response(200, encode_json(template.answer))
+
+    def _encode_selected(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
+        specs = model.signature.outputs
+        by_name = {spec.name: at for at, spec in enumerate(specs)}
+        chosen = [_position(by_name, output.name) for output in asked.outputs] if asked.outputs else list(range(len(specs)))
+        answer: dict[str, Any] = {} if asked.id is None else {"id": asked.id}
+        answer |= {"model_name": model.name, "model_version": model.version}
+        answer["outputs"] = [_entry(specs[at], outputs[at]) | {"data": json_values(specs[at])(outputs[at])} for at in chosen]
+        return Response(200, encode_json(answer))
+
+
+_EXAMPLE: Final = 'expected {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
+
+
+def _wrong_datatype(name: str, given: str, spec: TensorSpec) -> InvalidInput:
+    known = "" if given in _DATATYPES else " (no such datatype)"
+    return InvalidInput(
+        f"input '{name}': expected datatype {spec.datatype.value}, got {given[:40]!r}{known}", hint="the model's metadata lists datatypes"
+    )
+
+
+def _position(by_name: dict[str, int], name: str) -> int:
+    if name not in by_name:
+        raise InvalidInput(f"unexpected output '{name}'", hint=f"this model gives {', '.join(by_name)}")
+    return by_name[name]
+
+
+def _tensor_metadata(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "datatype": spec.datatype.value, "shape": spec.wire_shape}
+
+
+def _entry(spec: TensorSpec, output: Tensor) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype.value, "shape": [int(size) for size in output.shape]}
+
+
+def _template(model: LoadedModel, outputs: list[Tensor]) -> _Template:
+    key = tuple([output.shape for output in outputs])
+    prepared: dict[tuple[tuple[int, ...], ...], _Template] | None = model.prepared.get(OpenInferenceRest.name)
+    if prepared is None:
+        prepared = model.prepared[OpenInferenceRest.name] = {}
+    template = prepared.get(key)
+    if template is None:
+        entries = [_entry(spec, output) for spec, output in zip(model.signature.outputs, outputs, strict=True)]
+        answer = {"model_name": model.name, "model_version": model.version, "outputs": entries}
+        template = _Template(answer, entries, tuple(json_values(spec) for spec in model.signature.outputs))
+        if len(prepared) >= _MAX_PREPARED:
+            prepared.clear()
+        prepared[key] = template
+    return template

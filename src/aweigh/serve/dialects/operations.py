@@ -1,0 +1,112 @@
+"""What an operator asks of a process: /live, /ready, /metrics (Prometheus text), and the landing page at /."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+import aweigh
+from aweigh.core.errors import AweighError
+from aweigh.engine.dataplane import DataPlane
+from aweigh.engine.model import LoadedModel
+from aweigh.engine.statistics import BOUNDS_S, Histogram
+from aweigh.serve.message import TEXT, AnyResponse, Request, Response
+from aweigh.serve.router import Permission, Route
+from aweigh.serve.status import json_error
+from aweigh.serve.wire.listener import Listener
+
+_PROMETHEUS: Final = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Operations:
+    """The dialect. `listener` is set by the server once it exists; a mounted application has none."""
+
+    name = "operations"
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+        self.listener: Listener | None = None
+
+    def routes(self) -> list[Route]:
+        def route(template: str, handler: object, permission: Permission) -> Route:
+            return Route(method="GET", template=template, permission=permission, handler=handler, failure=self.failure)  # type: ignore[arg-type]  # methods below
+
+        return [
+            route("/live", self._live, Permission.PUBLIC),
+            route("/ready", self._ready, Permission.PUBLIC),
+            route("/metrics", self._metrics, Permission.OPERATE),
+            route("/", self._index, Permission.PUBLIC),
+        ]
+
+    def failure(self, error: AweighError, request: Request) -> AnyResponse:
+        return json_error(error)
+
+    def _live(self, request: Request) -> Response:
+        return Response(200, b"live\n", TEXT)
+
+    def _ready(self, request: Request) -> Response:
+        if self._dataplane.ready:
+            return Response(200, b"ready\n", TEXT)
+        return Response(503, b"draining\n" if self._dataplane.draining else b"starting\n", TEXT)
+
+    def _index(self, request: Request) -> Response:
+        paths = ["/predict/{name}", "/v2", "/live", "/ready", "/metrics"]
+        return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "paths": paths}))
+
+    def _metrics(self, request: Request) -> Response:
+        return Response(200, "".join(self._lines()).encode(), _PROMETHEUS)
+
+    def _lines(self) -> Iterator[str]:
+        models = list(self._dataplane.models())
+        yield _family("aweigh_ready", "gauge", "Whether this process takes requests")
+        yield f"aweigh_ready {int(self._dataplane.ready)}\n"
+        yield from _counters(models)
+        yield _family("aweigh_request_duration_seconds", "histogram", "Time from decoded request to outputs")
+        for model in models:
+            yield from _histogram("aweigh_request_duration_seconds", _labels(model), model.statistics.duration)
+        yield _family("aweigh_queue_duration_seconds", "histogram", "Time spent waiting for a thread")
+        for model in models:
+            yield from _histogram("aweigh_queue_duration_seconds", _labels(model), model.statistics.queued)
+        if self.listener is not None:
+            yield _family("aweigh_connections", "gauge", "Open connections")
+            yield f"aweigh_connections {self.listener.open_connections}\n"
+            yield _family("aweigh_connections_total", "counter", "Connections accepted")
+            yield f"aweigh_connections_total {self.listener.accepted}\n"
+            yield _family("aweigh_malformed_total", "counter", "Requests refused by the wire as malformed")
+            yield f"aweigh_malformed_total {self.listener.refused}\n"
+
+
+def _counters(models: list[LoadedModel]) -> Iterator[str]:
+    yield _family("aweigh_requests_total", "counter", "Requests that reached a model, by outcome")
+    for model in models:
+        yield f'aweigh_requests_total{{{_labels(model)},outcome="ok"}} {model.statistics.succeeded}\n'
+        for kind, count in sorted(model.statistics.failed.items()):
+            yield f'aweigh_requests_total{{{_labels(model)},outcome="{kind.value.lower()}"}} {count}\n'
+    yield _family("aweigh_rows_total", "counter", "Rows answered")
+    for model in models:
+        yield f"aweigh_rows_total{{{_labels(model)}}} {model.statistics.rows}\n"
+    yield _family("aweigh_requests_in_flight", "gauge", "Requests handed to a thread and not yet answered")
+    for model in models:
+        yield f"aweigh_requests_in_flight{{{_labels(model)}}} {model.statistics.in_flight}\n"
+    yield _family("aweigh_model_info", "gauge", "What serves: variant, runtime, executor and package digest")
+    for model in models:
+        facts = (
+            f'variant="{model.variant.name}",runtime="{model.variant.runtime}",executor="{model.report.executor}",digest="{model.digest}"'
+        )
+        yield f"aweigh_model_info{{{_labels(model)},{facts}}} 1\n"
+
+
+def _family(name: str, kind: str, text: str) -> str:
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+
+
+def _labels(model: LoadedModel) -> str:
+    return f'model="{model.name}",version="{model.version}"'
+
+
+def _histogram(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+    total = 0
+    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts, strict=True):
+        total += count
+        yield f'{name}_bucket{{{labels},le="{bound}"}} {total}\n'
+    yield f"{name}_sum{{{labels}}} {histogram.sum_s:.6f}\n{name}_count{{{labels}}} {total}\n"

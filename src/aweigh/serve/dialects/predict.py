@@ -1,0 +1,116 @@
+"""The plain dialect: POST /predict/NAME with rows of named columns, as a person would write them; GET describes what to send.
+
+    {"rows": [{"age": 41, "job": "nurse"}, …]}   or   [{…}, …]   or   {…} (one row)   or   {"columns": ["age", "job"], "data": [[41, "nurse"]]}
+
+Answers `{"model", "version", "id", "predictions": [{"label": …, "probability_<class>": …}, …]}`; missing values are null both ways.
+"""
+
+from functools import partial
+from typing import Any
+
+import orjson
+
+from aweigh.core.errors import AweighError, InternalError, InvalidInput
+from aweigh.core.frames import columns_of_outputs, columns_of_rows, frame_columns, rows_of_columns, tensors_of_columns
+from aweigh.core.signature import Signature
+from aweigh.core.tensors import Tensor
+from aweigh.engine.dataplane import DataPlane
+from aweigh.engine.model import LoadedModel
+from aweigh.serve.message import AnyResponse, Request, Response
+from aweigh.serve.router import Permission, Route
+from aweigh.serve.status import json_error
+from aweigh.serve.tensor_json import parse_json
+
+
+class Predict:
+    """The dialect. Its errors carry code, hint and request id beside the message."""
+
+    name = "predict"
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+
+    def routes(self) -> list[Route]:
+        def route(method: str, template: str, handler: Any) -> Route:
+            return Route(method=method, template=template, permission=Permission.PREDICT, handler=handler, failure=self.failure)
+
+        paths = ("/predict/{name}", "/predict/{name}/versions/{version}")
+        return [*(route("POST", path, self._predict) for path in paths), *(route("GET", path, self._describe) for path in paths)]
+
+    def failure(self, error: AweighError, request: Request) -> AnyResponse:
+        return json_error(error, code=error.code, hint=error.hint, request_id=request.id.decode())
+
+    def _find(self, request: Request) -> LoadedModel:
+        params = request.head.params
+        return self._dataplane.find(params["name"], params.get("version", ""))
+
+    def _describe(self, request: Request) -> Response:
+        model = self._find(request)
+        columns = [
+            {"name": column.name, "kind": column.kind.value, "nullable": column.nullable, "categories": list(column.categories)}
+            for column in frame_columns(model.signature)
+        ]
+        return Response(
+            200,
+            orjson.dumps(
+                {
+                    "model": model.name,
+                    "version": model.version,
+                    "task": model.signature.task.value,
+                    "columns": columns,
+                    "labels": list(model.signature.labels),
+                }
+            ),
+        )
+
+    def _predict(self, request: Request) -> AnyResponse | None:
+        model = self._find(request)
+        columns = _columns(parse_json(request.body, self._dataplane.settings.max_json_depth), model.signature)
+        inputs = tensors_of_columns(columns, model.signature)
+
+        rows = self._dataplane.accept(model, inputs)
+        if model.threads is None:
+            return _answer(model, self._dataplane.run(model, inputs, rows), request)
+        self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model))
+        return None
+
+    def _later(self, request: Request, model: LoadedModel, outputs: list[Tensor] | None, error: AweighError | None) -> None:
+        failed = error or InternalError("no answer")
+        request.reply(request, self.failure(failed, request) if outputs is None else _answer(model, outputs, request))
+
+
+def _columns(body: Any, signature: Signature) -> dict[str, list[Any]]:
+    if isinstance(body, dict) and isinstance(body.get("rows"), list):
+        body = body["rows"]
+    elif isinstance(body, dict) and "data" in body and isinstance(body.get("columns"), list):
+        return _split(body["columns"], body["data"])
+    elif isinstance(body, dict):
+        body = [body]
+    if not isinstance(body, list):
+        raise InvalidInput("the body is no row", hint='send {"rows": [{column: value, …}, …]}')
+    if body and not isinstance(body[0], dict):
+        names = [column.name for column in frame_columns(signature)]
+        if len(names) == 1 and not isinstance(body[0], list):
+            return {names[0]: body}
+        raise InvalidInput(
+            f"row 0 is not an object of named columns but {type(body[0]).__name__}",
+            hint='send {"rows": [{column: value, …}, …]}, or {"columns": […], "data": [[…]]}',
+        )
+    return columns_of_rows(body, signature)
+
+
+def _split(names: list[Any], data: Any) -> dict[str, list[Any]]:
+    if not isinstance(data, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput('"columns" must be a list of names and "data" a list of rows')
+    if len(set(names)) != len(names):
+        raise InvalidInput("a column is named twice")
+    for at, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise InvalidInput(f"$.data[{at}] does not have {len(names)} values")
+    return {name: [row[at] for row in data] for at, name in enumerate(names)}
+
+
+def _answer(model: LoadedModel, outputs: list[Tensor], request: Request) -> Response:
+    rows = rows_of_columns(columns_of_outputs(model.signature, outputs))
+    body = {"model": model.name, "version": model.version, "id": request.id.decode(), "predictions": rows}
+    return Response(200, orjson.dumps(body))

@@ -1,0 +1,147 @@
+"""The dispatcher: from a parsed head to a route, through the authoriser, to the dialect's handler; errors back in the dialect's form.
+
+The one place where an unexpected exception of a request is caught. Serves HTTP/1.1, HTTP/2 and ASGI alike.
+"""
+
+import itertools
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, Kind, NotFound, Unsupported
+from aweigh.serve.guard import Authoriser
+from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.router import Permission, Route, RouteNotFound, Router
+from aweigh.serve.status import GRPC_UNIMPLEMENTED, json_error
+
+_LOG = logging.getLogger("aweigh.request")
+_EXPECTED = frozenset({Kind.INVALID, Kind.NOT_FOUND, Kind.UNAUTHENTICATED, Kind.DENIED, Kind.TOO_LARGE, Kind.CANCELLED, Kind.UNSUPPORTED})
+_REQUEST_ID = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+=")
+_MAX_REQUEST_ID = 128
+
+
+class Dispatcher:
+    """Joins router, authoriser and dialects. `resolve` runs once per distinct head, `dispatch` once per request."""
+
+    def __init__(self, router: Router, authoriser: Authoriser, *, access_log: bool = False, request_timeout_s: float = 30.0) -> None:
+        self._router = router
+        self._authoriser = authoriser
+        self._access_log = access_log
+        self._request_timeout_s = request_timeout_s
+        self._prefix = os.urandom(5).hex().encode()
+        self._count = itertools.count(1)
+
+    def resolve(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> Head:
+        """Decide what can be decided from the head: route, permission, request id, timeout. Never raises: a refusal is the head's `fault`."""
+        path, _, query = target.partition("?")
+        fault: AweighError | None = None
+        params: Mapping[str, str] = {}
+        try:
+            route, params = self._router.resolve(method, path)
+            self._authoriser.check(route.permission, headers)
+        except RouteNotFound as missing:
+            route = _no_route(method, path, missing.allowed, headers)
+        except InvalidInput as error:
+            route, fault = _refused(), error
+        except AweighError as error:
+            fault = error
+        head = Head(method=method, path=path, query=query, headers=headers, route=route, params=params)
+        head.fault = fault or _door_fault(route, headers)
+        head.request_id, head.timeout_s = _request_id(headers), _timeout_s(headers)
+        return head
+
+    def request_id(self) -> bytes:
+        """A fresh id, unique to this process."""
+        return b"%b-%x" % (self._prefix, next(self._count))
+
+    def dispatch(self, request: Request) -> AnyResponse | None:
+        """Answer a request; None when the answer comes later through `request.reply`."""
+        head = request.head
+        try:
+            if head.fault is not None:
+                raise head.fault
+            if head.timeout_s is not None:
+                request.deadline = time.monotonic() + head.timeout_s
+            response = head.route.handler(request)
+        except AweighError as error:
+            return self.failed(error, request)
+        except RecursionError:
+            return self.failed(InvalidInput("the request is nested too deeply", hint="flatten it"), request)
+        except Exception as error:  # noqa: BLE001  # the request boundary
+            _LOG.exception("request failed", extra={"request_id": request.id.decode(), "path": head.path})
+            hidden = InternalError(
+                "the server failed to answer this request", hint=f"the server's log has it under request id {request.id.decode()}"
+            )
+            return self.failed(hidden, request, cause=error)
+        if self._access_log and response is not None:
+            self._log(request, response)
+        return response
+
+    def failed(self, error: AweighError, request: Request, *, cause: Exception | None = None) -> AnyResponse:
+        """An error as the route's dialect says it, logged when it is not the caller's own."""
+        if error.kind not in _EXPECTED and cause is None:
+            _LOG.warning(error.message, extra={"request_id": request.id.decode(), "path": request.head.path, "code": error.code})
+        response = request.head.route.failure(error, request)
+        if self._access_log:
+            self._log(request, response)
+        return response
+
+    def _log(self, request: Request, response: AnyResponse) -> None:
+        status = response.status if isinstance(response, Response) else response.code
+        head = request.head
+        _LOG.info("request", extra={"request_id": request.id.decode(), "method": head.method, "path": head.path, "status": status})
+
+
+def _no_route(method: str, path: str, allowed: tuple[str, ...], headers: Mapping[bytes, bytes]) -> Route:
+    """A route that answers what is nobody's: 404, 405, or gRPC's UNIMPLEMENTED."""
+    grpc = headers.get(b"content-type", b"").startswith(b"application/grpc")
+
+    def answer(_: Request) -> AnyResponse:
+        if grpc:
+            return GrpcResponse(b"", GRPC_UNIMPLEMENTED, f"unknown method {path[:200]}")
+        if allowed:
+            allow = ", ".join(allowed).encode()
+            return Response(405, b'{"error":"Method Not Allowed"}', headers=((b"allow", allow),))
+        return Response(404, b'{"error":"Not Found"}')
+
+    return Route(method=method, template=path, permission=Permission.PUBLIC, handler=answer, failure=_plain_failure, grpc=grpc)
+
+
+def _refused() -> Route:
+    def answer(request: Request) -> AnyResponse:
+        return _plain_failure(NotFound("not found"), request)
+
+    return Route(method="", template="", permission=Permission.PUBLIC, handler=answer, failure=_plain_failure)
+
+
+def _plain_failure(error: AweighError, _: Request) -> AnyResponse:
+    return json_error(error)
+
+
+def _door_fault(route: Route, headers: Mapping[bytes, bytes]) -> AweighError | None:
+    if not route.grpc:
+        return None
+    content_type = headers.get(b"content-type", b"")
+    if not content_type.startswith(b"application/grpc") or content_type[16:17] not in (b"", b"+", b";"):
+        return Unsupported(
+            f"content-type {content_type.decode('latin-1')[:80]!r} on a gRPC method", hint="send application/grpc over HTTP/2"
+        )
+    return None
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> bytes:
+    given = headers.get(b"x-request-id", b"")
+    return given if given and len(given) <= _MAX_REQUEST_ID and _REQUEST_ID.issuperset(given) else b""
+
+
+_GRPC_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+def _timeout_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """The caller's deadline: `grpc-timeout` (gRPC over HTTP/2 spec) or `x-request-timeout-ms`; what cannot be read is ignored."""
+    grpc = headers.get(b"grpc-timeout")
+    if grpc and grpc[:-1].isdigit() and len(grpc) <= 9:
+        return int(grpc[:-1]) * _GRPC_UNITS.get(grpc[-1:], 1.0)
+    given = headers.get(b"x-request-timeout-ms", b"")
+    return int(given) / 1000 if given.isdigit() and len(given) <= 9 else None

@@ -1,0 +1,88 @@
+"""What passes between wire, dispatcher and dialects: a head (decided once, shared by equal requests), a request, a reply."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aweigh.core.errors import AweighError
+    from aweigh.serve.router import Route
+
+JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
+
+
+class Head:
+    """What was decided about a request from its head alone. Never changed after it was made: equal heads share one.
+
+    `fault` is set when the head was already refused (unknown route, no key); the dispatcher answers with it.
+    """
+
+    __slots__ = (
+        "chunked", "content_length", "expects_continue", "fault", "headers", "keep_alive", "method", "params", "path", "plain", "query", "request_id", "route",
+        "timeout_s",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, method: str, path: str, query: str, headers: Mapping[bytes, bytes], route: "Route", params: Mapping[str, str]
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.route = route
+        self.params = params
+        self.fault: AweighError | None = None
+        self.content_length = 0
+        self.chunked = False
+        self.expects_continue = False
+        self.keep_alive = True
+        self.plain = True
+        """Whether nothing but route and length was decided: only such heads are kept in the head cache."""
+        self.request_id = b""
+        self.timeout_s: float | None = None
+
+
+class Response:
+    """An HTTP answer."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(self, status: int, body: bytes = b"", content_type: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+
+class GrpcResponse:
+    """A gRPC answer: a message (status 0), or a status code with its text and no message."""
+
+    __slots__ = ("code", "message", "text")
+
+    def __init__(self, message: bytes, code: int = 0, text: str = "") -> None:
+        self.message = message
+        self.code = code
+        self.text = text
+
+
+AnyResponse = Response | GrpcResponse
+
+
+class Request:
+    """One request on its way. `deadline` is in seconds of `time.monotonic`; `cancelled` is set when the client has left."""
+
+    __slots__ = ("body", "cancelled", "deadline", "head", "id", "reply", "stream")
+
+    def __init__(self, head: Head, body: bytes, request_id: bytes, reply: Callable[["Request", AnyResponse], None]) -> None:
+        self.head = head
+        self.body = body
+        self.id = request_id
+        self.reply = reply
+        self.deadline: float | None = None
+        self.cancelled = False
+        self.stream = 0
+        """The HTTP/2 stream it came on."""
+
+
+Handler = Callable[[Request], AnyResponse | None]
+"""Answers a request: at once, or with None and `request.reply(request, response)` later on the event loop."""

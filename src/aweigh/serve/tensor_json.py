@@ -1,0 +1,194 @@
+"""Tensors in JSON, both ways, as Open Inference V2 has them: `data` flat or nested, row-major. Shared by the REST dialects.
+
+The usual request (one list of numbers) is decoded straight into typed lists; everything else takes the slower, explaining road.
+NaN and the infinities travel as the bare tokens NaN, Infinity and -Infinity, both ways; null stands for a missing value.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import orjson
+
+from aweigh.core.errors import InvalidInput, TooLarge
+from aweigh.core.signature import MAX_RANK, TensorSpec
+from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of, count_of
+
+_FLOAT_LIST: Final = list[float | None]
+_LISTS: Final[dict[Datatype, Any]] = {
+    **dict.fromkeys(_RANGE, list[int]),
+    **{datatype: _FLOAT_LIST for datatype in Datatype if datatype.is_float},
+    Datatype.BOOL: list[bool],
+    Datatype.BYTES: list[str | None],
+}
+_NO_JSON: Final = frozenset({Datatype.FP16, Datatype.BF16})
+_ORJSON: Final = orjson.OPT_SERIALIZE_NUMPY
+
+
+def parse_json(body: bytes, max_depth: int) -> Any:
+    """Any JSON, bare NaN tokens included. Raises InvalidInput with the position, or for nesting deeper than `max_depth`."""
+    check_depth(body, max_depth)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise InvalidInput(f"the body is not JSON: {error}", hint="send a JSON object") from None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the body is not JSON: {error}", hint="send a JSON object") from None
+
+
+def check_depth(body: bytes, max_depth: int) -> None:
+    """Raise InvalidInput when brackets nest deeper than `max_depth`. Counts at C speed and looks closer only where the count is high."""
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return
+    depth, in_text, escaped = 0, False, False
+    brackets = body.translate(None, delete=_NOT_STRUCTURE)
+    for byte in brackets:
+        if in_text:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_text = False
+        elif byte == 0x22:
+            in_text = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > max_depth:
+                raise InvalidInput(f"the JSON body nests deeper than {max_depth}", hint="flatten it; max_json_depth sets the limit")
+        elif byte in b"]}":
+            depth -= 1
+
+
+_NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"\\')
+
+
+def check_shape(shape: list[int], max_elements: int, place: str) -> int:
+    """Elements of a shape. Raises InvalidInput for a negative size or too many axes, TooLarge past `max_elements`; exact integers throughout."""
+    if len(shape) > MAX_RANK:
+        raise InvalidInput(f"{place}.shape has {len(shape)} axes; {MAX_RANK} is the most")
+    if shape and min(shape) < 0:
+        raise InvalidInput(f"{place}.shape is {shape}: sizes are 0 or more", hint="-1 stands for a variable size in metadata only")
+    count = count_of(shape)
+    if count > max_elements:
+        raise TooLarge(f"{place}.shape {shape} has {count} elements; this server takes {max_elements}", hint="max_elements sets the limit")
+    return count
+
+
+def numbers_to_tensor(data: list[Any], datatype: Datatype, shape: list[int], place: str) -> Tensor:
+    """A flat list of numbers of the right sort to a tensor of `shape` (already checked). Raises InvalidInput for a count or value that does not fit."""
+    if len(data) != count_of(shape):
+        raise InvalidInput(f"{place}.data has {len(data)} elements, but shape {shape} needs {count_of(shape)}")
+    try:
+        return np.array(data, dtype=datatype.dtype).reshape(shape)
+    except OverflowError:
+        return _out_of_range(data, datatype, place)
+
+
+def _out_of_range(data: list[Any], datatype: Datatype, place: str) -> Tensor:
+    low, high = INTEGER_RANGE[datatype]
+    for at, value in enumerate(data):
+        if not low <= value <= high:
+            raise InvalidInput(f"{place}.data[{at}] is {value}: {datatype.value} holds {low} to {high}")
+    raise InvalidInput(f"{place}.data does not fit {datatype.value}")
+
+
+def json_to_tensor(data: Any, datatype: Datatype, shape: list[int], place: str) -> Tensor:
+    """Flat or nested JSON data to a tensor; null is NaN in floats and missing in BYTES. Raises InvalidInput with the JSON path."""
+    if datatype in _NO_JSON:
+        raise InvalidInput(f"{place}: {datatype.value} has no JSON form", hint="send it over gRPC")
+    if not isinstance(data, list):
+        raise InvalidInput(f"{place}.data is {_sort(data)}: expected a list")
+    flat = data
+    if data and isinstance(data[0], list):
+        flat = _flatten(data, shape, place)
+    try:
+        typed = msgspec.convert(flat, _LISTS[datatype])
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{place}.data: {_explain(error)} (datatype {datatype.value})") from None
+    if datatype is Datatype.BYTES:
+        if len(typed) != count_of(shape):
+            raise InvalidInput(f"{place}.data has {len(typed)} elements, but shape {shape} needs {count_of(shape)}")
+        for item in typed:
+            bytes_of(item)
+        array = np.empty(len(typed), dtype=object)
+        array[:] = typed
+        return array.reshape(shape)
+    if datatype.is_float and None in typed:
+        typed = [np.nan if item is None else item for item in typed]
+    return numbers_to_tensor(typed, datatype, shape, place)
+
+
+def _flatten(data: list[Any], shape: list[int], place: str) -> list[Any]:
+    """Row-major elements of nested lists whose nesting is exactly `shape`."""
+    rows: list[Any] = data
+    for axis, size in enumerate(shape[1:], 1):
+        deeper: list[Any] = []
+        for row in rows:
+            if not isinstance(row, list) or len(row) != size:
+                found = f"a list of {len(row)}" if isinstance(row, list) else _sort(row)
+                raise InvalidInput(
+                    f"{place}.data: on axis {axis} expected lists of {size}, got {found}", hint=f"the declared shape is {shape}"
+                )
+            deeper.extend(row)
+        rows = deeper
+    if shape and len(data) != shape[0]:
+        raise InvalidInput(f"{place}.data holds {len(data)} rows, but shape {shape} needs {shape[0]}")
+    return rows
+
+
+def _sort(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    return str(error).replace(" - at `$", " - at `data")
+
+
+def json_values(spec: TensorSpec) -> Callable[[Tensor], Any]:
+    """What turns an output into the flat values that `encode_json` takes; calling it raises InvalidInput where there is no JSON form."""
+    if spec.datatype is Datatype.BYTES:
+        return _texts
+    return partial(_refuse, spec) if spec.datatype in _NO_JSON else _flat
+
+
+def encode_json(answer: dict[str, Any]) -> bytes:
+    """Encode an answer that may hold flat numpy arrays; NaN and the infinities become bare tokens."""
+    encoded = orjson.dumps(answer, option=_ORJSON)
+    if b"null" in encoded:  # orjson writes NaN as null
+        return json.dumps(answer, separators=(",", ":"), default=_listed, ensure_ascii=False).encode()
+    return encoded
+
+
+def _listed(array: Tensor) -> list[Any]:
+    return array.tolist()  # type: ignore[no-any-return]  # numpy's tolist is untyped
+
+
+def _flat(array: Tensor) -> Tensor:
+    return array if array.ndim == 1 else array.ravel()
+
+
+def _texts(array: Tensor) -> list[str | None]:
+    return [_json_text(item) for item in array.ravel().tolist()]
+
+
+def _refuse(spec: TensorSpec, _: Tensor) -> Tensor:
+    raise InvalidInput(f"output '{spec.name}': {spec.datatype.value} has no JSON form", hint="ask for it over gRPC")
+
+
+def _json_text(item: object) -> str | None:
+    if item is None:
+        return None
+    if isinstance(item, bytes):
+        try:
+            return item.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidInput("an output holds bytes that are not UTF-8, which JSON cannot carry", hint="ask for it over gRPC") from None
+    return str(item)

@@ -1,0 +1,296 @@
+"""One HTTP/1.1 connection: heads from the cache, bodies by length or chunks, answers in order. Requests on it are answered one at a time.
+
+Called by the event loop. Must never block, and never trusts a length beyond the limits.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aweigh.core.errors import AweighError, DeadlineExceeded, InternalError, TooLarge
+from aweigh.serve.message import JSON, AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.status import json_error
+from aweigh.serve.wire.chunks import ChunkedBody
+from aweigh.serve.wire.heads import parse_head
+
+if TYPE_CHECKING:
+    from aweigh.serve.wire.listener import Listener
+
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LINGER_BYTES: Final = 1024 * 1024
+"""How much of a refused body is read and dropped, so that the client gets to see the refusal before the reset."""
+
+
+class Http1Connection(asyncio.Protocol):
+    """States: waiting for a head; collecting a body (`_head` set); answering (`_busy` set); refusing (`_linger` counts what is dropped)."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self._heads = listener.heads
+        self._young = listener.heads.young
+        self._dispatch = listener.dispatcher.dispatch
+        self._new_id = listener.dispatcher.request_id
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
+        self._tail = b""
+        self._head: Head | None = None
+        self._parts: list[bytes] = []
+        self._missing = 0
+        self._chunks: ChunkedBody | None = None
+        self._busy: Request | None = None
+        self._linger = -1
+        self._paused = False
+        self._deaf = False
+        self._answered = 0
+        self._seen_answered = -1
+        self._since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # the loop gives stream protocols a Transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._busy is not None:
+            self._busy.cancelled = True
+            self._busy = None
+        self._listener.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None and self._linger < 0 and self._busy is None:
+            data = self._collect(data)
+        elif self._busy is not None or self._paused:
+            self._hold(data)
+            return
+        elif self._linger >= 0:
+            self._drop(data)
+            return
+        elif self._tail:
+            data = self._tail + data
+            self._tail = b""
+        if data:
+            self._take_requests(data)
+
+    def _take_requests(self, data: bytes) -> None:
+        at, size, young = 0, len(data), self._young
+        while at < size:
+            end = data.find(b"\r\n\r\n", at)
+            if end < 0:
+                self._keep_partial_head(data[at:])
+                return
+            end += 4
+            raw = data[at:end]
+            head = young.get(raw)
+            if head is None:
+                head = self._heads.find_old(raw) or self._parse(raw)
+                if head is None:
+                    return
+            at = end + head.content_length
+            if head.chunked or head.expects_continue or at > size:
+                rest = self._start_body(head, data[end:])
+                if not rest:
+                    return
+                data, at, size = rest, 0, len(rest)
+            elif not self._answer(head, data[end:at]):
+                self._tail = data[at:]
+                return
+
+    def _parse(self, raw: bytes) -> Head | None:
+        if len(raw) > self._listener.limits.max_head:
+            self._refuse(TooLarge(f"a request head of {len(raw)} bytes; this server takes {self._listener.limits.max_head}"), status=431)
+            return None
+        try:
+            head = parse_head(raw, self._listener.dispatcher, self._listener.limits)
+        except AweighError as error:
+            self._refuse(error)
+            return None
+        self._heads.keep(raw, head)
+        return head
+
+    def _keep_partial_head(self, data: bytes) -> None:
+        if len(data) > self._listener.limits.max_head:
+            self._refuse(TooLarge(f"a request head of more than {self._listener.limits.max_head} bytes"), status=431)
+            return
+        if not self._tail:
+            self._mark()
+        self._tail = data
+
+    def _start_body(self, head: Head, data: bytes) -> bytes:
+        """Begin a body that needs more than one look; returns what follows it if it is whole already."""
+        self._mark()
+        if head.expects_continue and not data:
+            self._transport.write(_CONTINUE)
+        self._head = head
+        self._parts = []
+        self._missing = head.content_length
+        self._chunks = ChunkedBody(self._listener.limits) if head.chunked else None
+        return self._collect(data)
+
+    def _collect(self, data: bytes) -> bytes:
+        """Add to the body; when it is whole, answer and return what follows it."""
+        head = self._head
+        if head is None:
+            return data
+        if self._chunks is not None:
+            try:
+                self._chunks.feed(data)
+            except AweighError as error:
+                self._refuse(error)
+                return b""
+            if not self._chunks.done:
+                return b""
+            body, rest = self._chunks.body(), self._chunks.rest
+        else:
+            if len(data) < self._missing:
+                self._parts.append(data)
+                self._missing -= len(data)
+                return b""
+            self._parts.append(data[: self._missing])
+            body, rest = b"".join(self._parts), data[self._missing :]
+        self._head, self._parts, self._chunks, self._missing = None, [], None, 0
+        if self._answer(head, body):
+            return rest
+        self._tail = rest
+        return b""
+
+    def _answer(self, head: Head, body: bytes) -> bool:
+        """Dispatch one request; False when the connection cannot take the next one yet (or ever)."""
+        request = Request(head, body, head.request_id or self._new_id(), self._reply)
+        response = self._dispatch(request)
+        if response is None:
+            self._busy = request
+            self._mark()
+            return False
+        self._send(request, response)
+        return head.keep_alive and not self._listener.draining and not self._paused
+
+    def _reply(self, request: Request, response: AnyResponse) -> None:
+        if self._busy is not request:
+            return
+        self._busy = None
+        self._send(request, response)
+        if request.head.keep_alive and not self._listener.draining:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._paused or self._busy is not None or self._transport.is_closing():
+            return
+        self._listen()
+        tail, self._tail = self._tail, b""
+        if tail:
+            self._take_requests(tail)
+
+    def _send(self, request: Request, response: AnyResponse) -> None:
+        head, listener = request.head, self._listener
+        self._answered += 1
+        if isinstance(response, GrpcResponse):
+            response = json_error(InternalError("a gRPC method was called over HTTP/1.1", hint="use HTTP/2"))
+        body = response.body
+        if head.plain and response.status == 200 and response.content_type is JSON and not listener.draining:
+            self._transport.write(b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (listener.ok_json, len(body), request.id, body))
+            return
+        last = not head.keep_alive or listener.draining
+        start = _start(response, request.id, listener.date, b"close" if last else b"keep-alive")
+        self._transport.write(start if head.method == "HEAD" else start + body)
+        if last:
+            self._transport.close()
+
+    def _refuse(self, error: AweighError, *, status: int = 0) -> None:
+        """Answer what cannot be understood, drop what still comes, and close."""
+        response = json_error(error)
+        response.status = status or response.status
+        self._transport.write(_start(response, self._new_id(), self._listener.date, b"close") + response.body)
+        self._listener.refused += 1
+        self._head, self._parts, self._chunks, self._tail = None, [], None, b""
+        self._linger = 0
+        self._mark()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _drop(self, data: bytes) -> None:
+        self._linger += len(data)
+        if self._linger > _LINGER_BYTES:
+            self._transport.abort()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep pipelined bytes while a request is being answered; stop reading when they grow."""
+        self._tail += data
+        if len(self._tail) > self._listener.limits.max_head:
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if not self._deaf and not self._transport.is_closing():
+            self._deaf = True
+            self._transport.pause_reading()
+
+    def _listen(self) -> None:
+        if self._deaf:
+            self._deaf = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read: take no more from it until it does."""
+        self._paused = True
+        self._mark()
+        self._stop_listening()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._resume()
+
+    def eof_received(self) -> bool:
+        """A client that closes its half may still wait for its answer."""
+        return self._busy is not None
+
+    def drain(self) -> None:
+        """Close now if idle; otherwise the answer in progress carries `connection: close`."""
+        if self._busy is None and self._head is None and not self._tail:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection and what it waits for; a request in progress is answered 503 first."""
+        if self._busy is not None:
+            self._listener.give_up(self._busy)
+        self._transport.abort()
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: enforce the idle and request timeouts."""
+        if self._answered != self._seen_answered:
+            self._seen_answered, self._since = self._answered, now
+            return
+        elapsed, limits = now - self._since, self._listener.limits
+        if self._busy is not None:
+            if elapsed > limits.request_timeout_s:
+                request, error = (
+                    self._busy,
+                    DeadlineExceeded(f"no answer within {limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit"),
+                )
+                request.cancelled = True
+                self._reply(request, self._listener.dispatcher.failed(error, request))
+        elif self._linger >= 0 or self._paused:
+            if elapsed > min(limits.request_timeout_s, 5.0 if self._linger >= 0 else limits.request_timeout_s):
+                self._transport.abort()
+        elif self._head is not None or self._tail:
+            if elapsed > limits.request_timeout_s:
+                error = DeadlineExceeded(f"the request did not arrive whole within {limits.request_timeout_s:g} s")
+                self._refuse(error, status=408)
+        elif elapsed > limits.idle_timeout_s:
+            self._transport.close()
+
+    def _mark(self) -> None:
+        """Note when a state that may not last began."""
+        self._since = self._listener.now()
+        self._seen_answered = self._answered
+
+
+def _start(response: Response, request_id: bytes, date: bytes, connection: bytes) -> bytes:
+    """Status line and headers, blank line included."""
+    extra = b"".join(name + b": " + value + b"\r\n" for name, value in response.headers)
+    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\ndate: %b\r\nconnection: %b\r\n%b\r\n" % (
+        response.status,
+        _REASONS.get(response.status, b"Unknown"),
+        response.content_type,
+        len(response.body),
+        request_id,
+        date,
+        connection,
+        extra,
+    )

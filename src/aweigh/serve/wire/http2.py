@@ -1,0 +1,477 @@
+"""One HTTP/2 connection (RFC 9113): frames to requests, replies to frames. Carries gRPC, and REST for clients that speak HTTP/2 from the start.
+
+Called by the event loop. Everything a peer can make grow is bounded: streams, header bytes, body bytes, control frames, resets, waiting answers.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aweigh.core.errors import DeadlineExceeded, TooLarge
+from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.wire import frames as f
+from aweigh.serve.wire.flow import SendWindow
+from aweigh.serve.wire.frames import ProtocolFault, StreamFault, frame
+from aweigh.serve.wire.header_blocks import HeaderBlocks
+
+if TYPE_CHECKING:
+    from aweigh.serve.wire.listener import Listener
+
+_PREFACE_BYTES: Final = 24
+_STREAM_WINDOW: Final = 1024 * 1024
+_CONNECTION_WINDOW: Final = 16 * 1024 * 1024
+_MAX_CONTINUATIONS: Final = 64
+_FREE_CONTROL_FRAMES: Final = 1000
+_CONTROL_FRAMES_PER_REQUEST: Final = 16
+_FREE_RESETS: Final = 200
+_OK_TRAILERS: Final = len(f.GRPC_OK).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS | f.END_STREAM))
+_OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS))
+
+
+class _Stream:
+    """A request that is still arriving or being answered."""
+
+    __slots__ = ("answered", "deadline", "ended", "head", "parts", "received", "request", "unacknowledged")
+
+    def __init__(self, head: Head, deadline: float) -> None:
+        self.head = head
+        self.parts: list[bytes] = []
+        self.received = 0
+        self.unacknowledged = 0
+        self.request: Request | None = None
+        self.ended = False
+        self.answered = False
+        self.deadline = deadline
+
+
+class Http2Connection(asyncio.Protocol):
+    """Answers of one read are written together."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self._limits = listener.limits
+        self._dispatch = listener.dispatcher.dispatch
+        self._new_id = listener.dispatcher.request_id
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
+        self._blocks = HeaderBlocks(listener.dispatcher, listener.limits)
+        self._window = SendWindow()
+        self._streams: dict[int, _Stream] = {}
+        self._tail = b""
+        self._started = False
+        self._last_stream = 0
+        self._block: tuple[int, int, list[bytes]] | None = None
+        """Stream, flags and fragments of a header block that continues."""
+        self._unacknowledged = 0
+        self._buffered = 0
+        self._requests = 0
+        self._control = 0
+        self._resets = 0
+        self._closing = False
+        self._out: list[bytes] | None = None
+        self._since = listener.now()
+        self._seen_requests = 0
+        self._paused_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # the loop gives stream protocols a Transport
+        ours = {
+            f.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
+            f.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            f.MAX_HEADER_LIST_SIZE: self._limits.max_head,
+        }
+        self._transport.write(f.settings_frame(ours) + f.window_frame(0, _CONNECTION_WINDOW - f.DEFAULT_WINDOW))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for stream in self._streams.values():
+            if stream.request is not None:
+                stream.request.cancelled = True
+        self._streams.clear()
+        self._listener.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing and not self._streams:
+            return
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        at, size = 0, len(data)
+        if not self._started:
+            if size < _PREFACE_BYTES:
+                self._tail = data
+                return
+            at, self._started = _PREFACE_BYTES, True
+        out: list[bytes] = []
+        self._out = out
+        try:
+            while size - at >= 9:
+                length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+                if length > f.DEFAULT_FRAME:
+                    raise ProtocolFault(f.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+                end = at + 9 + length
+                if end > size:
+                    break
+                kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
+                payload = data[at + 9 : end]
+                at = end
+                try:
+                    self._frame(kind, flags, stream, payload)
+                except StreamFault as fault:
+                    self._reset(fault.stream, fault.code)
+        except ProtocolFault as fault:
+            self._fail(fault)
+            at = size
+        self._tail = data[at:] if at < size else b""
+        self._out = None
+        if out:
+            self._transport.write(b"".join(out))
+
+    def _write(self, data: bytes) -> None:
+        """Into this read's batch, or straight out when an answer comes later."""
+        if self._out is not None:
+            self._out.append(data)
+        elif data:
+            self._transport.write(data)
+
+    def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is not None and kind != f.CONTINUATION:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "a header block was interrupted")
+        if kind == f.DATA:
+            self._on_data(flags, stream, payload)
+        elif kind == f.HEADERS:
+            self._on_headers(flags, stream, payload)
+        elif kind == f.CONTINUATION:
+            self._on_continuation(flags, stream, payload)
+        else:
+            self._count_control()
+            self._control_frame(kind, flags, stream, payload)
+
+    def _count_control(self) -> None:
+        self._control += 1
+        if self._control > _FREE_CONTROL_FRAMES + _CONTROL_FRAMES_PER_REQUEST * self._requests:
+            raise ProtocolFault(f.ENHANCE_YOUR_CALM, "too many control frames")
+
+    def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream % 2 == 0:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "HEADERS on a stream that a client cannot open")
+        block = payload
+        if flags & (f.PADDED | f.HAS_PRIORITY):
+            block = _unpadded(flags, payload)
+            if flags & f.HAS_PRIORITY:
+                if len(block) < 5:
+                    raise ProtocolFault(f.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
+                if int.from_bytes(block[:4], "big") & f.MAX_WINDOW == stream:
+                    raise StreamFault(stream, f.PROTOCOL_ERROR, "a stream depends on itself")
+                block = block[5:]
+        if flags & f.END_HEADERS:
+            self._header_block(stream, flags, block)
+        else:
+            self._block = (stream, flags, [block])
+
+    def _on_continuation(self, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is None or self._block[0] != stream:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        _, first_flags, fragments = self._block
+        fragments.append(payload)
+        if len(fragments) > _MAX_CONTINUATIONS or sum(map(len, fragments)) > self._limits.max_head:
+            raise ProtocolFault(f.ENHANCE_YOUR_CALM, "a header block without end")
+        if flags & f.END_HEADERS:
+            self._block = None
+            self._header_block(stream, first_flags, b"".join(fragments))
+
+    def _header_block(self, stream: int, flags: int, block: bytes) -> None:
+        if stream <= self._last_stream:
+            self._trailers(stream, flags, block)
+            return
+        self._last_stream = stream
+        head = self._blocks.known.get(block)
+        if head is None:
+            head = self._blocks.request(block, stream)
+        if len(self._streams) >= self._limits.max_streams:
+            raise StreamFault(stream, f.REFUSED_STREAM, "too many streams")
+        if self._closing:
+            raise StreamFault(stream, f.REFUSED_STREAM, "shutting down")
+        self._streams[stream] = found = _Stream(head, 0.0)
+        if flags & f.END_STREAM:
+            self._complete(stream, found, b"")
+
+    def _trailers(self, stream: int, flags: int, block: bytes) -> None:
+        self._blocks.trailers(block)
+        found = self._streams.get(stream)
+        if found is None or found.ended:
+            raise ProtocolFault(f.STREAM_CLOSED, "HEADERS on a stream that has ended")
+        if not flags & f.END_STREAM:
+            raise StreamFault(stream, f.PROTOCOL_ERROR, "trailers that do not end the stream")
+        self._complete(stream, found, b"")
+
+    def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
+        found = self._streams.get(stream)
+        size = len(payload)
+        if flags & f.PADDED:
+            payload = _unpadded(flags, payload)
+        if found is None or found.ended:
+            if stream == 0 or stream > self._last_stream:
+                raise ProtocolFault(f.PROTOCOL_ERROR, "DATA on an idle stream")
+            self._acknowledge(size)  # the stream was reset or refused: its bytes count against the connection's window all the same
+            self._count_control()
+            return
+        if flags & f.END_STREAM and not found.parts:
+            self._unacknowledged += size
+            self._complete(stream, found, payload)
+            if self._unacknowledged > _CONNECTION_WINDOW // 2:
+                self._acknowledge(0)
+            return
+        self._more_data(flags, stream, found, payload, size)
+
+    def _more_data(self, flags: int, stream: int, found: _Stream, payload: bytes, size: int) -> None:
+        if not payload and not flags & f.END_STREAM:
+            self._count_control()
+        found.received += len(payload)
+        if found.received > self._limits.max_body + 5:
+            self._acknowledge(size)
+            self._too_large(stream, found)
+            return
+        found.parts.append(payload)
+        self._buffered += len(payload)
+        if flags & f.END_STREAM:
+            self._acknowledge(size)
+            self._buffered -= found.received
+            self._complete(stream, found, b"".join(found.parts))
+            return
+        found.deadline = found.deadline or self._listener.now() + self._limits.request_timeout_s
+        found.unacknowledged += size
+        if found.unacknowledged > _STREAM_WINDOW // 2:
+            self._write(f.window_frame(stream, found.unacknowledged))
+            found.unacknowledged = 0
+        self._acknowledge(size)
+
+    def _acknowledge(self, size: int) -> None:
+        """Open the connection's window again, unless more is buffered than two of the largest bodies."""
+        self._unacknowledged += size
+        if self._unacknowledged > _CONNECTION_WINDOW // 2 and self._buffered <= 2 * self._limits.max_body:
+            self._write(f.window_frame(0, self._unacknowledged))
+            self._unacknowledged = 0
+
+    def _complete(self, stream: int, found: _Stream, body: bytes) -> None:
+        head = found.head
+        found.ended = True
+        if head.content_length >= 0 and head.content_length != len(body):
+            raise StreamFault(stream, f.PROTOCOL_ERROR, "content-length differs from the body")
+        self._requests += 1
+        found.parts = []
+        request = Request(head, body, head.request_id or self._new_id(), self._reply)
+        request.stream = stream
+        found.request = request
+        response = self._dispatch(request)
+        if response is not None:
+            self._answer(stream, found, response)
+        else:
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+
+    def _too_large(self, stream: int, found: _Stream) -> None:
+        self._buffered -= sum(map(len, found.parts))
+        found.ended, found.parts = True, []
+        error = TooLarge(f"a message of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
+        request = Request(found.head, b"", self._new_id(), self._reply)
+        self._answer(stream, found, self._listener.dispatcher.failed(error, request))
+        self._write(f.reset_frame(stream, f.NO_ERROR))
+
+    def _reply(self, request: Request, response: AnyResponse) -> None:
+        found = self._streams.get(request.stream)
+        if found is not None and found.request is request and not found.answered:
+            self._answer(request.stream, found, response)
+
+    def _answer(self, stream: int, found: _Stream, response: AnyResponse) -> None:
+        window = self._window
+        found.answered = True
+        if isinstance(response, GrpcResponse):
+            message = response.message
+            if response.code == 0:
+                size = len(message) + 5
+                tag = stream.to_bytes(4, "big")
+                headers = _OK_HEADERS + tag + f.GRPC_HEADERS
+                payload = b"\0" + (size - 5).to_bytes(4, "big") + message
+                if size <= f.DEFAULT_FRAME and size <= window.connection and size <= window.initial:
+                    window.connection -= size
+                    self._write(b"".join((headers, size.to_bytes(3, "big"), b"\0\0", tag, payload, _OK_TRAILERS, tag, f.GRPC_OK)))
+                else:
+                    self._write(headers + window.send(stream, payload, f.GRPC_OK))
+            else:
+                extra = f.literal(b"x-request-id", found.request.id) if found.request is not None else b""
+                block = f.grpc_failure(response.code, response.text, extra)
+                self._write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
+        else:
+            self._answer_http(stream, found, response)
+        if window.idle or not window.is_waiting(stream):
+            self._close_stream(stream)
+        else:
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+
+    def _close_stream(self, stream: int) -> None:
+        self._window.forget(stream)
+        self._streams.pop(stream, None)
+        if self._closing and not self._streams:
+            self._transport.close()
+
+    def _answer_http(self, stream: int, found: _Stream, response: Response) -> None:
+        request_id = found.request.id if found.request is not None else self._new_id()
+        fields = [f.status_field(response.status), f.literal(b"content-type", response.content_type)]
+        fields += [f.literal(b"content-length", str(len(response.body)).encode()), f.literal(b"x-request-id", request_id)]
+        fields += [f.literal(name, value) for name, value in response.headers]
+        bare = not response.body or found.head.method == "HEAD"
+        self._write(frame(f.HEADERS, f.END_HEADERS | (f.END_STREAM if bare else 0), stream, b"".join(fields)))
+        if not bare:
+            self._write(self._window.send(stream, response.body, b""))
+
+    def _control_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == f.WINDOW_UPDATE:
+            self._on_window_update(stream, payload)
+        elif kind == f.PING:
+            if stream or len(payload) != 8:
+                raise ProtocolFault(f.PROTOCOL_ERROR if stream else f.FRAME_SIZE_ERROR, "PING is wrong")
+            if not flags & f.ACK:
+                self._write(frame(f.PING, f.ACK, 0, payload))
+        elif kind == f.SETTINGS:
+            self._on_settings(flags, stream, payload)
+        elif kind == f.RST_STREAM:
+            self._on_reset(stream, payload)
+        elif kind == f.PUSH_PROMISE:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "a client cannot push")
+        else:
+            _check_ignored(kind, stream, payload)
+
+    def _on_window_update(self, stream: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ProtocolFault(f.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
+        increment = int.from_bytes(payload, "big") & f.MAX_WINDOW
+        if stream == 0:
+            if increment == 0:
+                raise ProtocolFault(f.PROTOCOL_ERROR, "a window increment of 0")
+            self._write(self._window.grow_connection(increment))
+            self._sweep()
+        elif stream > self._last_stream:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
+        elif stream in self._streams:
+            if increment == 0:
+                raise StreamFault(stream, f.PROTOCOL_ERROR, "a window increment of 0")
+            self._write(self._window.grow_stream(stream, increment))
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget streams whose waiting answer has now been sent."""
+        for stream in [stream for stream, found in self._streams.items() if found.answered and not self._window.is_waiting(stream)]:
+            self._close_stream(stream)
+
+    def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & f.ACK:
+            if payload:
+                raise ProtocolFault(f.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
+            return
+        if len(payload) % 6:
+            raise ProtocolFault(f.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
+        for at in range(0, len(payload), 6):
+            key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
+            if key == f.INITIAL_WINDOW_SIZE:
+                self._write(self._window.set_initial(value))
+                self._sweep()
+            elif key == f.MAX_FRAME_SIZE:
+                if not f.DEFAULT_FRAME <= value < 2**24:
+                    raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of range")
+                self._window.max_frame = min(value, 1 << 20)
+            elif key == f.ENABLE_PUSH and value > 1:
+                raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH is not 0 or 1")
+        self._write(frame(f.SETTINGS, f.ACK, 0))
+
+    def _on_reset(self, stream: int, payload: bytes) -> None:
+        if stream == 0 or stream > self._last_stream:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+        if len(payload) != 4:
+            raise ProtocolFault(f.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
+        self._resets += 1
+        if self._resets > _FREE_RESETS + self._requests // 2:
+            raise ProtocolFault(f.ENHANCE_YOUR_CALM, "streams are reset faster than they are used")
+        self._drop(stream)
+
+    def _drop(self, stream: int) -> None:
+        found = self._streams.pop(stream, None)
+        if found is None:
+            return
+        self._buffered -= sum(map(len, found.parts))
+        if found.request is not None:
+            found.request.cancelled = True
+        self._window.forget(stream)
+
+    def _reset(self, stream: int, code: int) -> None:
+        self._drop(stream)
+        self._listener.refused += 1
+        self._write(f.reset_frame(stream, code))
+
+    def _fail(self, fault: ProtocolFault) -> None:
+        self._listener.refused += 1
+        self._write(f.goaway_frame(self._last_stream, fault.code, fault.reason))
+        for stream in list(self._streams):
+            self._drop(stream)
+        self._closing = True
+        asyncio.get_running_loop().call_soon(self._transport.close)
+
+    def pause_writing(self) -> None:
+        """The client does not read: take no more from it until it does."""
+        self._paused_since = self._listener.now()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused_since = 0.0
+        self._transport.resume_reading()
+
+    def drain(self) -> None:
+        """Take no new stream (GOAWAY), answer those there are, then close."""
+        self._transport.write(f.goaway_frame(self._last_stream, f.NO_ERROR, "shutting down"))
+        self._closing = True
+        if not self._streams:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Answer what is in progress with an error and drop the connection."""
+        for found in list(self._streams.values()):
+            if found.request is not None and not found.answered:
+                self._listener.give_up(found.request)
+        self._transport.close()
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: enforce the idle and request timeouts."""
+        for stream, found in list(self._streams.items()):
+            if found.deadline and now > found.deadline:
+                self._expire(stream, found)
+        if self._paused_since and now - self._paused_since > self._limits.request_timeout_s:
+            self._transport.abort()
+        if self._requests != self._seen_requests or self._streams:
+            self._seen_requests, self._since = self._requests, now
+        elif now - self._since > self._limits.idle_timeout_s and not self._closing:
+            self.drain()
+
+    def _expire(self, stream: int, found: _Stream) -> None:
+        if found.request is None or found.answered:
+            self._reset(stream, f.CANCEL)
+            return
+        found.request.cancelled = True
+        error = DeadlineExceeded(f"no answer within {self._limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit")
+        self._answer(stream, found, self._listener.dispatcher.failed(error, found.request))
+
+
+def _check_ignored(kind: int, stream: int, payload: bytes) -> None:
+    """PRIORITY and GOAWAY change nothing here, and unknown frames are ignored; the first two must be well-formed all the same."""
+    if kind == f.PRIORITY:
+        if stream == 0:
+            raise ProtocolFault(f.PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5:
+            raise StreamFault(stream, f.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
+    elif kind == f.GOAWAY and (stream or len(payload) < 8):
+        raise ProtocolFault(f.PROTOCOL_ERROR if stream else f.FRAME_SIZE_ERROR, "GOAWAY is wrong")
+
+
+def _unpadded(flags: int, payload: bytes) -> bytes:
+    if not flags & f.PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise ProtocolFault(f.PROTOCOL_ERROR, "padding longer than its frame")
+    return payload[1 : len(payload) - payload[0]]

@@ -1,0 +1,155 @@
+"""Accepts connections, tells HTTP/1.1 from HTTP/2 by their first bytes, and keeps what all connections of a server share.
+
+Called by the server. A connection belongs to exactly one listener and reports back when it is gone.
+"""
+
+import asyncio
+import contextlib
+import time
+from email.utils import formatdate
+from typing import Final, Protocol
+
+from aweigh.core.errors import Unavailable
+from aweigh.serve.dispatch import Dispatcher
+from aweigh.serve.message import Request
+from aweigh.serve.wire.heads import HeadCache
+from aweigh.serve.wire.http1 import Http1Connection
+from aweigh.serve.wire.http2 import Http2Connection
+from aweigh.serve.wire.limits import Limits
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_TICK_S: Final = 1.0
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+
+
+class _Connection(Protocol):
+    def drain(self) -> None: ...
+    def abort(self) -> None: ...
+    def tick(self, now: float) -> None: ...
+
+
+class Listener:
+    """Shared state of all connections: limits, head cache, counters, the clock and the Date header."""
+
+    def __init__(self, dispatcher: Dispatcher, limits: Limits) -> None:
+        self.dispatcher = dispatcher
+        self.limits = limits
+        self.heads = HeadCache()
+        self.draining = False
+        self.accepted = 0
+        self.refused = 0
+        """Requests that were not understood."""
+        self.date = self.ok_json = b""
+        self._set_date()
+        self.now = time.monotonic
+        self._connections: set[_Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._emptied = asyncio.Event()
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open now."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Begin the once-a-second round; needs a running loop."""
+        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def stop(self) -> None:
+        """End the round and drop every connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def connect(self) -> asyncio.Protocol:
+        """The protocol of a new connection, for `loop.create_server`."""
+        return _FirstBytes(self)
+
+    def full(self) -> bool:
+        """Whether no further connection is taken."""
+        return len(self._connections) >= self.limits.max_connections
+
+    def remember(self, connection: _Connection) -> None:
+        self.accepted += 1
+        self._connections.add(connection)
+
+    def forget(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        if self.draining and not self._connections:
+            self._emptied.set()
+
+    def drain(self) -> None:
+        """Close idle connections; the others close with their last answer."""
+        self.draining = True
+        for connection in list(self._connections):
+            connection.drain()
+
+    async def emptied(self, timeout_s: float) -> bool:
+        """Wait until no connection is left; False when `timeout_s` passed first."""
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), timeout_s)
+        return not self._connections
+
+    def give_up(self, request: Request) -> None:
+        """Answer a request that cannot be finished: the server stops."""
+        request.cancelled = True
+        request.reply(request, self.dispatcher.failed(Unavailable("the server is shutting down", hint="try again"), request))
+
+    def _set_date(self) -> None:
+        """The Date header, and the beginning of the commonest answer with it."""
+        self.date = formatdate(usegmt=True).encode()
+        self.ok_json = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: %b\r\n" % self.date
+
+    def _tick(self) -> None:
+        self._set_date()
+        now = self.now()
+        for connection in list(self._connections):
+            connection.tick(now)
+        self.start()
+
+
+class _FirstBytes(asyncio.Protocol):
+    """Waits for enough bytes to tell the protocol (RFC 9113 section 3.4), then hands the connection over."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
+        self._data = b""
+        self._since = listener.now()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # the loop gives stream protocols a Transport
+        if self._listener.full():
+            self._transport.write(_FULL)
+            self._transport.close()
+            return
+        self._listener.remember(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        data = self._data + data if self._data else data
+        if len(data) < len(PREFACE) and PREFACE.startswith(data):
+            self._data = data
+            return
+        protocol = Http2Connection(self._listener) if data.startswith(PREFACE) else Http1Connection(self._listener)
+        self._listener.forget(self)
+        self._listener.remember(protocol)
+        self._listener.accepted -= 1
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(data)
+
+    def drain(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def tick(self, now: float) -> None:
+        """A connection that never says anything is idle from its start."""
+        if now - self._since > self._listener.limits.idle_timeout_s:
+            self._transport.close()
