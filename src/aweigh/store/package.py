@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidName, StoreUnavailable
-from aweigh.core.names import Digest, Reference, package_path
+from aweigh.core.names import Digest, Reference, digest_name, package_path
 from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, decode_manifest
 from aweigh.store.blobs import Blobs
 from aweigh.store.files import store_errors
@@ -72,13 +72,12 @@ class StoredPackage:
 def open_package(reference: Reference, descriptor: Descriptor, blobs: Blobs, views: Views) -> StoredPackage:
     """Read and check the package that a descriptor names. Raises InvalidFile for anything damaged, Unsupported for a newer format."""
     place = str(reference)
-    oci = decode_oci_manifest(blobs.read(descriptor.digest, descriptor.size, place=place), place=place)
-    document = package_layer(oci, place=place)
-    manifest = decode_manifest(
-        blobs.read(document.digest, document.size, place=f"{place} {MANIFEST_FILE}"), place=f"{place} {MANIFEST_FILE}"
-    )
-    check_layers(oci, manifest, place=place)
     try:
+        oci = decode_oci_manifest(blobs.read(descriptor.digest, descriptor.size, place=place), place=place)
+        document = package_layer(oci, place=place)
+        inside = f"{place} {MANIFEST_FILE}"
+        manifest = decode_manifest(blobs.read(document.digest, document.size, place=inside), place=inside)
+        check_layers(oci, manifest, place=place)
         check_paths(manifest)
     except InvalidName as error:
         raise InvalidFile(f"{place}: {error.message}", hint="the package was not made by aweigh: do not use it") from error
@@ -90,6 +89,7 @@ def check_paths(manifest: PackageManifest) -> None:
     seen: dict[str, str] = {}
     for file in manifest.files:
         path = package_path(file.path)
+        digest_name(file.digest)
         # Compared without case: two such files would be one file on some systems.
         if path.lower() in seen or path.lower() == MANIFEST_FILE:
             raise InvalidName(f"the package has {path!r} twice", hint="file paths must differ by more than upper and lower case")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aweigh.core.errors import InvalidFile, InvalidInput, StoreUnavailable
+from aweigh.core.errors import InvalidFile, StoreUnavailable
 from aweigh.core.names import model_name, parse_reference
 from aweigh.store import Store
 from aweigh.store.files import Files
@@ -272,5 +272,5 @@ def test_a_digest_that_is_none_is_refused(published, digest):
     index = json.loads(path.read_bytes())
     index["manifests"][0]["digest"] = digest
     path.write_bytes(json.dumps(index).encode())
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidFile, match="is not a digest"):
         published.open(parse_reference("fraud"))
