@@ -11,6 +11,7 @@ help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Make .venv with aweigh and everything its tests need
+	@echo "ready: $(BIN)/aweigh --help"
 
 $(READY): requirements/development.txt pyproject.toml tools/setup.sh
 	@tools/setup.sh

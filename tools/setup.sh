@@ -36,4 +36,3 @@ echo "installing the locked dependencies (a minute or two the first time)"
   fail "the locked dependencies could not be installed" "the lines above say which and why; check that pip reaches its package index"
 "${pip[@]}" install -qq --no-deps --no-build-isolation --no-index --editable .
 touch .venv/.ready
-echo "ready: .venv/bin/aweigh --help"
