@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from aweigh.core.errors import NotTrusted
 from aweigh.core.package import Variant
 from aweigh.core.protocols import Runtime
 from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
@@ -164,7 +165,7 @@ def forest(folder: Path) -> RuntimeSample:
         outputs=(_spec("label", Datatype.INT64, role="label"), _spec("probabilities", Datatype.FP64, 3, role="probability")),
     )
     return RuntimeSample(
-        variant=_variant("sklearn", "forest.skops", options={"input_form": "matrix"}),
+        variant=_variant("sklearn", "forest.skops", options={"input_form": "matrix", "trusted_types": "sklearn.tree._tree.Tree"}),
         signature=signature,
         folder=folder,
         inputs={"x": x},
@@ -259,3 +260,10 @@ def test_sklearn_answers_as_the_estimator(make: Callable[[Path], RuntimeSample],
             np.testing.assert_array_equal(actual, expected)
     finally:
         session.close()
+
+
+def test_skops_file_with_types_that_packing_did_not_accept_is_refused(tmp_path: Path) -> None:
+    sample = forest(tmp_path)
+    variant = _variant("sklearn", "forest.skops", options={"input_form": "matrix"})
+    with pytest.raises(NotTrusted, match=r"sklearn\.tree\._tree\.Tree"):
+        SklearnRuntime().load(variant, sample.signature, sample.path)
