@@ -1,6 +1,7 @@
 """The child's side of packing a file: recognises, judges, loads, converts and proves. Runs only inside an isolated process."""
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def pack_in_child(job: ChildJob, progress: Progress) -> ChildResult:
     for number, (name, data) in enumerate(draft.files.items()):
         if isinstance(data, bytes) or not data.is_relative_to(work):
             place = work / f"file-{number}"
-            place.write_bytes(data if isinstance(data, bytes) else data.read_bytes())
+            if isinstance(data, bytes):
+                place.write_bytes(data)
+            else:
+                shutil.copyfile(data, place)
         else:
             place = data
         files[name] = str(place.relative_to(work))

@@ -68,6 +68,19 @@ def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, 
     return GoldenSet(signature=refined, stored=tuple(cases), generated=tuple(generated), refused=tuple(dict.fromkeys(refused)))
 
 
+def make_static_golden(signature: Signature, requests: list[dict[str, Tensor]], ask: Asker) -> GoldenSet:
+    """The golden set of a model without a batch axis: each request is a case of its own, and zeros beside them."""
+    zeros = {spec.name: np.zeros_like(requests[0][spec.name]) for spec in signature.inputs if spec.datatype is not Datatype.BYTES}
+    cases = [
+        GoldenAnswers(name=f"sample-{at}", why="a request of the sample", inputs=rows, outputs=_first_answer(rows, ask))
+        for at, rows in enumerate(requests)
+    ]
+    edge = {**requests[0], **zeros}
+    if zeros and _answers(edge, ask):
+        cases.append(GoldenAnswers(name="zeros", why="a request of zeros", inputs=edge, outputs=_quietly(ask, edge)))
+    return GoldenSet(signature=signature, stored=tuple(cases), generated=(), refused=())
+
+
 def _first_answer(rows: dict[str, Tensor], ask: Asker) -> list[Tensor]:
     try:
         return _quietly(ask, rows)

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 
 from aweigh.core.compare import compare
 from aweigh.core.errors import AweighError, InvalidInput, ProofFailed
-from aweigh.core.evidence import Evidence, Strength
+from aweigh.core.evidence import Strength
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.package import Variant
 from aweigh.core.signature import Signature
@@ -28,6 +28,7 @@ from aweigh.packing.job import Job, Packed
 from aweigh.packing.recognise import Recognised
 from aweigh.packing.sample import Sample, read_labels, read_sample
 from aweigh.packing.versions import installed, requirements
+from aweigh.packing.words import why_failed
 from aweigh.runtimes.sklearn_estimator import answer
 
 Options = dict[str, str | int | float | bool]
@@ -226,18 +227,6 @@ def _own(subject: _Subject, tried: list[str]) -> tuple[Variant, dict[str, Path],
 def _data(subject: _Subject) -> str:
     refused = f"; the source refuses {len(subject.golden.refused)} sorts of edge value" if subject.golden.refused else ""
     return subject.data + refused
-
-
-def why_failed(evidence: Evidence) -> str:
-    """The failed checks of an evidence in words, with the worst input of each."""
-    parts = []
-    for check in evidence.checks:
-        if not check.passed:
-            worst = check.worst[0] if check.worst else None
-            where = f" (case '{worst.case}', row {worst.row}: {worst.output} is {worst.actual}, expected {worst.expected})" if worst else ""
-            inputs = f", inputs {worst.inputs[:200]}" if worst else ""
-            parts.append(f"{check.name} failed{': ' + check.note if check.note else ''}{where}{inputs}")
-    return "; ".join(parts) or "the proof failed"
 
 
 def _metrics(subject: _Subject, given: Mapping[str, Tensor]) -> dict[str, float]:

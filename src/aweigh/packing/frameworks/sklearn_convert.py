@@ -25,7 +25,8 @@ from sklearn.preprocessing import StandardScaler
 
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
-from aweigh.packing.frameworks.sklearn_trees import custom_converters
+from aweigh.packing.frameworks.sklearn_columns import column_converters
+from aweigh.packing.frameworks.sklearn_trees import tree_converters
 
 OPSET: Final = 18
 ML_OPSET: Final = 3
@@ -90,7 +91,7 @@ def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
     """The ONNX graph of the estimator with the signature's inputs and outputs. Raises whatever skl2onnx raises."""
     source = rewritten(estimator, way)
     types = [(spec.name, _initial_type(spec, way)) for spec in signature.inputs]
-    functions, shapes = custom_converters() if way.exact else (None, None)
+    functions, shapes = _converters() if way.exact else (None, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # skl2onnx warns of what the proof is going to check
         model = convert_sklearn(
@@ -102,6 +103,12 @@ def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
             custom_shape_calculators=shapes,
         )
     return fitted(model, signature)
+
+
+def _converters() -> tuple[dict[type, Any], dict[type, Any]]:
+    """All of our own converters, and their shape calculators."""
+    (trees, tree_shapes), (columns, column_shapes) = tree_converters(), column_converters()
+    return trees | columns, tree_shapes | column_shapes
 
 
 def _initial_type(spec: TensorSpec, way: Way) -> Any:

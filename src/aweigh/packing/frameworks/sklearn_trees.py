@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from onnx import TensorProto, numpy_helper
+from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -23,6 +23,8 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
+
+from aweigh.packing.frameworks.sklearn_nodes import Nodes, joined
 
 MAX_LEAVES: Final = 3_000_000
 _SINGLE: Final = (DecisionTreeClassifier, ExtraTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor)
@@ -85,7 +87,7 @@ def _collect(estimator: Any, found: dict[tuple[int, float], None], *, depth: int
         _collect(member, found, depth=depth + 1)
 
 
-def custom_converters() -> tuple[dict[type, Any], dict[type, Any]]:
+def tree_converters() -> tuple[dict[type, Any], dict[type, Any]]:
     """Converters and shape calculators to hand to `convert_sklearn`, by estimator class."""
     classes = (*_SINGLE, *_FORESTS, *_BOOSTED, *_HISTOGRAM)
     return dict.fromkeys(classes, _convert), dict.fromkeys(classes, _shapes)
@@ -105,9 +107,9 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     model = operator.raw_operator
     if getattr(model, "n_outputs_", 1) != 1 or has_categorical_splits(model):
         raise NotImplementedError("several outputs, or splits on categories")
-    graph = _Nodes(scope, container)
-    source = _concatenated(graph, operator)
-    if not isinstance(model, _HISTOGRAM) and not isinstance(operator.inputs[0].type, FloatTensorType):
+    graph = Nodes(scope, container)
+    source = joined(graph, operator, TensorProto.DOUBLE)
+    if not isinstance(model, _HISTOGRAM):
         source = graph.add("Cast", [source], to=TensorProto.FLOAT)
     source = graph.add("Cast", [source], to=TensorProto.DOUBLE)
     trees, targets = _trees(model)
@@ -121,12 +123,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         _boosted(graph, model, raw, outputs)
 
 
-def _concatenated(graph: "_Nodes", operator: Any) -> str:
-    names = [str(variable.full_name) for variable in operator.inputs]
-    return names[0] if len(names) == 1 else graph.add("Concat", names, axis=1)
-
-
-def _boosted(graph: "_Nodes", model: Any, raw: str, outputs: list[str]) -> None:
+def _boosted(graph: Nodes, model: Any, raw: str, outputs: list[str]) -> None:
     raw = graph.add("Add", [raw, graph.constant(_baseline(model))])
     if not isinstance(model, _CLASSIFIERS):
         if getattr(model, "loss", "") in {"poisson", "gamma"}:
@@ -145,7 +142,7 @@ def _boosted(graph: "_Nodes", model: Any, raw: str, outputs: list[str]) -> None:
         _finish(graph, model, raw, graph.add("Softmax", [raw], axis=1), outputs)
 
 
-def _finish(graph: "_Nodes", model: Any, scores: str, chances: str, outputs: list[str], *, last: bool = False) -> None:
+def _finish(graph: Nodes, model: Any, scores: str, chances: str, outputs: list[str], *, last: bool = False) -> None:
     """Name the outputs; a classifier's label is the first highest score (`last`: the last one, as `raw >= 0` decides a tie)."""
     if not isinstance(model, _CLASSIFIERS):
         graph.add("Identity", [scores], output=outputs[0])
@@ -246,23 +243,3 @@ def _columns(tree: _Tree, nodes: int, leaves: int) -> dict[str, NDArray[Any]]:
         "leaf_targetids": np.full(int(tree.leaf.sum()), tree.target, dtype=np.int64),
         "leaf_weights": tree.values[tree.leaf].astype(np.float64),
     }
-
-
-class _Nodes:
-    """Adds nodes to skl2onnx's container, with names from its scope."""
-
-    def __init__(self, scope: Any, container: Any) -> None:
-        self._scope = scope
-        self._container = container
-
-    def add(self, kind: str, inputs: list[str], *, output: str = "", domain: str = "", **attributes: Any) -> str:
-        name = output or self._scope.get_unique_variable_name(f"exact_{kind.lower()}")
-        node = helper.make_node(kind, inputs, [name], name=self._scope.get_unique_operator_name(kind), domain=domain, **attributes)
-        self._container.nodes.append(node)
-        self._container.node_domain_version_pair_sets.add((domain, 1 if domain else 18))
-        return str(name)
-
-    def constant(self, array: NDArray[Any]) -> str:
-        name = str(self._scope.get_unique_variable_name("exact_constant"))
-        self._container.initializers.append(numpy_helper.from_array(array, name))
-        return name
