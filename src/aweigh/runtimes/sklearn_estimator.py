@@ -8,13 +8,13 @@ Options of a variant (all optional but `input_form`), by which tensors become ag
   missing:COLUMN   what a missing element of a text or category column is: "nan" (default) or "none"
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from aweigh.core.errors import InvalidInput, Unsupported
+from aweigh.core.errors import InvalidFile, InvalidInput, Unsupported
 from aweigh.core.signature import Column, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, Tensors, text_of
 
@@ -90,7 +90,7 @@ def _column(column: Column, signature: Signature, tensors: Tensors, options: Opt
     if signature.input(column.input).datatype is Datatype.BYTES:
         values = _texts(values, missing=None if options.get(f"missing:{column.name}") == "none" else np.nan)
     if dtype == "category":
-        return pd.Categorical(values, categories=_categories(column, values), ordered=bool(options.get(f"ordered:{column.name}", False)))
+        return _categorical(column, values, ordered=bool(options.get(f"ordered:{column.name}", False)))
     if dtype in ("", "object"):
         return pd.Series(values, dtype=values.dtype)  # said outright: pandas 3 would make its own string type of text
     try:
@@ -102,19 +102,25 @@ def _column(column: Column, signature: Signature, tensors: Tensors, options: Opt
         ) from error
 
 
-def _categories(column: Column, values: Tensor) -> Sequence[Any] | None:
-    """The categories in the type of the values, in the order that the source had: codes depend on it."""
+def _categorical(column: Column, values: Tensor, *, ordered: bool) -> Any:
+    """Codes by the source's own order of categories; an unseen or missing element is missing."""
     if not column.categories:
-        return None
+        return pd.Categorical(values, ordered=ordered)
+    categories = pd.Index(_categories(column, values), dtype=values.dtype)
+    return pd.Categorical.from_codes(categories.get_indexer(pd.Index(values, dtype=values.dtype)), categories=categories, ordered=ordered)
+
+
+def _categories(column: Column, values: Tensor) -> list[Any]:
+    """The categories, kept as text, in the type of the values."""
     if values.dtype == object:
         return list(column.categories)
     if values.dtype == np.bool_:
         return [category.lower() == "true" for category in column.categories]
-    return (
-        np.array(column.categories, dtype=np.float64).astype(values.dtype).tolist()
-        if values.dtype.kind == "f"
-        else [int(category) for category in column.categories]
-    )
+    read = float if values.dtype.kind == "f" else int
+    try:
+        return [read(category) for category in column.categories]
+    except ValueError as error:
+        raise InvalidFile(f"column '{column.name}' has a category that is no {values.dtype}: {error}") from error
 
 
 def _texts(tensor: Tensor, *, missing: object) -> Tensor:
