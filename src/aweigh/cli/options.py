@@ -12,6 +12,7 @@ from aweigh.core.settings import Origin, Settings
 
 Function = Callable[..., object]
 
+_METAVARS: Final = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
 _GLOBAL: Final = ("as_json", "settings_file", "home", "log_level", "log_format")
 
 
@@ -76,4 +77,4 @@ def _setting_option(name: str) -> Callable[[Function], Function]:
     if isinstance(default, bool):
         return click.option(flag, name, is_flag=True, default=None, help=setting_help()[name])
     shown = f" (default: {default})" if default != "" else ""
-    return click.option(flag, name, metavar=type(default).__name__.upper(), help=setting_help()[name].rstrip(".") + shown + ".")
+    return click.option(flag, name, metavar=_METAVARS[type(default)], help=setting_help()[name].rstrip(".") + shown + ".")

@@ -52,6 +52,10 @@ class Output:
             for line in lines:
                 _write(clean(line) + "\n")
 
+    def data(self, text: str) -> None:
+        """Print data as it is, for other programs to read."""
+        _write(text)
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
         """Print a table on stdout. Columns that hold only numbers are aligned to the right."""
         from rich.box import SIMPLE_HEAD

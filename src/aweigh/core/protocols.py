@@ -43,9 +43,12 @@ class Runtime(Protocol):
 class PackageHandle(Protocol):
     """A complete package on disk, as the store hands it out."""
 
-    reference: Reference
-    digest: Digest
-    manifest: PackageManifest
+    @property
+    def reference(self) -> Reference: ...
+    @property
+    def digest(self) -> Digest: ...
+    @property
+    def manifest(self) -> PackageManifest: ...
 
     def path(self, file: str) -> Path:
         """The file on disk of a package path, its digest verified. Raises NotFound, InvalidFile."""

@@ -9,7 +9,7 @@ import errno
 import logging
 import socket
 
-from aweigh.core.errors import InvalidSetting, PortInUse
+from aweigh.core.errors import InternalError, InvalidSetting, PortInUse
 from aweigh.engine.dataplane import DataPlane
 from aweigh.serve.dialects.open_inference_grpc import OpenInferenceGrpc
 from aweigh.serve.dialects.open_inference_rest import OpenInferenceRest
@@ -66,10 +66,9 @@ class HttpServer:
     async def start(self) -> None:
         """Begin to answer on the bound port."""
         if self._socket is None:
-            self.bind()
-        loop = asyncio.get_running_loop()
+            raise InternalError("start() was called before bind()")
         self.listener.start()
-        self._server = await loop.create_server(self.listener.connect, sock=self._socket, backlog=_BACKLOG)
+        self._server = await asyncio.get_running_loop().create_server(self.listener.connect, sock=self._socket, backlog=_BACKLOG)
 
     async def stop(self) -> None:
         """Drain: not ready at once, accept during drain_delay_s, finish what is in flight within drain_timeout_s, then drop the rest."""

@@ -19,7 +19,7 @@ from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of, count
 
 _FLOAT_LIST: Final = list[float | None]
 _LISTS: Final[dict[Datatype, Any]] = {
-    **dict.fromkeys(_RANGE, list[int]),
+    **dict.fromkeys(INTEGER_RANGE, list[int]),
     **{datatype: _FLOAT_LIST for datatype in Datatype if datatype.is_float},
     Datatype.BOOL: list[bool],
     Datatype.BYTES: list[str | None],

@@ -1,0 +1,98 @@
+"""`aweigh serve`: models over REST and gRPC on one port, until told to stop."""
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from aweigh.cli.options import Run, common_options
+from aweigh.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from aweigh.core.protocols import PackageHandle
+    from aweigh.engine.model import LoadedModel
+
+_SETTINGS = (
+    "host", "port", "api_key_file", "no_auth", "executor", "threads", "session_threads", "max_queue", "max_body_bytes", "request_timeout_s",
+    "drain_timeout_s", "drain_delay_s", "access_log",
+)  # fmt: skip
+
+
+@click.command("serve")
+@click.argument("models", metavar="NAME[:VERSION|@ALIAS]|FILE...", nargs=-1, required=True)
+@click.option("--name", metavar="NAME", help="Name for a FILE (default: made from the file's name).")
+@click.option("--sample", metavar="FILE", help="For a FILE: rows like those to come, for a full proof.")
+@click.option("--trust", is_flag=True, help="For a FILE: load it even if that runs code from it (pickle, joblib).")
+@click.option("--variant", metavar="NAME", default="", help="Serve this variant instead of the first that is proven.")
+@common_options(*_SETTINGS)
+def command(run: Run, models: tuple[str, ...], name: str | None, variant: str, **said: object) -> None:
+    """Serve models over REST and gRPC on one port.
+
+    A model answers only after it has replayed its golden set here. A FILE is packed first. SIGTERM or Ctrl-C drains: requests in flight
+    are answered, then the server ends. Loopback by default; any other --host needs --api-key-file or --no-auth.
+
+    \b
+    Examples:
+      aweigh serve fraud
+      aweigh serve model.onnx --port 9000
+    """
+    from aweigh.app.models import open_model
+    from aweigh.app.pack import PackOptions
+    from aweigh.app.serve import run_server
+
+    if name and len(models) > 1:
+        raise InvalidInput("--name names one file, and several models are given", hint="pack the files first: aweigh pack FILE --name NAME")
+    options = PackOptions(command=shlex.join(["aweigh", *sys.argv[1:]]), **said)  # type: ignore[arg-type]  # the options above are its fields
+    handles: list[PackageHandle] = []
+    for model in models:
+        with run.output.progress() as progress:
+            handles.append(open_model(run.settings, model, name=name or "", options=options, progress=progress))
+    _check_names(handles)
+
+    def ready(port: int, loaded: list["LoadedModel"]) -> None:
+        url = f"http://{_bracketed(run.settings.host)}:{port}"
+        document = {"url": url, "port": port, "models": [_facts(model) for model in loaded]}
+        run.output.show(document, lambda: _draw(run, url, loaded))
+        sys.stdout.flush()
+
+    run_server(run.settings, handles, ready=ready, variant=variant)
+
+
+def _check_names(handles: list["PackageHandle"]) -> None:
+    seen = [(handle.reference.name, handle.reference.version) for handle in handles]
+    for at, pair in enumerate(seen):
+        if pair in seen[:at]:
+            raise InvalidInput(f"{pair[0]}:{pair[1]} is given twice", hint="name each model once")
+
+
+def _facts(model: "LoadedModel") -> dict[str, object]:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "variant": model.variant.name,
+        "runtime": model.variant.runtime,
+        "digest": model.digest,
+        "executor": model.report.executor,
+        "load_ms": round(model.report.load_ms, 1),
+        "replay_ms": round(model.report.replay_ms, 1),
+        "golden_cases": model.report.golden_cases,
+        "call_us": round(model.report.call_us, 1),
+    }
+
+
+def _draw(run: Run, url: str, models: list["LoadedModel"]) -> None:
+    out = run.output
+    for model in models:
+        report = model.report
+        out.text(
+            f"{model.name}:{model.version} ready: {model.variant.runtime}, {report.golden_cases} golden cases replayed in "
+            f"{report.replay_ms:.0f} ms, runs {report.executor} ({report.why})"
+        )
+    out.text("", f"serving REST and gRPC on {url}    (Ctrl-C to stop)", "", "try:")
+    out.text(*(f"  curl {url}/predict/{model.name}    # what to send" for model in models[:1]))
+    out.text(f"  curl {url}/v2/models/{models[0].name}", f"  curl {url}/metrics")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,37 @@
+"""`aweigh verify`: prove a package again, on this machine."""
+
+import click
+
+from aweigh.cli.options import Run, common_options
+from aweigh.cli.proof import draw_evidence
+from aweigh.core.errors import ProofFailed
+
+
+@click.command("verify")
+@click.argument("model", metavar="NAME[:VERSION|@ALIAS]")
+@common_options()
+def command(run: Run, model: str) -> None:
+    """Prove a package again, on this machine: its files by digest, then each variant against the golden set.
+
+    Answers can differ between processors; the package is left as it is. Exits with 1 if any variant fails.
+    """
+    from aweigh.app.verify import verify_package
+
+    package, proofs = verify_package(run.settings, model)
+    failed = [variant.name for variant, evidence in proofs if not evidence.passed]
+    document = {
+        "model": str(package.reference),
+        "digest": package.digest,
+        "passed": not failed,
+        "variants": [{"name": variant.name, "evidence": evidence} for variant, evidence in proofs],
+    }
+
+    def draw() -> None:
+        run.output.text(f"{package.reference}  {package.digest}")
+        draw_evidence(run.output, proofs)
+
+    run.output.show(document, draw)
+    if failed and not run.output.as_json:
+        raise ProofFailed(f"{package.reference}: {', '.join(failed)} failed on this machine", hint="pack it again here, from its source")
+    if failed:
+        raise SystemExit(1)
