@@ -88,7 +88,7 @@ class Shell:
 
     def run(self, block: Block) -> str:
         if block.language == "python":
-            return self._wait([sys.executable, "-W", "error", "-c", self._text(block.body)])
+            return self._wait([sys.executable, "-c", self._text(block.body)])
         return "".join(self._command(self._text(command)) for command in commands(block))
 
     def _text(self, text: str) -> str:
