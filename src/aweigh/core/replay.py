@@ -70,7 +70,7 @@ def describe_row(signature: Signature, inputs: Tensors, row: int) -> str:
     parts: list[str] = []
     for spec in signature.inputs:
         tensor = inputs[spec.name]
-        value = tensor[row] if tensor.ndim and row < len(tensor) else tensor
+        value = np.asarray(tensor[row] if tensor.ndim and row < len(tensor) else tensor)  # a text of a 1-D tensor comes bare
         columns = {column.index: column.name for column in signature.columns if column.input == spec.name}
         if columns and value.ndim == 1:
             named = [(columns.get(at, f"{spec.name}[{at}]"), item) for at, item in enumerate(value.tolist())]
@@ -85,7 +85,7 @@ def describe_row(signature: Signature, inputs: Tensors, row: int) -> str:
 
 def describe_value(tensor: Tensor, row: int) -> str:
     """One row of an output as short text."""
-    return _short(_array(tensor[row] if tensor.ndim and row < len(tensor) else tensor), _MAX_TEXT)
+    return _short(_array(np.asarray(tensor[row] if tensor.ndim and row < len(tensor) else tensor)), _MAX_TEXT)
 
 
 def _array(value: Tensor | object) -> str:

@@ -15,12 +15,15 @@ from aweigh.core.tensors import Datatype, Tensor, text_of
 Adapter = Callable[[Tensor], Tensor]
 
 
-def input_adapter(spec: TensorSpec, wanted: Datatype, missing_text: str | None) -> Adapter | None:
-    """How an input gets from the signature's datatype to the one the model wants; None when there is nothing to do."""
+def input_adapter(spec: TensorSpec, wanted: Datatype, missing_text: str | None, *, lowercase: bool = False) -> Adapter | None:
+    """How an input gets from the signature's datatype to the one the model wants; None when there is nothing to do.
+
+    `lowercase` lowers text as Python does (full Unicode), which ONNX's StringNormalizer does only for ASCII without an installed locale.
+    """
     if (spec.datatype is Datatype.BYTES) != (wanted is Datatype.BYTES):
         raise InvalidFile(f"input '{spec.name}' is {spec.datatype.value} in the signature but {wanted.value} in the model")
     if wanted is Datatype.BYTES:
-        return _Text(spec.name, missing_text)
+        return _LowerText(spec.name, missing_text) if lowercase else _Text(spec.name, missing_text)
     return None if spec.datatype is wanted else _Cast(wanted)
 
 
@@ -63,6 +66,18 @@ class _Text:
         if self._missing is None:
             raise InvalidInput(f"input '{self._name}' has a missing element, and this model takes none", hint="send text for every element")
         return self._missing
+
+
+class _LowerText(_Text):
+    """As `_Text`, lowered."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        texts = super().__call__(tensor)
+        flat = texts.ravel()
+        flat[:] = [item.lower() for item in flat.tolist()]
+        return flat.reshape(texts.shape)
 
 
 class _Cast:

@@ -1,7 +1,7 @@
 """ONNX Runtime: executes ONNX files on the CPU. Its session is on the request path: a model that needs no adapting costs one bare call.
 
-Options of a variant: `graph_optimization_level` (all, extended, basic, disabled), `intra_op_threads` (instead of `session_threads`), and
-`config:KEY` for a session configuration entry of ONNX Runtime. Any other option is refused. External data files are listed in `files`.
+Options of a variant: `graph_optimization_level` (all, extended, basic, disabled), `intra_op_threads` (instead of `session_threads`), `config:KEY` for
+a session configuration entry of ONNX Runtime, and `lowercase:INPUT` for a text input to be lowered before the call. Any other is refused. External data files are listed in `files`.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from aweigh.core.errors import AweighError, FileMissing, InternalError, InvalidFile, InvalidInput, Unsupported
 from aweigh.core.package import Variant
 from aweigh.core.protocols import Session
-from aweigh.core.signature import Signature
+from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, Tensors
-from aweigh.runtimes.adapt import chosen, input_adapter, output_adapter
+from aweigh.runtimes.adapt import Adapter, chosen, input_adapter, output_adapter
 
 _DATATYPES: Final = {
     "tensor(bool)": Datatype.BOOL,
@@ -65,6 +65,7 @@ _UNKNOWN_OPERATOR: Final = re.compile(
     r"(?:Fatal error: |Could not find an implementation for |No [Oo]p(?:erator)? registered for )(?P<name>[\w.:]+(?:\(-?\d+\))?)"
 )
 _MAX_TEXT: Final = 500
+_LOWERCASE: Final = "lowercase:"
 _SMALL_MODEL_BYTES: Final = 1024 * 1024
 
 
@@ -154,7 +155,7 @@ def _options(variant: Variant, threads: int, size_bytes: int) -> ort.SessionOpti
             options.intra_op_num_threads = value
         elif name.startswith("config:"):
             options.add_session_config_entry(name.removeprefix("config:"), str(value))
-        else:
+        elif not name.startswith(_LOWERCASE):
             raise Unsupported(
                 f"variant '{variant.name}' has an option that the onnxruntime runtime does not know: {name} = {value!r}",
                 hint="upgrade aweigh, or pack the model again",
@@ -198,17 +199,18 @@ def _session(session: ort.InferenceSession, variant: Variant, signature: Signatu
     extra = [name for name in takes if name not in {spec.name for spec in signature.inputs}]
     if extra:
         raise InvalidFile(f"variant '{variant.name}': the model needs input '{extra[0]}', which the signature does not have")
-    before = {
-        spec.name: adapter
-        for spec in signature.inputs
-        if (adapter := input_adapter(spec, _datatype(takes[spec.name], f"input '{spec.name}'"), variant.missing_text))
-    }
+    before = {spec.name: adapter for spec in signature.inputs if (adapter := _input_adapter(spec, takes[spec.name], variant))}
     after = chosen([
         output_adapter(spec, _datatype(gives[spec.name].type, f"output '{spec.name}'"), _rank(gives[spec.name].shape))
         for spec in signature.outputs
     ])  # fmt: skip
     names = [spec.name for spec in signature.outputs]
     return _AdaptedSession(session, names, before, after) if before or after else _PlainSession(session, names)
+
+
+def _input_adapter(spec: TensorSpec, kind: str, variant: Variant) -> Adapter | None:
+    lowercase = bool(variant.options.get(f"{_LOWERCASE}{spec.name}", False))
+    return input_adapter(spec, _datatype(kind, f"input '{spec.name}'"), variant.missing_text, lowercase=lowercase)
 
 
 def _rank(shape: list[object] | None) -> int | None:

@@ -172,6 +172,7 @@ def _attempt(subject: _Subject, way: sklearn_convert.Way, tried: list[str]) -> t
         runtime="onnxruntime",
         precision=way.precision,
         files=("variants/onnx/model.onnx",),
+        options={f"lowercase:{name}": True for name in sklearn_convert.lowered_inputs(subject.estimator, subject.signature, way)},
         missing_text=sklearn_convert.MISSING if texts else None,
         environment=requirements(("onnxruntime", "numpy")),
     )

@@ -22,10 +22,12 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.packing.frameworks.sklearn_columns import column_converters
+from aweigh.packing.frameworks.sklearn_signature import steps_of, text_columns, transformed_columns
 from aweigh.packing.frameworks.sklearn_trees import tree_converters
 
 OPSET: Final = 18
@@ -89,7 +91,7 @@ def ways(signature: Signature) -> Iterator[Way]:
 
 def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
     """The ONNX graph of the estimator with the signature's inputs and outputs. Raises whatever skl2onnx raises."""
-    source = rewritten(estimator, way)
+    source = rewritten(estimator, way, signature)
     types = [(spec.name, _initial_type(spec, way)) for spec in signature.inputs]
     functions, shapes = _converters() if way.exact else (None, None)
     with warnings.catch_warnings():
@@ -129,7 +131,7 @@ def _options(estimator: Any, way: Way) -> dict[Any, Any]:
             options[id(part)] = {"locale": "C"} | ({"tokenexp": _PATTERNS[part.token_pattern]} if part.token_pattern in _PATTERNS else {})
         elif isinstance(part, StandardScaler) and way.division:
             options[id(part)] = {"div": way.division}
-    if hasattr(estimator, "classes_") and hasattr(estimator, "predict"):
+    if hasattr(estimator, "classes_") and hasattr(estimator, "predict") and not isinstance(steps_of(estimator)[-1], LinearSVC):
         options[id(estimator)] = {"zipmap": False}
     return options
 
@@ -151,9 +153,24 @@ def parts_of(estimator: Any) -> Iterator[Any]:
             yield from parts_of(part)
 
 
-def rewritten(estimator: Any, way: Way) -> Any:
+def lowered_inputs(estimator: Any, signature: Signature, way: Way) -> tuple[str, ...]:
+    """Inputs whose text the runtime lowers before the graph sees it: ONNX lowers only ASCII where no locale is installed."""
+    vectorizers = [part for part in parts_of(estimator) if isinstance(part, CountVectorizer)]
+    if not way.exact or not vectorizers or not all(part.lowercase and part.preprocessor is None for part in vectorizers):
+        return ()
+    columns = [name for transformer, names in transformed_columns(estimator) for name in names if not isinstance(transformer, str)]
+    texts = text_columns(estimator) or {spec.name for spec in signature.inputs}
+    shared = any(columns.count(name) > 1 for name in texts)
+    return () if shared else tuple(sorted(texts))
+
+
+def rewritten(estimator: Any, way: Way, signature: Signature) -> Any:
     """A copy that skl2onnx converts more faithfully: missing text by its sentinel, text weights in float64, votes unflattened."""
     source = copy.deepcopy(estimator)
+    if lowered_inputs(estimator, signature, way):
+        for part in parts_of(source):
+            if isinstance(part, CountVectorizer):
+                part.lowercase = False
     if way.exact and way.double:
         source = _with_double_text(source)
     for part in parts_of(source):
@@ -237,10 +254,9 @@ def _source_output(found: list[str], spec: TensorSpec, position: int) -> str:
 
 
 def _door(graph: Any, source: str, spec: TensorSpec) -> list[Any]:
-    inner = source
-    if source == spec.name:
-        inner = f"{source}__inside"
-        _rename(graph, source, inner)
+    if any(spec.name in node.output for node in graph.node):
+        _rename(graph, spec.name, f"{spec.name}__inside")  # the graph's own use of a name that is ours outside
+    inner = f"{source}__inside" if source == spec.name else source
     if len(spec.shape) > 2:
         return [helper.make_node("Cast", [inner], [spec.name], to=_ONNX_TYPES[spec.datatype])]
     shaped = f"{spec.name}__shaped"
