@@ -1,6 +1,6 @@
-"""skl2onnx converters for imputers and one-hot encoders that keep float64, booleans, unseen and missing values as scikit-learn has them.
+"""skl2onnx converters for imputers, one-hot encoders and text weights that keep float64, booleans, unseen and missing values as scikit-learn has them.
 
-skl2onnx's own go through float32 operators or refuse booleans. Called by `sklearn_convert.py`; what is not covered raises NotImplementedError.
+skl2onnx's own go through float32 operators, refuse booleans, or weigh sublinear and empty texts wrongly. Called by `sklearn_convert.py`; what is not covered raises NotImplementedError.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 from skl2onnx.common.data_types import BooleanTensorType, DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
@@ -17,10 +18,8 @@ from aweigh.packing.frameworks.sklearn_nodes import Nodes, joined
 
 def column_converters() -> tuple[dict[type, Any], dict[type, Any]]:
     """Converters and shape calculators to hand to `convert_sklearn`, by transformer class."""
-    return {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot}, {
-        SimpleImputer: _imputer_shapes,
-        OneHotEncoder: _one_hot_shapes,
-    }
+    converters = {SimpleImputer: _convert_imputer, OneHotEncoder: _convert_one_hot, TfidfTransformer: _convert_weights}
+    return converters, {SimpleImputer: _imputer_shapes, OneHotEncoder: _one_hot_shapes, TfidfTransformer: _weight_shapes}
 
 
 def _rows(operator: Any) -> Any:
@@ -126,3 +125,31 @@ def _matches(graph: Nodes, column: str, kind: Any, values: NDArray[Any], drop: i
     equal = graph.add("Equal", [wide, graph.constant(numbers)])
     both = graph.add("And", [graph.add("IsNaN", [wide]), graph.constant(np.isnan(numbers))])
     return graph.add("Or", [equal, both])
+
+
+def _weight_shapes(operator: Any) -> None:
+    operator.outputs[0].type = DoubleTensorType([_rows(operator), operator.inputs[0].get_second_dimension()])
+
+
+def _convert_weights(scope: Any, operator: Any, container: Any) -> None:
+    model, graph = operator.raw_operator, Nodes(scope, container)
+    weights = joined(graph, operator, TensorProto.DOUBLE)
+    zero, one = graph.constant(np.array(0.0)), graph.constant(np.array(1.0))
+    if model.sublinear_tf:
+        there = graph.add("Greater", [weights, zero])
+        safe = graph.add("Where", [there, weights, one])
+        weights = graph.add("Where", [there, graph.add("Add", [graph.add("Log", [safe]), one]), zero])
+    if model.use_idf:
+        weights = graph.add("Mul", [weights, graph.constant(np.asarray(model.idf_, dtype=np.float64).reshape(1, -1))])
+    if model.norm:
+        size = _length(graph, weights, model.norm)
+        empty = graph.add("Equal", [size, zero])
+        weights = graph.add("Div", [weights, graph.add("Where", [empty, one, size])])
+    graph.add("Identity", [weights], output=operator.outputs[0].full_name)
+
+
+def _length(graph: Nodes, weights: str, norm: str) -> str:
+    axis = graph.constant(np.array([1]))
+    if norm == "l1":
+        return graph.add("ReduceSum", [graph.add("Abs", [weights]), axis], keepdims=1)
+    return graph.add("Sqrt", [graph.add("ReduceSum", [graph.add("Mul", [weights, weights]), axis], keepdims=1)])
