@@ -57,6 +57,8 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     files: tuple[str, ...] = ()
     model_signature: Signature | None = None
     """What the session itself takes and gives, between `pre` and `post`; None = the package's own signature."""
+    outputs: tuple[str, ...] = ()
+    """Names of the package's outputs, in the signature's order."""
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -15,9 +15,10 @@ from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenan
 from aweigh.core.protocols import Draft
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Tensor, datatype_of
-from aweigh.packing.hooks import hook_files, load_hook
+from aweigh.packing.hooks import hook_files
 from aweigh.packing.job import Framework, Job, Packed, PackRequest
 from aweigh.packing.recognise import Recognised
+from aweigh.runtimes.hooks_process import load_hook
 
 _HASH_CHUNK = 1024 * 1024
 _GOLDEN_ROWS = 64
@@ -104,7 +105,8 @@ def _with_hooks(packed: Packed, request: PackRequest, before: Callable[[Mapping[
         for name, why, inputs, outputs in cases
     )
     files = sorted({name for text in (request.pre, request.post) if text for name in hook_files(text)})
-    hooks = Hooks(pre=request.pre, post=request.post, files=tuple(files), model_signature=packed.signature)
+    names = tuple(spec.name for spec in signature.outputs)
+    hooks = Hooks(pre=request.pre, post=request.post, files=tuple(files), model_signature=packed.signature, outputs=names)
     return _Around(signature=signature, golden=golden, hooks=hooks)
 
 

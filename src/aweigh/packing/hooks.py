@@ -1,56 +1,21 @@
-"""Pre- and post-processing that rides along: checks `module:function` and collects the files it needs. Called by `pack`.
+"""Pre- and post-processing that rides along: collects the files that `module:function` needs. Called by `assemble`.
 
 The contract: `pre(tensors) -> tensors` turns request tensors into the model's, `post(tensors) -> tensors` turns the model's outputs into the
-answer; both take and give a dict of name to numpy array. The hook's module, or the package folder that holds it, is copied into the package.
+answer; both take and give a dict of name to numpy array. The hook's module, or the package folder that holds it, is copied into the
+package; `runtimes/hooks.py` calls it there.
 """
 
-import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from aweigh.core.errors import AweighError, InvalidInput, TooLarge
-from aweigh.core.tensors import Tensor
+from aweigh.core.errors import InvalidInput, TooLarge
 
 HOOKS_FOLDER: Final = "hooks"
 MAX_FILES: Final = 200
 MAX_BYTES: Final = 16 * 1024 * 1024
 _SKIPPED: Final = frozenset({"__pycache__", ".git", ".venv", "node_modules"})
-Hook = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-
-
-def load_hook(text: str, what: str) -> Hook:
-    """The function that `module:function` names, checked at each call to give a dict of arrays. Raises InvalidInput."""
-    module, colon, name = text.partition(":")
-    if not colon or not module or not name.isidentifier():
-        raise InvalidInput(f"--{what} {text!r} is not of the form module:function", hint=f"for example --{what} features:clean")
-    try:
-        function = getattr(importlib.import_module(module), name, None)
-    except AweighError:
-        raise
-    except Exception as error:  # a person's module may raise anything when imported
-        raise InvalidInput(
-            f"--{what}: module '{module}' cannot be imported: {type(error).__name__}: {error}", hint="run from the folder that holds it"
-        ) from error
-    if not callable(function):
-        raise InvalidInput(f"--{what}: module '{module}' has no function '{name}'", hint="check the name")
-    return lambda tensors: _checked(function, tensors, text)
-
-
-def _checked(function: Callable[..., object], tensors: Mapping[str, Tensor], text: str) -> dict[str, Tensor]:
-    try:
-        given = function(dict(tensors))
-    except AweighError:
-        raise
-    except Exception as error:  # as above
-        raise InvalidInput(f"hook {text} failed: {type(error).__name__}: {error}", hint="it is given a dict of numpy arrays") from error
-    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
-        raise InvalidInput(f"hook {text} returned {type(given).__name__}", hint="return a dict of name to numpy array")
-    return {name: np.asarray(array) for name, array in given.items()}
 
 
 def hook_files(text: str) -> dict[str, Path]:
