@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from aweigh.core.errors import InvalidInput, Unsupported
@@ -16,6 +17,8 @@ from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of
 
 Columns = Mapping[str, Sequence[Any]]
 """A frame: column name -> values, all of one length."""
+
+MAX_UNNAMED_COLUMNS: Final = 4096
 
 _EXPECTED: Final = {
     ColumnKind.NUMBER: "a number",
@@ -42,12 +45,32 @@ def frame_columns(signature: Signature) -> tuple[Column, ...]:
     """The columns of a signature; inputs of shape [batch] or [batch, 1] are columns of their own name. Raises Unsupported if there are none."""
     if signature.columns:
         return signature.columns
-    if not all(len(spec.shape) <= 2 and (len(spec.shape) < 2 or spec.shape[1] == 1) and spec.shape for spec in signature.inputs):
-        shapes = ", ".join(f"'{spec.name}' {spec.wire_shape}" for spec in signature.inputs)
-        raise Unsupported(f"this model takes tensors, not rows of columns: {shapes}", hint="use POST /v2/models/NAME/infer")
-    return tuple(
-        Column(name=spec.name, kind=_kind_of(spec.datatype), input=spec.name, nullable=spec.datatype.is_float) for spec in signature.inputs
-    )
+    if len(signature.inputs) == 1:
+        return _matrix_columns(signature.inputs[0])
+    if not all(len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1) for spec in signature.inputs):
+        raise _no_columns(signature.inputs)
+    return tuple(_own_column(spec) for spec in signature.inputs)
+
+
+def _matrix_columns(spec: TensorSpec) -> tuple[Column, ...]:
+    """The columns of one unnamed matrix are called by its name and their position: X_0, X_1, …"""
+    if len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1):
+        return (_own_column(spec),)
+    width = spec.shape[1] if len(spec.shape) == 2 else None
+    if not isinstance(width, int) or width > MAX_UNNAMED_COLUMNS:
+        raise _no_columns((spec,))
+    own = _own_column(spec)
+    return tuple(msgspec.structs.replace(own, name=f"{spec.name}_{at}", index=at) for at in range(width))
+
+
+def _own_column(spec: TensorSpec) -> Column:
+    missing = spec.takes_missing and (spec.datatype.is_float or spec.datatype is Datatype.BYTES)
+    return Column(name=spec.name, kind=_kind_of(spec.datatype), input=spec.name, nullable=missing)
+
+
+def _no_columns(specs: Sequence[TensorSpec]) -> Unsupported:
+    shapes = ", ".join(f"'{spec.name}' {spec.wire_shape}" for spec in specs)
+    return Unsupported(f"this model takes tensors, not rows of columns: {shapes}", hint="use POST /v2/models/NAME/infer")
 
 
 def _kind_of(datatype: Datatype) -> ColumnKind:

@@ -1,17 +1,19 @@
-"""ModelInferRequests that were seen before in all but their numbers: decoded by comparing bytes instead of parsing protobuf again.
+"""Inference requests that were seen before in all but their numbers: decoded by comparing bytes instead of parsing everything again.
 
-A request with one raw input ends in that input's bytes. What stands before them says everything else, so an equal beginning (and an
-equal length) means an equal request with other numbers. Only messages in protobuf's canonical order enter, which leaves no doubt where
-the numbers begin; anything else is parsed each time.
+What stands around the numbers says everything else, so equal surroundings mean an equal request with other numbers. A request enters only
+where there is no doubt which bytes are the numbers; anything else is parsed each time. One memory for protobuf, one for JSON.
 """
 
 import dataclasses
 from typing import Any, Final
 
+import msgspec
+
 from aweigh.core.tensors import Datatype
 
 _MAX_KNOWN: Final = 128
 _MAX_PREFIX: Final = 1024
+_DATA_KEY: Final = b'"data"'
 _TAG_RAW_INPUT: Final = b"\x3a"
 _UNFIT: Final = frozenset({Datatype.BYTES.value, Datatype.BF16.value, Datatype.BOOL.value})
 
@@ -35,7 +37,7 @@ class KnownRequest:
 
 
 class KnownRequests:
-    """Bounded; forgets everything when full. Knows nothing of models: whoever asks must check that input and datatype still fit."""
+    """For protobuf: a message with one raw input, in canonical order, ends in that input's bytes. Bounded; forgets everything when full. Knows nothing of models: whoever asks must check that input and datatype still fit."""
 
     def __init__(self) -> None:
         self._begins: dict[int, int] = {}
@@ -71,6 +73,54 @@ class KnownRequests:
             wanted=tuple(output.name for output in asked.outputs),
             begins=begins,
         )
+
+
+_decode_numbers = msgspec.json.Decoder(list[float]).decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBody:
+    """A JSON request of one flat list of floats: what its surroundings say."""
+
+    rows: int
+    shape: list[int]
+    count: int
+    suffix: bytes
+    suffix_length: int
+
+
+class KnownBodies:
+    """For JSON, and for one model: what stands before the numbers, and after them. Bounded; forgets everything when full."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, KnownBody] = {}
+
+    def find(self, body: bytes) -> tuple[KnownBody, list[float]] | None:
+        """The request with these surroundings and its numbers, or None. Raises msgspec.DecodeError where the numbers are none."""
+        begins = body.find(b"[", body.find(_DATA_KEY, 0, _MAX_PREFIX))
+        known = self._known.get(body[:begins])
+        if known is None or not body.endswith(known.suffix):
+            return None
+        numbers = _decode_numbers(body[begins : -known.suffix_length])
+        return (known, numbers) if len(numbers) == known.count else None
+
+    def learn(self, body: bytes, shape: list[int], data: list[float]) -> None:
+        """Remember a request that was just parsed from `body`; it must ask for nothing but this one list."""
+        begins = body.find(b"[", body.find(_DATA_KEY))
+        ends = body.find(b"]", begins) + 1
+        if body.count(_DATA_KEY) != 1 or not 0 < begins < ends < len(body) or begins > _MAX_PREFIX or len(body) - ends > _MAX_PREFIX:
+            return
+        try:
+            if _decode_numbers(body[begins:ends]) != data:
+                return
+        except msgspec.DecodeError:
+            return
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        suffix = body[ends:]
+        self._known[body[:begins]] = KnownBody(rows=shape[0], shape=shape, count=len(data), suffix=suffix, suffix_length=len(suffix))
 
 
 def varint(value: int) -> bytes:

@@ -152,6 +152,11 @@ def _explain(error: msgspec.ValidationError) -> str:
     return str(error).replace(" - at `$", " - at `data")
 
 
+def is_plain(spec: TensorSpec) -> bool:
+    """Whether an output's values are numbers that `encode_json` takes as they are."""
+    return spec.datatype is not Datatype.BYTES and spec.datatype not in _NO_JSON
+
+
 def json_values(spec: TensorSpec) -> Callable[[Tensor], Any]:
     """What turns an output into the flat values that `encode_json` takes; calling it raises InvalidInput where there is no JSON form."""
     if spec.datatype is Datatype.BYTES:

@@ -3,7 +3,6 @@
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -14,14 +13,15 @@ import orjson
 import aweigh
 from aweigh.core.errors import AweighError, InternalError, InvalidInput, NotReady
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Datatype, Tensor
+from aweigh.core.tensors import Datatype, Tensor, count_of
 from aweigh.engine.acceptance import Acceptance
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
-from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, json_to_tensor, json_values, parse_json
+from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, is_plain, json_to_tensor, json_values, parse_json
 
 _MAX_PREPARED: Final = 64
 _DATATYPES: Final = {datatype.value: datatype for datatype in Datatype}
@@ -32,7 +32,8 @@ class _Template(NamedTuple):
 
     answer: dict[str, Any]
     entries: list[dict[str, Any]]
-    json_values: tuple[Callable[[Tensor], Any], ...]
+    numbers: bool
+    """Whether every output is of numbers that JSON can carry as they are."""
 
 
 class _Output(msgspec.Struct, gc=False):
@@ -70,6 +71,8 @@ class _AnyRequest(msgspec.Struct, gc=False):
     parameters: dict[str, Any] | None = None
 
 
+_PLAIN: Final = _FloatRequest(inputs=[])
+"""A request that asks for nothing beside its numbers."""
 _decode_floats = msgspec.json.Decoder(_FloatRequest).decode
 _decode_any = msgspec.json.Decoder(_AnyRequest).decode
 
@@ -135,19 +138,10 @@ class OpenInferenceRest:
     def _infer(self, request: Request) -> Response | None:
         params = request.head.params
         model = self._dataplane.find(params["name"], params.get("version", ""))
-        acceptance = model.acceptance
-        rows = -1
         asked: _FloatRequest | _AnyRequest
-        if acceptance.floats:
-            try:
-                asked = _decode_floats(request.body)
-                inputs, rows = self._usual(asked.inputs, acceptance)
-            except (msgspec.DecodeError, ValueError, RecursionError):
-                pass  # not the usual request: look at it more closely
-        if rows < 0:
-            asked = self._decode(request.body)
-            inputs = self._tensors(asked, model.signature)
-            rows = self._dataplane.accept(model, inputs)
+        asked, inputs, rows = self._usual(model, request.body) if model.acceptance.floats else (_PLAIN, None, 0)
+        if inputs is None:
+            asked, inputs, rows = self._unusual(model, request.body)
         if model.threads is None:
             return self._encode(model, asked, self._dataplane.run(model, inputs, rows))
         self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model, asked))
@@ -168,18 +162,48 @@ class OpenInferenceRest:
             answer = self.failure(failed, request)
         request.reply(request, answer)
 
-    def _usual(self, given: list[_FloatInput], acceptance: Acceptance) -> tuple[dict[str, Tensor], int]:
-        """One matrix of finite floats in a flat list: the tensor and its rows, or -1 rows where it is anything else."""
-        if len(given) != 1:
-            return {}, -1
-        only = given[0]
-        shape, data = only.shape, only.data
-        if only.name != acceptance.name or only.datatype != acceptance.datatype or len(shape) != acceptance.rank:
-            return {}, -1
-        rows = shape[0]
-        if tuple(shape[1:]) != acceptance.tail or not 0 <= rows <= self._dataplane.max_rows or not acceptance.takes(data):
-            return {}, -1
-        return {only.name: np.array(data, dtype=acceptance.dtype).reshape(shape)}, rows
+    def _usual(self, model: LoadedModel, body: bytes) -> tuple["_FloatRequest", dict[str, Tensor] | None, int]:
+        """The short road of one matrix of finite floats in a flat list: request, tensors and rows. No tensors where it is anything else."""
+        acceptance = model.acceptance
+        bodies = self._bodies(model)
+        try:
+            known = bodies.find(body)
+            if known is not None:
+                said, data = known
+                if acceptance.takes(data):
+                    return _PLAIN, {acceptance.name: np.array(data, acceptance.dtype).reshape(said.shape)}, said.rows
+            asked = _decode_floats(body)
+        except (msgspec.DecodeError, RecursionError):
+            return _PLAIN, None, 0
+        only = asked.inputs[0] if len(asked.inputs) == 1 else None
+        if only is None or not acceptance.takes(only.data) or not self._fits(only, acceptance):
+            return _PLAIN, None, 0
+        if asked.id is None and asked.outputs is None and asked.parameters is None and only.parameters is None:
+            bodies.learn(body, only.shape, only.data)
+        return asked, {only.name: np.array(only.data, acceptance.dtype).reshape(only.shape)}, only.shape[0]
+
+    def _unusual(self, model: LoadedModel, body: bytes) -> tuple["_AnyRequest", dict[str, Tensor], int]:
+        """Everything else, and the errors. Raises InvalidInput, TooLarge."""
+        asked = self._decode(body)
+        inputs = self._tensors(asked, model.signature)
+        return asked, inputs, self._dataplane.accept(model, inputs)
+
+    def _bodies(self, model: LoadedModel) -> KnownBodies:
+        bodies: KnownBodies | None = model.prepared.get("open-inference-rest-bodies")
+        if bodies is None:
+            bodies = model.prepared["open-inference-rest-bodies"] = KnownBodies()
+        return bodies
+
+    def _fits(self, given: "_FloatInput", acceptance: Acceptance) -> bool:
+        shape = given.shape
+        return (
+            given.name == acceptance.name
+            and given.datatype == acceptance.datatype
+            and tuple(shape[1:]) == acceptance.tail
+            and len(shape) == acceptance.rank
+            and 0 <= shape[0] <= self._dataplane.max_rows
+            and len(given.data) == count_of(shape)
+        )
 
     def _decode(self, body: bytes) -> "_AnyRequest":
         check_depth(body, self._max_depth)
@@ -216,8 +240,12 @@ class OpenInferenceRest:
         if asked.outputs or asked.id is not None:
             return self._encode_selected(model, asked, outputs)
         template = _template(model, outputs)
-        for entry, value, output in zip(template.entries, template.json_values, outputs, strict=True):
-            entry["data"] = value(output)
+        if template.numbers:
+            for entry, output in zip(template.entries, outputs, strict=False):
+                entry["data"] = output.ravel()
+        else:
+            for entry, spec, output in zip(template.entries, model.signature.outputs, outputs, strict=True):
+                entry["data"] = json_values(spec)(output)
         return Response(200, encode_json(template.answer))
 
     def _encode_selected(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
@@ -263,7 +291,7 @@ def _template(model: LoadedModel, outputs: list[Tensor]) -> _Template:
     if template is None:
         entries = [_entry(spec, output) for spec, output in zip(model.signature.outputs, outputs, strict=True)]
         answer = {"model_name": model.name, "model_version": model.version, "outputs": entries}
-        template = _Template(answer, entries, tuple(json_values(spec) for spec in model.signature.outputs))
+        template = _Template(answer, entries, all(is_plain(spec) for spec in model.signature.outputs))
         if len(prepared) >= _MAX_PREPARED:
             prepared.clear()
         prepared[key] = template

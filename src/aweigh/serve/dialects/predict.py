@@ -1,6 +1,7 @@
 """The plain dialect: POST /predict/NAME with rows of named columns, as a person would write them; GET describes what to send.
 
     {"rows": [{"age": 41, "job": "nurse"}, …]}   or   [{…}, …]   or   {…} (one row)   or   {"columns": ["age", "job"], "data": [[41, "nurse"]]}
+    [[41, "nurse"], …]   in the model's own order of columns
 
 Answers `{"model", "version", "id", "predictions": [{"label": …, "probability_<class>": …}, …]}`; missing values are null both ways.
 """
@@ -90,12 +91,7 @@ def _columns(body: Any, signature: Signature) -> dict[str, list[Any]]:
         raise InvalidInput("the body is no row", hint='send {"rows": [{column: value, …}, …]}')
     if body and not isinstance(body[0], dict):
         names = [column.name for column in frame_columns(signature)]
-        if len(names) == 1 and not isinstance(body[0], list):
-            return {names[0]: body}
-        raise InvalidInput(
-            f"row 0 is not an object of named columns but {type(body[0]).__name__}",
-            hint='send {"rows": [{column: value, …}, …]}, or {"columns": […], "data": [[…]]}',
-        )
+        return _split(names, body if isinstance(body[0], list) else [[value] for value in body])
     return columns_of_rows(body, signature)
 
 
@@ -106,7 +102,7 @@ def _split(names: list[Any], data: Any) -> dict[str, list[Any]]:
         raise InvalidInput("a column is named twice")
     for at, row in enumerate(data):
         if not isinstance(row, list) or len(row) != len(names):
-            raise InvalidInput(f"$.data[{at}] does not have {len(names)} values")
+            raise InvalidInput(f"row {at} is not a list of {len(names)} values", hint=f"the columns are {', '.join(names[:20])}")
     return {name: [row[at] for row in data] for at, name in enumerate(names)}
 
 
