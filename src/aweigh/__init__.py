@@ -7,7 +7,8 @@ import importlib
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would take as long as starting Python
 if TYPE_CHECKING:
-    from aweigh.app.python import Model, Server, asgi, load, pack
+    from aweigh.app.python import Model, Server, asgi, load
+    from aweigh.app.python_pack import pack
     from aweigh.client import Client
     from aweigh.core.errors import AweighError
 
@@ -20,7 +21,7 @@ _EXPORTS = {
     "Server": "aweigh.app.python",
     "asgi": "aweigh.app.python",
     "load": "aweigh.app.python",
-    "pack": "aweigh.app.python",
+    "pack": "aweigh.app.python_pack",
 }
 __all__ = ["AweighError", "Client", "Model", "Server", "__version__", "asgi", "load", "pack"]  # PEP 562 provides them
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from aweigh.app.pack import PackOptions, pack_and_publish
+from aweigh.app.options import PackOptions
+from aweigh.app.pack import pack_and_publish
 from aweigh.client import Client
 from aweigh.core.errors import InternalError, MissingLibrary, Unavailable
 from aweigh.core.protocols import Progress, quiet

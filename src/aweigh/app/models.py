@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from aweigh.app.pack import PackOptions, pack_and_publish
+from aweigh.app.options import PackOptions
 from aweigh.app.packages import open_store
 from aweigh.core.errors import FileMissing, InvalidName, ModelNotFound
 from aweigh.core.names import Reference, model_name, parse_reference, suggest_name
@@ -43,6 +43,8 @@ def open_model(
     named = meaning(text)
     if named.reference is not None:
         return open_store(settings).open(named.reference)
+    from aweigh.app.pack import pack_and_publish  # pandas and the converters: 0.3 s that a stored package never needs
+
     file = named.file or Path(text)
     chosen = model_name(name) if name else suggest_name(file.name.partition(".")[0])
     return _unchanged(settings, file, chosen, options) or pack_and_publish(

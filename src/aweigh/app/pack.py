@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from aweigh.app.options import PackOptions
 from aweigh.app.packages import open_store
 from aweigh.core.names import Alias, ModelName, alias_name, model_name
 from aweigh.core.protocols import Progress, quiet
@@ -12,21 +13,6 @@ from aweigh.isolate import Caps
 from aweigh.packing import PackRequest, pack
 from aweigh.store import StoredPackage
 from aweigh.verify import prove
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PackOptions:
-    """What may be said about a source. `sample` and `labels` are paths or objects; `pre` and `post` name hooks as module:function."""
-
-    sample: object = None
-    labels: object = None
-    trust: bool = False
-    pre: str = ""
-    post: str = ""
-    licence: str = ""
-    description: str = ""
-    command: str = ""
-    """The command line, for the provenance."""
 
 
 def pack_and_publish(

@@ -1,4 +1,7 @@
-"""The Python interface: `aweigh.pack`, `aweigh.load`, `aweigh.Server`, `aweigh.asgi`. The same wiring as the command line's, as objects."""
+"""The Python interface: `aweigh.load`, `aweigh.Server`, `aweigh.asgi`. The same wiring as the command line's, as objects.
+
+`aweigh.pack` stands apart (`python_pack`): it brings the converters, which serving never needs.
+"""
 
 import asyncio
 import threading
@@ -9,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 
 from aweigh.app.models import open_model
-from aweigh.app.pack import PackOptions, pack_and_publish
 from aweigh.app.predict import predict_columns, predict_rows, predict_tensors
 from aweigh.core.errors import AweighError, Conflict, InvalidInput, Unavailable
 from aweigh.core.frames import frame_columns
@@ -22,44 +24,12 @@ from aweigh.engine.model import LoadedModel
 from aweigh.serve.asgi import AsgiApplication
 from aweigh.serve.guard import Authoriser
 from aweigh.serve.server import HttpServer, make_dispatcher
-from aweigh.store import StoredPackage
 
 _START_TIMEOUT_S = 30.0
 
 
 def _settings(given: Mapping[str, object]) -> Settings:
     return read_settings(given)[0]
-
-
-def pack(
-    source: object,
-    name: str,
-    *,
-    sample: object = None,
-    labels: object = None,
-    trust: bool = False,
-    aliases: tuple[str, ...] = (),
-    **more: object,
-) -> StoredPackage:
-    """Pack a model file (a path) or a live model, prove it, and publish it as the next version of `name`.
-
-    `sample` and `labels` are what the model was trained or tested on: a DataFrame, an array, rows, or a path. `trust=True` allows a pickle
-    to be loaded. `pre` and `post` name hooks as "module:function". Any setting, such as `home`, may be given too.
-
-    Returns the stored package: `.reference` (name and version), `.digest`, `.manifest` with the evidence.
-    Raises AweighError: UnknownFormat, NotTrusted, InvalidFile, InvalidInput, ProofFailed, MissingLibrary, StoreUnavailable.
-
-    >>> import aweigh
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> package = aweigh.pack(LogisticRegression(max_iter=500).fit(X, y), "iris", sample=X, labels=y)
-    >>> package.manifest.variants[0].evidence.passed
-    True
-    """
-    said = {key: str(more.pop(key)) for key in ("pre", "post", "licence", "description") if key in more}
-    options = PackOptions(sample=sample, labels=labels, trust=trust, **said)
-    return pack_and_publish(_settings(more), source, name, options=options, aliases=aliases)
 
 
 def load(name: str, *, variant: str = "", **settings: object) -> "Model":

@@ -34,7 +34,8 @@ def command(run: Run, source: str, name: str | None, aliases: tuple[str, ...], *
     """
     from pathlib import Path
 
-    from aweigh.app.pack import PackOptions, pack_and_publish
+    from aweigh.app.options import PackOptions
+    from aweigh.app.pack import pack_and_publish
     from aweigh.core.names import suggest_name
 
     sys.path.insert(0, "")  # hooks are named as modules of the folder one stands in

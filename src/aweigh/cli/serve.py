@@ -38,7 +38,7 @@ def command(run: Run, models: tuple[str, ...], name: str | None, variant: str, *
       aweigh serve model.onnx --port 9000
     """
     from aweigh.app.models import open_model
-    from aweigh.app.pack import PackOptions
+    from aweigh.app.options import PackOptions
     from aweigh.app.serve import run_server
 
     if name and len(models) > 1:
