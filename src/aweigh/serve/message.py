@@ -55,14 +55,15 @@ class Response:
 
 
 class GrpcResponse:
-    """A gRPC answer: a message (status 0), or a status code with its text and no message."""
+    """A gRPC answer: a message (status 0), or a status code with its text, further trailers, and no message."""
 
-    __slots__ = ("code", "message", "text")
+    __slots__ = ("code", "message", "text", "trailers")
 
-    def __init__(self, message: bytes, code: int = 0, text: str = "") -> None:
+    def __init__(self, message: bytes, code: int = 0, text: str = "", trailers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.message = message
         self.code = code
         self.text = text
+        self.trailers = trailers
 
 
 AnyResponse = Response | GrpcResponse

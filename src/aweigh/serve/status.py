@@ -5,7 +5,7 @@ from typing import Final
 import orjson
 
 from aweigh.core.errors import AweighError, Kind
-from aweigh.serve.message import Response
+from aweigh.serve.message import GrpcResponse, Response
 
 HTTP_STATUS: Final[dict[Kind, int]] = {
     Kind.INVALID: 400,
@@ -64,3 +64,9 @@ def json_error(error: AweighError, **more: str) -> Response:
 def _valid(text: str) -> str:
     """A message may quote a lone surrogate from a request; JSON has no form for it."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def grpc_error(error: AweighError) -> GrpcResponse:
+    """The kind's gRPC code and the message. The error's own code travels as the trailer `aweigh-code`: gRPC has fewer codes than errors."""
+    trailers = ((b"aweigh-code", error.code.encode()), *(RETRY if error.kind in {Kind.UNAVAILABLE, Kind.OVERLOADED} else ()))
+    return GrpcResponse(b"", GRPC_CODE[error.kind], one_line(error), trailers)

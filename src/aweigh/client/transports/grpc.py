@@ -42,6 +42,7 @@ _BY_STATUS: Final[dict[grpc.StatusCode, type[AweighError]]] = {
     grpc.StatusCode.CANCELLED: errors.Cancelled,
     grpc.StatusCode.UNIMPLEMENTED: errors.Unsupported,
 }
+_BY_CODE: Final = {cls.code: cls for cls in errors.all_errors()}
 _CONTENTS: Final = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
     "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents", "UINT64": "uint64_contents", "FP32": "fp32_contents",
@@ -126,6 +127,8 @@ class GrpcTransport:
         for name, value in error.trailing_metadata() or ():
             if name == "retry-after" and str(value).isdigit():
                 context[RETRY_AFTER] = float(value)
+            elif name == "aweigh-code":  # aweigh's own servers say more than a gRPC status can
+                cls = _BY_CODE.get(str(value), cls)
         hint = "is the server running, and is this its port?" if cls is errors.Unavailable else ""
         return cls(said or f"{self._address} answered {status.name}", hint=hint, **context)
 

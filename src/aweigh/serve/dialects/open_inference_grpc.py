@@ -20,7 +20,7 @@ from aweigh.protos import message
 from aweigh.serve.known_requests import KnownRequests, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
 from aweigh.serve.router import Permission, Route
-from aweigh.serve.status import GRPC_CODE, one_line
+from aweigh.serve.status import grpc_error
 from aweigh.serve.tensor_json import check_shape
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
@@ -77,7 +77,7 @@ class OpenInferenceGrpc:
         ]
 
     def failure(self, error: AweighError, request: Request) -> AnyResponse:
-        return GrpcResponse(b"", GRPC_CODE[error.kind], one_line(error))
+        return grpc_error(error)
 
     def _server_live(self, asked: Any) -> Any:
         return message("inference.ServerLiveResponse")(live=True)

@@ -295,7 +295,9 @@ class Http2Connection(asyncio.Protocol):
                 else:
                     self._write(headers + window.send(stream, payload, f.GRPC_OK))
             else:
-                extra = f.literal(b"x-request-id", found.request.id) if found.request is not None else b""
+                extra = b"".join(f.literal(name, value) for name, value in response.trailers)
+                if found.request is not None:
+                    extra += f.literal(b"x-request-id", found.request.id)
                 block = f.grpc_failure(response.code, response.text, extra)
                 self._write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
         else:
