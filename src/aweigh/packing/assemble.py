@@ -13,8 +13,8 @@ from aweigh.core.errors import InvalidInput
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenance
 from aweigh.core.protocols import Draft
-from aweigh.core.signature import BATCH, Signature, TensorSpec
-from aweigh.core.tensors import Tensor, datatype_of
+from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor, datatype_of
 from aweigh.packing.hooks import hook_files
 from aweigh.packing.job import Framework, Job, Packed, PackRequest
 from aweigh.packing.recognise import Recognised
@@ -94,7 +94,7 @@ def _with_hooks(packed: Packed, request: PackRequest, before: Callable[[Mapping[
         inputs=tuple(_spec(name, tensor, "", batched=batched) for name, tensor in rows.items()) if before else packed.signature.inputs,
         outputs=tuple(_spec(name, tensor, _role(packed.signature, name), batched=batched) for name, tensor in answers.items()),
         task=packed.signature.task,
-        columns=() if before else packed.signature.columns,
+        columns=_columns(rows) if before else packed.signature.columns,
         labels=packed.signature.labels,
     )
     one = {name: tensor[:1] for name, tensor in rows.items()}
@@ -115,6 +115,21 @@ def _spec(name: str, tensor: Tensor, role: str, *, batched: bool) -> TensorSpec:
     if batched and not axes:
         raise InvalidInput(f"hook output '{name}' has no batch axis", hint="keep one row per request row on the first axis")
     return TensorSpec(name=name, datatype=datatype_of(tensor), shape=(BATCH, *axes[1:]) if batched else axes, role=role)
+
+
+def _columns(rows: Mapping[str, Tensor]) -> tuple[Column, ...]:
+    """The columns of a frame that feeds the inputs one by one; none where an input is wider."""
+    if not all(tensor.ndim == 2 and tensor.shape[1] == 1 for tensor in rows.values()):
+        return ()
+    return tuple(Column(name=name, kind=_kind(datatype_of(tensor)), input=name, nullable=True) for name, tensor in rows.items())
+
+
+def _kind(datatype: Datatype) -> ColumnKind:
+    if datatype is Datatype.BYTES:
+        return ColumnKind.TEXT
+    if datatype is Datatype.BOOL:
+        return ColumnKind.BOOLEAN
+    return ColumnKind.INTEGER if datatype.is_integer else ColumnKind.NUMBER
 
 
 def _role(signature: Signature, name: str) -> str:

@@ -13,6 +13,7 @@ from aweigh.packing.assemble import assemble
 from aweigh.packing.choose import framework_for_format
 from aweigh.packing.job import PackRequest
 from aweigh.packing.recognise import recognise
+from aweigh.packing.trust import check_trust
 
 
 class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,7 @@ def pack_in_child(job: ChildJob, progress: Progress) -> ChildResult:
         work=work,
     )
     recognised = recognise(source)
+    check_trust(source, recognised, trust=job.trust)
     framework = framework_for_format(recognised.format)
     model = framework.load(source, recognised, trust=job.trust)
     draft = assemble(framework, model, request, work, source=source, recognised=recognised)

@@ -16,7 +16,6 @@ from aweigh.packing.assemble import assemble
 from aweigh.packing.child import ChildJob, ChildResult, child_paths
 from aweigh.packing.choose import framework_for_object
 from aweigh.packing.job import PackRequest
-from aweigh.packing.recognise import recognise
 from aweigh.packing.sample import read_sample, write_sample
 
 
@@ -37,7 +36,6 @@ def _pack(source: object, request: PackRequest, work: Path) -> Draft:
         return assemble(framework, source, request, work)
     path = Path(source)
     request.progress("recognising the file")
-    recognise(path)  # refuses by name here already, without the cost of a child; the child judges for itself
     job = ChildJob(
         source=str(path.absolute()),
         sample=_on_disk(request.sample, work / "sample.tensors", "sample"),

@@ -18,6 +18,7 @@ from aweigh.core.errors import AweighError, InvalidFile, InvalidInput, MissingLi
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.packing.recognise import Recognised
+from aweigh.packing.trust import check_trust
 from aweigh.runtimes.sklearn_estimator import as_tensor, method_for
 from aweigh.runtimes.sklearn_process import load_estimator
 
@@ -40,23 +41,8 @@ def load(path: Path, recognised: Recognised, *, trust: bool) -> Any:
     return model
 
 
-def refuse_pickle(path: Path, recognised: Recognised) -> NotTrusted:
-    """The refusal of an untrusted pickle, with the globals that loading it would import."""
-    scan = recognised.scan
-    names = list(scan.globals) if scan else []
-    strange = [name for name in names if not name.startswith(("sklearn.", "numpy.", "joblib.", "scipy."))] or names
-    shown = ", ".join(strange[:_SHOWN]) + (f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else "")
-    looks = f"; it would import {shown}" if shown else "; what it would import could not be read"
-    return NotTrusted(
-        f"{path.name} is a {recognised.detail}: loading it runs code from the file{looks}",
-        hint="pass --trust if you made this file yourself, or save the model with skops or as ONNX",
-        format=recognised.format,
-    )
-
-
 def _load_pickle(path: Path, recognised: Recognised, *, trust: bool) -> Any:
-    if not trust:
-        raise refuse_pickle(path, recognised)
+    check_trust(path, recognised, trust=trust)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # version notes: the golden set decides whether the model still answers
         try:

@@ -1,0 +1,73 @@
+from collections.abc import Mapping
+
+import numpy as np
+
+from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
+from aweigh.core.tensors import Datatype, Tensor
+from aweigh.packing.edges import GENERATED_ROWS, make_golden, make_static_golden
+
+X = TensorSpec(name="X", datatype=Datatype.FP64, shape=("batch", 3))
+WORD = TensorSpec(name="word", datatype=Datatype.BYTES, shape=("batch", 1))
+Y = TensorSpec(name="y", datatype=Datatype.FP64, shape=("batch",))
+SIGNATURE = Signature(
+    inputs=(X, WORD), outputs=(Y,), columns=(Column(name="word", kind=ColumnKind.CATEGORY, input="word", categories=("a", "b")),)
+)
+SAMPLE = {"X": np.arange(30.0).reshape(10, 3), "word": np.array([["a"], ["b"]] * 5, dtype=object)}
+
+
+def lenient(rows: Mapping[str, Tensor]) -> list[Tensor]:
+    return [np.nansum(rows["X"].astype(float), axis=1)]
+
+
+def strict(rows: Mapping[str, Tensor]) -> list[Tensor]:
+    if not np.isfinite(rows["X"].astype(float)).all():
+        raise ValueError("Input X contains NaN")
+    if any(item is None or "\x00" in str(item) for item in rows["word"].ravel().tolist()):
+        raise TypeError("no such word")
+    return [rows["X"].sum(axis=1)]
+
+
+def test_a_lenient_source_is_asked_every_edge() -> None:
+    golden = make_golden(SIGNATURE, SAMPLE, lenient)
+    names = {case.name for case in golden.stored}
+    assert {"sample", "extremes", "texts", "missing", "infinite", "single", "permuted"} <= names
+    assert golden.refused == ()
+    assert golden.signature.inputs == (X, WORD)
+    assert golden.signature.columns[0].nullable
+    texts = next(case for case in golden.stored if case.name == "texts").inputs["word"].ravel().tolist()
+    assert {"", "İstanbul", "a\x00b", "nan", "None"} <= set(texts)
+
+
+def test_what_the_source_refuses_is_kept_in_the_signature_and_left_out_of_the_cases() -> None:
+    golden = make_golden(SIGNATURE, SAMPLE, strict)
+    x, word = golden.signature.inputs
+    assert not x.takes_missing
+    assert not x.takes_infinite
+    assert not word.takes_missing
+    assert not golden.signature.columns[0].nullable
+    assert not {"missing", "infinite"} & {case.name for case in golden.stored}
+    texts = next(case for case in golden.stored if case.name == "texts").inputs["word"].ravel().tolist()
+    assert "a\x00b" not in texts
+    assert "unseen-category" in texts
+    for case in (*golden.stored, *golden.generated):
+        assert np.isfinite(case.inputs["X"].astype(float)).all()
+
+
+def test_generated_rows_are_many_and_not_stored() -> None:
+    golden = make_golden(SIGNATURE, SAMPLE, lenient)
+    assert [case.rows for case in golden.generated] == [GENERATED_ROWS]
+    assert all(case.rows < GENERATED_ROWS for case in golden.stored)
+    again = make_golden(SIGNATURE, SAMPLE, lenient)
+    assert np.array_equal(golden.generated[0].inputs["X"], again.generated[0].inputs["X"], equal_nan=True)
+
+
+def test_extra_rows_are_a_case_of_their_own() -> None:
+    extra = {"X": np.full((2, 3), 7.0), "word": np.array([["a"], ["a"]], dtype=object)}
+    golden = make_golden(SIGNATURE, SAMPLE, lenient, extra)
+    assert next(case for case in golden.stored if case.name == "thresholds").rows == 2
+
+
+def test_a_model_without_a_batch_axis_is_asked_request_by_request() -> None:
+    signature = Signature(inputs=(TensorSpec(name="X", datatype=Datatype.FP64, shape=(3,)),), outputs=())
+    golden = make_static_golden(signature, [{"X": np.ones(3)}, {"X": np.zeros(3)}], lambda rows: [rows["X"]])
+    assert [case.name for case in golden.stored] == ["sample-0", "sample-1", "zeros"]

@@ -1,0 +1,143 @@
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import os
+import pickle
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aweigh.core.errors import AweighError, FileMissing, InvalidFile, UnknownFormat
+from aweigh.packing.recognise import recognise
+
+
+class Touch:
+    """A pickle that would create a file when loaded."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.sentinel),)
+
+
+WRAPPINGS = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "zlib": zlib.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".onnx", ".bin", ".skops", ".npy", ""])
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_is_a_pickle_whatever_it_is_called(tmp_path: Path, protocol: int, wrapping: str, suffix: str) -> None:
+    sentinel, file = tmp_path / "sentinel", tmp_path / f"model{suffix}"
+    file.write_bytes(WRAPPINGS[wrapping](pickle.dumps(Touch(sentinel), protocol)))
+    found = recognise(file)
+    assert found.is_pickle
+    assert not sentinel.exists()
+    assert found.scan is not None
+    assert any(name.endswith(".mkdir") for name in found.scan.globals)
+
+
+def zip_of(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return buffer.getvalue()
+
+
+def numpy_file() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.eye(2))
+    return buffer.getvalue()
+
+
+KNOWN = {
+    "a PyTorch file": zip_of("archive/data.pkl", "archive/version"),
+    "a Keras model": zip_of("config.json", "model.weights.h5"),
+    "a numpy archive (.npz)": zip_of("a.npy"),
+    "a TorchServe archive": zip_of("MAR-INF/MANIFEST.json"),
+    "a zip archive": zip_of("readme.txt"),
+    "a numpy array": numpy_file(),
+    "HDF5": b"\x89HDF\r\n\x1a\n" + b"\0" * 50,
+    "TensorFlow Lite": b"\x1c\0\0\0TFL3" + b"\0" * 50,
+    "CatBoost": b"CBM1" + b"\0" * 50,
+    "GGUF": b"GGUF" + b"\0" * 50,
+    "LightGBM": b"tree\nversion=v4\n",
+    "XGBoost": b'{"learner":{"attributes":{}}}',
+    "safetensors": (30).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}' + b" " * 30,
+    "a tar archive": b"\0" * 257 + b"ustar\x0000" + b"\0" * 250,
+    "tar archive compressed with gzip": gzip.compress(b"\0" * 257 + b"ustar\x0000" + b"\0" * 250),
+    "JSON text": b'{"a": 1}',
+}
+
+
+@pytest.mark.parametrize("words", KNOWN)
+def test_other_formats_are_refused_by_name(tmp_path: Path, words: str) -> None:
+    (tmp_path / "model.onnx").write_bytes(KNOWN[words])
+    with pytest.raises(UnknownFormat, match="recognised as") as caught:
+        recognise(tmp_path / "model.onnx")
+    assert words in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(("mark", "words"), [("saved_model.pb", "SavedModel"), ("MLmodel", "MLflow"), ("config.json", "Hugging Face")])
+def test_folders_are_refused_by_name(tmp_path: Path, mark: str, words: str) -> None:
+    (tmp_path / mark).write_bytes(b"x")
+    with pytest.raises(UnknownFormat, match=words):
+        recognise(tmp_path)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(FileMissing):
+        recognise(tmp_path / "absent")
+    with pytest.raises(InvalidFile):
+        recognise(Path("x\0y"))
+    with pytest.raises(UnknownFormat, match="folder"):
+        recognise(tmp_path)
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(InvalidFile, match="empty"):
+        recognise(tmp_path / "empty.onnx")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidFile, match="neither"):
+        recognise(tmp_path / "pipe")
+
+
+def test_truncated_files_say_where(tmp_path: Path) -> None:
+    whole = pickle.dumps({"a": list(range(300))}, 4)
+    (tmp_path / "model.pkl").write_bytes(whole[:-100])
+    with pytest.raises(InvalidFile, match=f"truncated: it stops at byte {len(whole) - 100}"):
+        recognise(tmp_path / "model.pkl")
+    (tmp_path / "model.zip").write_bytes(zip_of("schema.json")[:-10])
+    with pytest.raises(InvalidFile, match="truncated zip"):
+        recognise(tmp_path / "model.zip")
+    # ir_version 9, then a graph that claims 100 bytes and has 3
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x09\x3a\x64abc")
+    with pytest.raises(InvalidFile, match="at byte 2 claims 100 bytes, 3 are left at byte 7"):
+        recognise(tmp_path / "model.onnx")
+
+
+def test_noise_is_refused_by_a_typed_error_or_taken_for_a_pickle(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for length in (1, 2, 3, 7, 8, 9, 17, 100, 5000):
+        for start in (b"", b"\x80\x04", b"\x1f\x8b", b"PK\x03\x04", b"\x78\x9c", b"BZh9", b"\x08\x09", b"("):
+            (tmp_path / "noise").write_bytes(start + random.bytes(length))
+            with contextlib.suppress(AweighError):
+                assert recognise(tmp_path / "noise").is_pickle  # what begins as one needs trust, whatever follows
+
+
+def test_a_compressed_bomb_is_looked_at_in_part_only(tmp_path: Path) -> None:
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"\0" * 200_000_000, compresslevel=1))
+    with pytest.raises(UnknownFormat, match="compressed with gzip"):
+        recognise(tmp_path / "bomb.gz")
