@@ -99,7 +99,7 @@ def _threads(handle: PackageHandle, session: Session, settings: Settings) -> Thr
 
 def _load(handle: PackageHandle, variant: Variant, settings: Settings) -> _Loaded:
     started = perf_counter()
-    session = load_session(variant, handle.manifest.signature, handle.path, session_threads=settings.session_threads)
+    session = load_session(variant, handle.manifest.session_signature, handle.path, session_threads=settings.session_threads)
     if handle.manifest.hooks.pre or handle.manifest.hooks.post:
         session = _with_hooks(session, handle.manifest, handle.path)
     return _Loaded(session=session, variant=variant, load_ms=(perf_counter() - started) * 1000)
