@@ -152,9 +152,21 @@ def _explain(error: msgspec.ValidationError) -> str:
     return str(error).replace(" - at `$", " - at `data")
 
 
-def is_plain(spec: TensorSpec) -> bool:
-    """Whether an output's values are numbers that `encode_json` takes as they are."""
-    return spec.datatype is not Datatype.BYTES and spec.datatype not in _NO_JSON
+def values_encoder(spec: TensorSpec, size: int) -> Callable[[Tensor], bytes]:
+    """What turns an output of `size` elements into a flat JSON list; calling it raises InvalidInput where there is no JSON form."""
+    if spec.datatype.is_integer and size == 1:
+        return _encode_integer
+    values = json_values(spec)
+    return _encode_numbers if values is _flat else lambda array: encode_json(values(array))
+
+
+def _encode_integer(array: Tensor) -> bytes:
+    return b"[%d]" % array.item()
+
+
+def _encode_numbers(array: Tensor) -> bytes:
+    encoded = orjson.dumps(array.ravel(), option=_ORJSON)
+    return encoded if b"null" not in encoded else encode_json(array.ravel())
 
 
 def json_values(spec: TensorSpec) -> Callable[[Tensor], Any]:
@@ -164,8 +176,8 @@ def json_values(spec: TensorSpec) -> Callable[[Tensor], Any]:
     return partial(_refuse, spec) if spec.datatype in _NO_JSON else _flat
 
 
-def encode_json(answer: dict[str, Any]) -> bytes:
-    """Encode an answer that may hold flat numpy arrays; NaN and the infinities become bare tokens."""
+def encode_json(answer: Any) -> bytes:
+    """Encode what may hold flat numpy arrays; NaN and the infinities become bare tokens."""
     encoded = orjson.dumps(answer, option=_ORJSON)
     if b"null" in encoded:  # orjson writes NaN as null
         return json.dumps(answer, separators=(",", ":"), default=_listed, ensure_ascii=False).encode()

@@ -3,6 +3,7 @@
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -21,19 +22,18 @@ from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
-from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, is_plain, json_to_tensor, json_values, parse_json
+from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, json_to_tensor, json_values, parse_json, values_encoder
 
 _MAX_PREPARED: Final = 64
+_BODIES: Final = "open-inference-rest bodies"
 _DATATYPES: Final = {datatype.value: datatype for datatype in Datatype}
 
 
 class _Template(NamedTuple):
-    """An answer for given output shapes, but for its values: those go into `entries[i]["data"]`, then `answer` is encoded in one go."""
+    """An answer for given output shapes: a bytes format with a place for each output's values, and what encodes them."""
 
-    answer: dict[str, Any]
-    entries: list[dict[str, Any]]
-    numbers: bool
-    """Whether every output is of numbers that JSON can carry as they are."""
+    form: bytes
+    encoders: tuple[Callable[[Tensor], bytes], ...]
 
 
 class _Output(msgspec.Struct, gc=False):
@@ -165,7 +165,7 @@ class OpenInferenceRest:
     def _usual(self, model: LoadedModel, body: bytes) -> tuple["_FloatRequest", dict[str, Tensor] | None, int]:
         """The short road of one matrix of finite floats in a flat list: request, tensors and rows. No tensors where it is anything else."""
         acceptance = model.acceptance
-        bodies = self._bodies(model)
+        bodies: KnownBodies = model.prepared.get(_BODIES) or model.prepared.setdefault(_BODIES, KnownBodies())
         try:
             known = bodies.find(body)
             if known is not None:
@@ -187,12 +187,6 @@ class OpenInferenceRest:
         asked = self._decode(body)
         inputs = self._tensors(asked, model.signature)
         return asked, inputs, self._dataplane.accept(model, inputs)
-
-    def _bodies(self, model: LoadedModel) -> KnownBodies:
-        bodies: KnownBodies | None = model.prepared.get("open-inference-rest-bodies")
-        if bodies is None:
-            bodies = model.prepared["open-inference-rest-bodies"] = KnownBodies()
-        return bodies
 
     def _fits(self, given: "_FloatInput", acceptance: Acceptance) -> bool:
         shape = given.shape
@@ -239,14 +233,10 @@ class OpenInferenceRest:
     def _encode(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
         if asked.outputs or asked.id is not None:
             return self._encode_selected(model, asked, outputs)
-        template = _template(model, outputs)
-        if template.numbers:
-            for entry, output in zip(template.entries, outputs, strict=False):
-                entry["data"] = output.ravel()
-        else:
-            for entry, spec, output in zip(template.entries, model.signature.outputs, outputs, strict=True):
-                entry["data"] = json_values(spec)(output)
-        return Response(200, encode_json(template.answer))
+        form, encoders = _template(model, outputs)
+        if len(encoders) == 2:  # a classifier's label and probabilities: a loop would cost more than the work
+            return Response(200, form % (encoders[0](outputs[0]), encoders[1](outputs[1])))
+        return Response(200, form % tuple([encode(output) for encode, output in zip(encoders, outputs, strict=True)]))
 
     def _encode_selected(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
         specs = model.signature.outputs
@@ -283,15 +273,19 @@ def _entry(spec: TensorSpec, output: Tensor) -> dict[str, Any]:
 
 
 def _template(model: LoadedModel, outputs: list[Tensor]) -> _Template:
-    key = tuple([output.shape for output in outputs])
+    key = (outputs[0].shape, outputs[1].shape) if len(outputs) == 2 else tuple([output.shape for output in outputs])
     prepared: dict[tuple[tuple[int, ...], ...], _Template] | None = model.prepared.get(OpenInferenceRest.name)
     if prepared is None:
         prepared = model.prepared[OpenInferenceRest.name] = {}
     template = prepared.get(key)
     if template is None:
-        entries = [_entry(spec, output) for spec, output in zip(model.signature.outputs, outputs, strict=True)]
-        answer = {"model_name": model.name, "model_version": model.version, "outputs": entries}
-        template = _Template(answer, entries, all(is_plain(spec) for spec in model.signature.outputs))
+        names = orjson.dumps({"model_name": model.name, "model_version": model.version})[:-1] + b',"outputs":['
+        heads = [
+            orjson.dumps(_entry(spec, output))[:-1] + b',"data":' for spec, output in zip(model.signature.outputs, outputs, strict=True)
+        ]
+        constant = b"},".join(head.replace(b"%", b"%%") + b"%b" for head in heads)
+        encoders = tuple(values_encoder(spec, output.size) for spec, output in zip(model.signature.outputs, outputs, strict=True))
+        template = _Template(names.replace(b"%", b"%%") + constant + b"}]}", encoders)
         if len(prepared) >= _MAX_PREPARED:
             prepared.clear()
         prepared[key] = template
