@@ -37,7 +37,7 @@ def model() -> Any:
     return LogisticRegression(max_iter=500).fit(ROWS, LABELS)
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "model.onnx", "model.skops"])
+@pytest.mark.parametrize("name", ["model.pkl", "model.onnx"])
 def test_an_untrusted_pickle_runs_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(pickle.dumps(Touch(tmp_path / "sentinel")))
     with pytest.raises(NotTrusted, match=r"posix\.mkdir") as caught:
@@ -76,6 +76,7 @@ def test_a_trusted_joblib_file_is_packed_in_a_child(tmp_path: Path, model: Any) 
     assert "asking the source model" in steps
 
 
+@pytest.mark.slow
 def test_a_skops_file_needs_no_trust_for_known_types_and_names_the_others(tmp_path: Path, model: Any) -> None:
     skops.io.dump(model, tmp_path / "model.skops")
     manifest = pack(tmp_path / "model.skops", PackRequest(prove=prove, sample=ROWS)).manifest
