@@ -25,7 +25,7 @@ def test_missing_text_is_refused(client: Client, grpc_echo: Any) -> None:
     with client:
         with pytest.raises(errors.InvalidInput, match="input 'x'"):
             client.infer("echo", {"x": np.array(["a", None], dtype=object)})
-        with pytest.raises(errors.InvalidInput, match="column 'city', row 1"):
+        with pytest.raises(errors.InvalidInput, match="input 'city'"):
             client.predict("echo", [{"age": 1, "city": "a"}, {"age": None, "city": None}])
     assert [asked.route for asked in grpc_echo.asked] == ["ModelMetadata"]
 

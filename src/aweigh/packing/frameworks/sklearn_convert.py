@@ -221,8 +221,7 @@ def fitted(model: ModelProto, signature: Signature) -> ModelProto:
     """The model with exactly the signature's inputs (cast at the door) and outputs (renamed, cast, shaped)."""
     graph = model.graph
     before, after = [], []
-    for spec in signature.inputs:
-        value = next(item for item in graph.input if item.name == spec.name)
+    for spec, value in _paired(graph, signature):
         wanted = _ONNX_TYPES[spec.datatype]
         if value.type.tensor_type.elem_type != wanted:
             inner = f"{spec.name}__inside"
@@ -243,6 +242,19 @@ def fitted(model: ModelProto, signature: Signature) -> ModelProto:
     del graph.value_info[:]
     _set_opsets(model)
     return model
+
+
+def _paired(graph: Any, signature: Signature) -> Iterator[tuple[TensorSpec, Any]]:
+    """Each input of the signature with the graph's, under the signature's name: skl2onnx writes `_` for what is no identifier's character."""
+    if len(graph.input) != len(signature.inputs):
+        given = {value.name for value in graph.input}
+        raise ValueError(f"the converter kept {len(graph.input)} of {len(signature.inputs)} inputs: {', '.join(sorted(given))[:200]}")
+    for spec, value in zip(signature.inputs, graph.input, strict=True):
+        if value.name != spec.name:
+            _rename(graph, spec.name, f"{spec.name}__other")
+            _rename(graph, value.name, spec.name)
+            value.name = spec.name
+        yield spec, value
 
 
 def _source_output(found: list[str], spec: TensorSpec, position: int) -> str:
