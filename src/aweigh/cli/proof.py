@@ -7,6 +7,8 @@ from aweigh.core.evidence import Check, Evidence, Strength
 from aweigh.core.package import Variant
 from aweigh.store import StoredPackage
 
+SHOWN_STORY = 240
+
 
 def draw_proof(out: Output, package: StoredPackage) -> None:
     """Name, digest, and each variant's verdict with its checks."""
@@ -28,7 +30,7 @@ def draw_evidence(out: Output, proven: Sequence[tuple[Variant, Evidence]]) -> No
         verdict = "proven" if evidence.passed else "FAILED"
         out.text("", f"variant {variant.name} ({variant.runtime}, {variant.precision}): {verdict} on {evidence.data}")
         out.table(("check", "verdict", "figures"), [_line(check) for check in evidence.checks])
-        out.text(*(f"repair: {repair}" for repair in evidence.repairs))
+        out.text(*(_way(repair) for repair in evidence.repairs))
         if not evidence.passed:
             worst = [item for check in evidence.checks for item in check.worst][:3]
             out.text(
@@ -37,6 +39,14 @@ def draw_evidence(out: Output, proven: Sequence[tuple[Variant, Evidence]]) -> No
                     for item in worst
                 )
             )
+
+
+def _way(repair: str) -> str:
+    """One way of converting that was tried; `aweigh show` has the whole of a long story."""
+    way, _, outcome = repair.partition(": ")
+    if outcome == "passed":
+        return f"converted as: {way}"
+    return f"tried: {repair[:SHOWN_STORY]}" + ("…" if len(repair) > SHOWN_STORY else "")
 
 
 def _line(check: Check) -> tuple[str, str, str]:

@@ -5,12 +5,10 @@ A model that fails any of these never reaches the data plane. Called by `app` at
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from aweigh.core.errors import AweighError, NotFound, ProofFailed
+from aweigh.core.errors import NotFound, ProofFailed
 from aweigh.core.golden import GoldenAnswers, read_golden
 from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.protocols import PackageHandle, Session
@@ -20,7 +18,7 @@ from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.engine.executors import ThreadExecutor
 from aweigh.engine.model import LoadedModel, LoadReport
-from aweigh.runtimes import load_session
+from aweigh.runtimes.hooks import load_variant
 
 _LOG = logging.getLogger("aweigh.engine")
 _WARM_UP_CALLS = 3
@@ -99,20 +97,8 @@ def _threads(handle: PackageHandle, session: Session, settings: Settings) -> Thr
 
 def _load(handle: PackageHandle, variant: Variant, settings: Settings) -> _Loaded:
     started = perf_counter()
-    session = load_session(variant, handle.manifest.session_signature, handle.path, session_threads=settings.session_threads)
-    if handle.manifest.hooks.pre or handle.manifest.hooks.post:
-        session = _with_hooks(session, handle.manifest, handle.path)
+    session = load_variant(handle.manifest, variant, handle.path, session_threads=settings.session_threads)
     return _Loaded(session=session, variant=variant, load_ms=(perf_counter() - started) * 1000)
-
-
-def _with_hooks(session: Session, manifest: PackageManifest, path: Callable[[str], Path]) -> Session:
-    from aweigh.runtimes.hooks import with_hooks
-
-    try:
-        return with_hooks(session, manifest.hooks, path)
-    except AweighError:
-        session.close()
-        raise
 
 
 def _measure(session: Session, signature: Signature, golden: list[GoldenAnswers]) -> float:

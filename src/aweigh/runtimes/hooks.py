@@ -1,7 +1,7 @@
 """Hooks of a package around its session: `pre` on the request's tensors, `post` on the model's. Called by whoever loads a variant to answer.
 
 The Python of a package never runs in the server: both hooks live in one capped child, where two versions of a package may bring modules of one
-name and a hook that hangs is killed. Load the variant itself with `manifest.session_signature`.
+name and a hook that hangs is killed.
 """
 
 import contextlib
@@ -12,13 +12,24 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from aweigh.core.errors import InternalError, InvalidFile
-from aweigh.core.package import Hooks
+from aweigh.core.errors import AweighError, InternalError, InvalidFile
+from aweigh.core.package import Hooks, PackageManifest, Variant
 from aweigh.core.protocols import Session
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.isolate import Caps, Worker
+from aweigh.runtimes import load_session
 
 _ROOT: Final = "hooks"
+
+
+def load_variant(manifest: PackageManifest, variant: Variant, path: Callable[[str], Path], *, session_threads: int = 1) -> Session:
+    """The session of a package's variant as its clients see it: hooks included. Raises what `load_session` and `with_hooks` raise."""
+    session = load_session(variant, manifest.session_signature, path, session_threads=session_threads)
+    try:
+        return with_hooks(session, manifest.hooks, path)
+    except AweighError:
+        session.close()
+        raise
 
 
 def with_hooks(session: Session, hooks: Hooks, path: Callable[[str], Path], *, caps: Caps | None = None) -> Session:

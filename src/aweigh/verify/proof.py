@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -17,6 +18,7 @@ from aweigh.core.protocols import PackageHandle, Session
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.runtimes import load_session
+from aweigh.runtimes.hooks import load_variant
 from aweigh.verify.batches import batch_invariance, gather_rows
 from aweigh.verify.machine import machine, versions
 from aweigh.verify.parity import determinism, flips, not_numbers, parity, run_cases
@@ -39,9 +41,22 @@ def prove(
 
     `path` maps the variant's package paths to files; `data` says in words what the golden set was made from.
     """
+    return _prove(variant, signature, golden, lambda: load_session(variant, signature, path), path=path, strength=strength, data=data)
+
+
+def _prove(
+    variant: Variant,
+    signature: Signature,
+    golden: Sequence[GoldenAnswers],
+    load: Callable[[], Session],
+    *,
+    path: Callable[[str], Path],
+    strength: Strength,
+    data: str,
+) -> Evidence:
     started = perf_counter()
     try:
-        session = load_session(variant, signature, path)
+        session = load()
     except AweighError as error:
         note = f"{type(error).__name__}: {error}" + (f" ({error.hint})" if error.hint else "")
         return _evidence(variant, [Check(name="load", passed=False, note=note)], {}, strength=strength, data=data)
@@ -56,17 +71,18 @@ def prove(
 
 
 def reprove(handle: PackageHandle) -> list[tuple[Variant, Evidence]]:
-    """Prove every variant of a package again, on this machine. Raises InvalidFile when the package itself is damaged."""
+    """Prove every variant of a package again, hooks included, on this machine. Raises InvalidFile when the package itself is damaged."""
     manifest = handle.manifest
     golden = read_golden(manifest, handle.path)
     proofs: list[tuple[Variant, Evidence]] = []
     for variant in manifest.variants:
         old = variant.evidence
-        evidence = prove(
+        evidence = _prove(
             variant,
             manifest.signature,
             golden,
-            handle.path,
+            partial(load_variant, manifest, variant, handle.path),
+            path=handle.path,
             strength=old.strength if old else Strength.WEAK,
             data=old.data if old else "the package's golden set",
         )

@@ -132,6 +132,17 @@ def test_a_scaler_before_trees_keeps_every_label(proven: Make, model: Any, dtype
     assert found.flips(more.astype(dtype)) == 0
 
 
+def test_columns_of_a_frame_are_joined_without_losing_digits(proven: Make) -> None:
+    """skl2onnx joins columns by an operator that answers in float32: with a scaler behind it, trees took the wrong branch."""
+    frame, labels = load_breast_cancer(return_X_y=True, as_frame=True)
+    found = proven(fitted(make_pipeline(StandardScaler(), GradientBoostingClassifier(random_state=7)), frame, labels), frame)
+    assert found.runtime == "onnxruntime", found.repairs
+    assert found.repairs == "float64 graph with exact trees: passed"
+    assert [spec.name for spec in found.draft.manifest.signature.inputs] == list(frame.columns)
+    random = np.random.default_rng(2)
+    assert found.flips(frame.iloc[random.integers(0, len(frame), MANY)] * random.normal(1, 0.02, (MANY, 1))) == 0
+
+
 WORDS = [
     "good",
     "bad",

@@ -27,6 +27,7 @@ from sklearn.svm import LinearSVC
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.packing.frameworks.sklearn_columns import column_converters
+from aweigh.packing.frameworks.sklearn_concat import widened
 from aweigh.packing.frameworks.sklearn_signature import steps_of, text_columns, transformed_columns
 from aweigh.packing.frameworks.sklearn_trees import tree_converters
 
@@ -104,7 +105,7 @@ def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
             custom_conversion_functions=functions,
             custom_shape_calculators=shapes,
         )
-    return fitted(model, signature)
+    return fitted(widened(model, double=way.double), signature)
 
 
 def _converters() -> tuple[dict[type, Any], dict[type, Any]]:
