@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -11,12 +12,15 @@ from typing import Protocol
 from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError, Overloaded
 from aweigh.core.tensors import Tensor
 
+_LOG = logging.getLogger("aweigh.engine")
+
 
 class Caller(Protocol):
     """Who waits for an answer: work whose caller has left or whose deadline (`time.monotonic`) has passed is never started."""
 
     deadline: float | None
     cancelled: bool
+    id: bytes
 
 
 Run = Callable[[], list[Tensor]]
@@ -50,13 +54,14 @@ class ThreadExecutor:
         with self._ready:
             if self._closed:
                 raise Overloaded(f"model '{self._name}' is being unloaded", hint="try again")
-            if len(self._work) >= self._max_queue + self._idle:
+            free = self._max_threads - len(self._threads) + self._idle
+            if len(self._work) >= self._max_queue + free:
                 raise Overloaded(
                     f"model '{self._name}': {len(self._work)} requests are waiting already",
                     hint="try again later; max_queue sets the limit",
                 )
             self._work.append((run, caller, done, asyncio.get_running_loop(), time.monotonic()))
-            if not self._idle and len(self._threads) < self._max_threads:
+            if len(self._work) > self._idle and len(self._threads) < self._max_threads:
                 thread = threading.Thread(target=self._serve, name=f"aweigh-{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -98,8 +103,14 @@ def _attempt(run: Run, caller: Caller) -> tuple[list[Tensor] | None, AweighError
         return run(), None
     except AweighError as error:
         return None, error
-    except Exception as error:  # noqa: BLE001  # the worker loop's boundary: whatever a session raises belongs to its request
-        return None, InternalError(f"{type(error).__name__}: {error}", hint="the server's log has the traceback", cause=repr(error))
+    except Exception:  # noqa: BLE001  # the worker loop's boundary: whatever a session raises belongs to its request
+        _LOG.exception("a session failed", extra={"request_id": caller.id.decode(), "thread": threading.current_thread().name})
+        return None, failed_unexpectedly(caller.id)
+
+
+def failed_unexpectedly(request_id: bytes) -> InternalError:
+    """What a caller is told of an exception that nobody expected: not what it says, but where it was logged."""
+    return InternalError("the server failed to answer this request", hint=f"the server's log has it under request id {request_id.decode()}")
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, done: Done, outputs: list[Tensor] | None, error: AweighError | None, waited: float) -> None:

@@ -8,15 +8,16 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 
-from aweigh.core.errors import AweighError, InternalError, InvalidInput, Kind, NotFound, Unsupported
+from aweigh.core.errors import AweighError, InvalidInput, NotFound, Unsupported
 from aweigh.serve.guard import Authoriser
-from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Reply, Request, Response
+from aweigh.serve.outcome import failure_of, unexpected_failure_of
 from aweigh.serve.router import Permission, Route, RouteNotFound, Router
 from aweigh.serve.status import GRPC_UNIMPLEMENTED, json_error
 
 _LOG = logging.getLogger("aweigh.request")
-_EXPECTED = frozenset({Kind.INVALID, Kind.NOT_FOUND, Kind.UNAUTHENTICATED, Kind.DENIED, Kind.TOO_LARGE, Kind.CANCELLED, Kind.UNSUPPORTED})
 _REQUEST_ID = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+=")
 _MAX_REQUEST_ID = 128
 
@@ -24,11 +25,10 @@ _MAX_REQUEST_ID = 128
 class Dispatcher:
     """Joins router, authoriser and dialects. `resolve` runs once per distinct head, `dispatch` once per request."""
 
-    def __init__(self, router: Router, authoriser: Authoriser, *, access_log: bool = False, request_timeout_s: float = 30.0) -> None:
+    def __init__(self, router: Router, authoriser: Authoriser, *, access_log: bool = False) -> None:
         self._router = router
         self._authoriser = authoriser
         self._access_log = access_log
-        self._request_timeout_s = request_timeout_s
         self._prefix = os.urandom(5).hex().encode()
         self._count = itertools.count(1)
 
@@ -65,27 +65,28 @@ class Dispatcher:
                 request.deadline = time.monotonic() + head.timeout_s
             response = head.route.handler(request)
         except AweighError as error:
-            return self.failed(error, request)
+            response = failure_of(error, request)
         except RecursionError:
-            return self.failed(InvalidInput("the request is nested too deeply", hint="flatten it"), request)
-        except Exception as error:  # noqa: BLE001  # the request boundary
-            _LOG.exception("request failed", extra={"request_id": request.id.decode(), "path": head.path})
-            hidden = InternalError(
-                "the server failed to answer this request", hint=f"the server's log has it under request id {request.id.decode()}"
-            )
-            return self.failed(hidden, request, cause=error)
-        if self._access_log and response is not None:
-            self._log(request, response)
+            response = failure_of(InvalidInput("the request is nested too deeply", hint="flatten it"), request)
+        except Exception:  # noqa: BLE001  # the request boundary
+            response = unexpected_failure_of(request)
+        if self._access_log:
+            if response is None:
+                request.reply = partial(self._log_reply, request.reply)
+            else:
+                self._log(request, response)
         return response
 
-    def failed(self, error: AweighError, request: Request, *, cause: Exception | None = None) -> AnyResponse:
-        """An error as the route's dialect says it, logged when it is not the caller's own."""
-        if error.kind not in _EXPECTED and cause is None:
-            _LOG.warning(error.message, extra={"request_id": request.id.decode(), "path": request.head.path, "code": error.code})
-        response = request.head.route.failure(error, request)
+    def failed(self, error: AweighError, request: Request) -> AnyResponse:
+        """The answer to a request that the wire gives up: what arrived too slowly, took too long or was too large."""
+        response = failure_of(error, request)
         if self._access_log:
             self._log(request, response)
         return response
+
+    def _log_reply(self, reply: Reply, request: Request, response: AnyResponse) -> None:
+        self._log(request, response)
+        reply(request, response)
 
     def _log(self, request: Request, response: AnyResponse) -> None:
         status = response.status if isinstance(response, Response) else response.code
@@ -120,6 +121,9 @@ def _plain_failure(error: AweighError, _: Request) -> AnyResponse:
 
 
 def _door_fault(route: Route, headers: Mapping[bytes, bytes]) -> AweighError | None:
+    coding = headers.get(b"content-encoding", b"identity")
+    if coding.lower() not in (b"identity", b""):
+        return Unsupported(f"content-encoding {coding.decode('latin-1')[:40]!r} is not taken", hint="send the body as it is")
     if not route.grpc:
         return None
     content_type = headers.get(b"content-type", b"")
@@ -141,7 +145,7 @@ _GRPC_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n"
 def _timeout_s(headers: Mapping[bytes, bytes]) -> float | None:
     """The caller's deadline: `grpc-timeout` (gRPC over HTTP/2 spec) or `x-request-timeout-ms`; what cannot be read is ignored."""
     grpc = headers.get(b"grpc-timeout")
-    if grpc and grpc[:-1].isdigit() and len(grpc) <= 9:
-        return int(grpc[:-1]) * _GRPC_UNITS.get(grpc[-1:], 1.0)
+    if grpc and grpc[:-1].isdigit() and len(grpc) <= 9 and grpc[-1:] in _GRPC_UNITS:
+        return int(grpc[:-1]) * _GRPC_UNITS[grpc[-1:]]
     given = headers.get(b"x-request-timeout-ms", b"")
     return int(given) / 1000 if given.isdigit() and len(given) <= 9 else None

@@ -85,5 +85,6 @@ class Request:
         """The HTTP/2 stream it came on."""
 
 
+Reply = Callable[[Request, AnyResponse], None]
 Handler = Callable[[Request], AnyResponse | None]
 """Answers a request: at once, or with None and `request.reply(request, response)` later on the event loop."""

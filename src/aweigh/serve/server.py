@@ -72,7 +72,7 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Drain: not ready at once, accept during drain_delay_s, finish what is in flight within drain_timeout_s, then drop the rest."""
-        self._dataplane.draining = True
+        self._dataplane.draining = self.listener.draining = True
         if self._settings.drain_delay_s:
             await asyncio.sleep(self._settings.drain_delay_s)
         if self._server is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 import aweigh
-from aweigh.core.errors import AweighError, InternalError, InvalidInput, NotFound, NotReady, Unsupported
+from aweigh.core.errors import AweighError, InvalidInput, NotFound, NotReady, Unsupported
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw, to_raw
 from aweigh.engine.dataplane import DataPlane
@@ -19,6 +19,7 @@ from aweigh.engine.model import LoadedModel
 from aweigh.protos import message
 from aweigh.serve.known_requests import KnownRequests, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import grpc_error
 from aweigh.serve.tensor_json import check_shape
@@ -135,26 +136,8 @@ class OpenInferenceGrpc:
         rows = self._dataplane.accept(model, inputs)
         if model.threads is None:
             return _encode(model, identity, wanted, self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model, identity, wanted))
+        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_encode, model, identity, wanted)))
         return None
-
-    def _later(
-        self,
-        request: Request,
-        model: LoadedModel,
-        identity: str,
-        wanted: tuple[str, ...],
-        outputs: list[Tensor] | None,
-        error: AweighError | None,
-    ) -> None:
-        answer: AnyResponse
-        try:
-            answer = (
-                self.failure(error or InternalError("no answer"), request) if outputs is None else _encode(model, identity, wanted, outputs)
-            )
-        except AweighError as failed:
-            answer = self.failure(failed, request)
-        request.reply(request, answer)
 
     def _tensors(self, asked: Any, signature: Signature) -> dict[str, Tensor]:
         raw = asked.raw_input_contents

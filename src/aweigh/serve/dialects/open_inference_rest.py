@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 import aweigh
-from aweigh.core.errors import AweighError, InternalError, InvalidInput, NotReady
+from aweigh.core.errors import AweighError, InvalidInput, NotReady
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, count_of
 from aweigh.engine.acceptance import Acceptance
@@ -20,6 +20,7 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.message import AnyResponse, Request, Response
+from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
 from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, json_to_tensor, json_values, parse_json, values_encoder
@@ -144,23 +145,8 @@ class OpenInferenceRest:
             asked, inputs, rows = self._unusual(model, request.body)
         if model.threads is None:
             return self._encode(model, asked, self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model, asked))
+        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(self._encode, model, asked)))
         return None
-
-    def _later(
-        self,
-        request: Request,
-        model: LoadedModel,
-        asked: "_FloatRequest | _AnyRequest",
-        outputs: list[Tensor] | None,
-        error: AweighError | None,
-    ) -> None:
-        answer: AnyResponse
-        try:
-            answer = self.failure(error or InternalError("no answer"), request) if outputs is None else self._encode(model, asked, outputs)
-        except AweighError as failed:
-            answer = self.failure(failed, request)
-        request.reply(request, answer)
 
     def _usual(self, model: LoadedModel, body: bytes) -> tuple["_FloatRequest", dict[str, Tensor] | None, int]:
         """The short road of one matrix of finite floats in a flat list: request, tensors and rows. No tensors where it is anything else."""

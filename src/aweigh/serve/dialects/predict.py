@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 
-from aweigh.core.errors import AweighError, InternalError, InvalidInput
+from aweigh.core.errors import AweighError, InvalidInput, Unsupported
 from aweigh.core.frames import columns_of_outputs, columns_of_rows, frame_columns, rows_of_columns, tensors_of_columns
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.message import AnyResponse, Request, Response
+from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
 from aweigh.serve.tensor_json import parse_json
@@ -71,13 +72,9 @@ class Predict:
 
         rows = self._dataplane.accept(model, inputs)
         if model.threads is None:
-            return _answer(model, self._dataplane.run(model, inputs, rows), request)
-        self._dataplane.submit(model, inputs, rows, request, partial(self._later, request, model))
+            return _answer(model, request.id, self._dataplane.run(model, inputs, rows))
+        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_answer, model, request.id)))
         return None
-
-    def _later(self, request: Request, model: LoadedModel, outputs: list[Tensor] | None, error: AweighError | None) -> None:
-        failed = error or InternalError("no answer")
-        request.reply(request, self.failure(failed, request) if outputs is None else _answer(model, outputs, request))
 
 
 def _columns(body: Any, signature: Signature) -> dict[str, list[Any]]:
@@ -106,7 +103,10 @@ def _split(names: list[Any], data: Any) -> dict[str, list[Any]]:
     return {name: [row[at] for row in data] for at, name in enumerate(names)}
 
 
-def _answer(model: LoadedModel, outputs: list[Tensor], request: Request) -> Response:
-    rows = rows_of_columns(columns_of_outputs(model.signature, outputs))
-    body = {"model": model.name, "version": model.version, "id": request.id.decode(), "predictions": rows}
+def _answer(model: LoadedModel, request_id: bytes, outputs: list[Tensor]) -> Response:
+    columns = columns_of_outputs(model.signature, outputs)
+    if len({len(values) for values in columns.values()}) > 1:
+        raise Unsupported("the outputs of this model are no rows: they differ in length", hint="use POST /v2/models/NAME/infer")
+    rows = rows_of_columns(columns)
+    body = {"model": model.name, "version": model.version, "id": request_id.decode(), "predictions": rows}
     return Response(200, orjson.dumps(body))

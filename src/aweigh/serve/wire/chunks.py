@@ -16,42 +16,58 @@ class ChunkedBody:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._pending = b""
+        """Bytes not yet understood: part of a size line or of the line end after a chunk; after the body, the rest."""
+        self._missing = 0
+        """Bytes that the current chunk still lacks."""
+        self._closing = False
+        """Whether the line end of a chunk (or of the body) is still to come."""
         self._parts: list[bytes] = []
         self._size = 0
+        self._chunks = 0
+        self._last = False
         self.done = False
 
     def feed(self, data: bytes) -> None:
         """Take more bytes. Raises InvalidInput for a broken chunk, TooLarge past the body or chunk limit."""
-        pending = self._pending + data
+        pending = self._pending + data if self._pending else data
         at = 0
         while not self.done:
-            line = _SIZE.match(pending, at)
-            if line is None:
-                if len(pending) - at >= _MAX_LINE or (len(pending) > at and b"\r\n" in pending[at:]):
-                    raise InvalidInput(
-                        f"chunk size {pending[at : at + 12]!r} is not a hexadecimal number", hint="chunk extensions are not taken"
-                    )
-                break
-            size = int(line.group(1), 16)
-            if self._size + size > self._limits.max_body:
-                raise TooLarge(f"a body of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
-            end = line.end() + size
-            if len(pending) < end + 2:
-                break
-            if pending[end : end + 2] != b"\r\n":
-                raise InvalidInput("a chunk is longer than its size, or trailers follow the body")
-            self._take(pending[line.end() : end])
-            at = end + 2
+            if self._missing:
+                piece = pending[at : at + self._missing]
+                if not piece:
+                    break
+                self._parts.append(piece)
+                self._missing -= len(piece)
+                at += len(piece)
+            elif self._closing:
+                if len(pending) - at < 2:
+                    if pending[at : at + 1] not in (b"", b"\r"):
+                        raise _too_long()
+                    break
+                if pending[at : at + 2] != b"\r\n":
+                    raise _too_long()
+                at += 2
+                self._closing, self.done = False, self._last
+            else:
+                line = _SIZE.match(pending, at)
+                if line is None:
+                    if len(pending) - at >= _MAX_LINE or b"\n" in pending[at:]:
+                        raise InvalidInput(
+                            f"chunk size {pending[at : at + 12]!r} is not a hexadecimal number", hint="chunk extensions are not taken"
+                        )
+                    break
+                self._begin(int(line.group(1), 16))
+                at = line.end()
         self._pending = pending[at:]
 
-    def _take(self, chunk: bytes) -> None:
-        if not chunk:
-            self.done = True
-            return
-        self._size += len(chunk)
-        self._parts.append(chunk)
-        if len(self._parts) > self._limits.max_chunks:
+    def _begin(self, size: int) -> None:
+        self._size += size
+        self._chunks += 1
+        if self._size > self._limits.max_body:
+            raise TooLarge(f"a body of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
+        if self._chunks > self._limits.max_chunks:
             raise TooLarge(f"more than {self._limits.max_chunks} chunks in one body", hint="send larger chunks")
+        self._missing, self._closing, self._last = size, True, size == 0
 
     @property
     def rest(self) -> bytes:
@@ -61,3 +77,7 @@ class ChunkedBody:
     def body(self) -> bytes:
         """The whole body."""
         return b"".join(self._parts)
+
+
+def _too_long() -> InvalidInput:
+    return InvalidInput("a chunk is longer than its size, or trailers follow the body")

@@ -8,7 +8,7 @@ from typing import Final
 from hpack import Decoder, HPACKError
 from hpack.table import HeaderTable
 
-from aweigh.core.errors import InvalidInput
+from aweigh.core.errors import TooLarge
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import Head
 from aweigh.serve.wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ProtocolFault, StreamFault
@@ -32,9 +32,14 @@ class _WatchedTable(HeaderTable):
         self.changes += 1
         super().add(name, value)
 
-    def _shrink(self) -> None:
-        self.changes += 1
-        super()._shrink()
+    @property
+    def maxsize(self) -> int:
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, newmax: int) -> None:
+        self.changes += 1  # even where nothing is evicted: a remembered block must not spare the table its update
+        super(_WatchedTable, type(self)).maxsize.__set__(self, newmax)  # type: ignore[attr-defined]  # a property of the parent class
 
 
 class HeaderBlocks:
@@ -54,10 +59,11 @@ class HeaderBlocks:
         """Decode and resolve a request's block. Raises ProtocolFault for broken HPACK, StreamFault for a malformed request."""
         before = self._table.changes
         fields = self._decode(block)
+        changed = self._table.changes != before
+        if changed:
+            self.known.clear()  # before anything can be raised: the blocks that are known mean something else now
         head = self._resolve(fields, stream)
-        if self._table.changes != before:
-            self.known.clear()
-        elif head.plain:
+        if head.plain and not changed:
             if len(self.known) >= _CACHED_BLOCKS:
                 self.known.clear()
             self.known[block] = head
@@ -96,7 +102,9 @@ class HeaderBlocks:
         head.plain = head.fault is None and not head.request_id
         head.content_length = _length(headers, stream)
         if head.content_length > self._limits.max_body and head.fault is None:
-            head.fault = InvalidInput(f"a body of {head.content_length} bytes; this server takes {self._limits.max_body}")
+            head.fault = TooLarge(
+                f"a body of {head.content_length} bytes; this server takes {self._limits.max_body}", hint="max_body_bytes sets the limit"
+            )
             head.plain = False
         return head
 

@@ -5,6 +5,7 @@ head with transfer coding, upgrade, expectation, close, its own request id, or a
 judged by another's head. The cache is two generations of a bounded dict (least recently used in halves).
 """
 
+import re
 from typing import Final
 
 import httptools
@@ -17,6 +18,8 @@ from aweigh.serve.wire.limits import Limits
 _CACHED_HEADS: Final = 1024
 _MAX_CACHED_BYTES: Final = 4096
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_REQUEST_LINE: Final = re.compile(rb"(?:\r\n)?[A-Z]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+"""RFC 9112 section 3, single spaces alone; one empty line before it is forgiven (section 2.2)."""
 _ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization", b"content-encoding"})
 _UNCACHED: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect", b"x-request-id", b"traceparent", b"te", b"trailer"})
 
@@ -72,6 +75,8 @@ def parse_head(raw: bytes, dispatcher: Dispatcher, limits: Limits) -> Head:
     """Parse one head, blank line included, and resolve it. Raises InvalidInput or TooLarge for what must close the connection."""
     if raw.count(b"\n") != raw.count(b"\r\n") or raw.count(b"\r") != raw.count(b"\r\n") or b"\0" in raw:
         raise InvalidInput("the request head holds a bare CR, LF or NUL", hint="end header lines with CR LF")
+    if _REQUEST_LINE.match(raw) is None:
+        raise InvalidInput("the first line is not METHOD TARGET HTTP/1.1")
     if b"\r\n " in raw or b"\r\n\t" in raw:
         raise InvalidInput("the request head holds a folded header line", hint="write each header on one line")
     seen = _Collector()
@@ -137,10 +142,7 @@ def _framing(headers: dict[bytes, bytes], version: str) -> tuple[int, bool]:
 
 def _target(raw: bytes) -> str:
     """The request target in origin form; the absolute form (RFC 9112 section 3.2.2) is reduced to it."""
-    try:
-        target = raw.decode("ascii")
-    except UnicodeDecodeError:
-        raise InvalidInput("the request target is not ASCII", hint="percent-encode it") from None
+    target = raw.decode("ascii")
     if not target.startswith("/"):
         _, mark, rest = target.partition("://")
         if not mark:

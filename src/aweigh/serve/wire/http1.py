@@ -7,7 +7,7 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from aweigh.core.errors import AweighError, DeadlineExceeded, InternalError, TooLarge
+from aweigh.core.errors import AweighError, DeadlineExceeded, TooLarge, Unsupported
 from aweigh.serve.message import JSON, AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.status import json_error
 from aweigh.serve.wire.chunks import ChunkedBody
@@ -20,6 +20,8 @@ _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_BYTES: Final = 1024 * 1024
 """How much of a refused body is read and dropped, so that the client gets to see the refusal before the reset."""
+DRAIN_GRACE_S: Final = 0.5
+"""How long a connection that was just used may still send a request while the server stops."""
 
 
 class Http1Connection(asyncio.Protocol):
@@ -41,6 +43,8 @@ class Http1Connection(asyncio.Protocol):
         self._linger = -1
         self._paused = False
         self._deaf = False
+        self._ended = False
+        """Whether the client has closed its half."""
         self._answered = 0
         self._seen_answered = -1
         self._since = 0.0
@@ -64,8 +68,11 @@ class Http1Connection(asyncio.Protocol):
             self._drop(data)
             return
         elif self._tail:
-            data = self._tail + data
-            self._tail = b""
+            partial, self._tail = self._tail, b""
+            data = partial + data
+            if data.find(b"\r\n\r\n", max(0, len(partial) - 3)) < 0:
+                self._hold_partial_head(data)
+                return
         if data:
             self._take_requests(data)
 
@@ -74,7 +81,8 @@ class Http1Connection(asyncio.Protocol):
         while at < size:
             end = data.find(b"\r\n\r\n", at)
             if end < 0:
-                self._keep_partial_head(data[at:])
+                self._mark()
+                self._hold_partial_head(data[at:])
                 return
             end += 4
             raw = data[at:end]
@@ -97,6 +105,9 @@ class Http1Connection(asyncio.Protocol):
         if len(raw) > self._listener.limits.max_head:
             self._refuse(TooLarge(f"a request head of {len(raw)} bytes; this server takes {self._listener.limits.max_head}"), status=431)
             return None
+        if (lines := raw.count(b"\n") - 2) > self._listener.limits.max_headers:
+            self._refuse(TooLarge(f"{lines} headers; this server takes {self._listener.limits.max_headers}"), status=431)
+            return None
         try:
             head = parse_head(raw, self._listener.dispatcher, self._listener.limits)
         except AweighError as error:
@@ -105,17 +116,20 @@ class Http1Connection(asyncio.Protocol):
         self._heads.keep(raw, head)
         return head
 
-    def _keep_partial_head(self, data: bytes) -> None:
+    def _hold_partial_head(self, data: bytes) -> None:
+        """The clock of its arrival runs from its first byte."""
         if len(data) > self._listener.limits.max_head:
             self._refuse(TooLarge(f"a request head of more than {self._listener.limits.max_head} bytes"), status=431)
             return
-        if not self._tail:
-            self._mark()
         self._tail = data
 
     def _start_body(self, head: Head, data: bytes) -> bytes:
         """Begin a body that needs more than one look; returns what follows it if it is whole already."""
         self._mark()
+        if head.fault is not None and (head.chunked or len(data) < head.content_length):
+            request = Request(head, b"", head.request_id or self._new_id(), self._reply)
+            self._turn_away(_as_http(self._listener.dispatcher.failed(head.fault, request)), request.id)
+            return b""
         if head.expects_continue and not data:
             self._transport.write(_CONTINUE)
         self._head = head
@@ -169,6 +183,12 @@ class Http1Connection(asyncio.Protocol):
         self._send(request, response)
         if request.head.keep_alive and not self._listener.draining:
             self._resume()
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        """The client has closed its half and has every answer."""
+        if self._ended and self._busy is None and not self._paused:
+            self._transport.close()
 
     def _resume(self) -> None:
         if self._paused or self._busy is not None or self._transport.is_closing():
@@ -182,7 +202,7 @@ class Http1Connection(asyncio.Protocol):
         head, listener = request.head, self._listener
         self._answered += 1
         if isinstance(response, GrpcResponse):
-            response = json_error(InternalError("a gRPC method was called over HTTP/1.1", hint="use HTTP/2"))
+            response = _as_http(response)
         body = response.body
         if head.plain and response.status == 200 and response.content_type is JSON and not listener.draining:
             self._transport.write(b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (listener.ok_json, len(body), request.id, body))
@@ -197,8 +217,12 @@ class Http1Connection(asyncio.Protocol):
         """Answer what cannot be understood, drop what still comes, and close."""
         response = json_error(error)
         response.status = status or response.status
-        self._transport.write(_start(response, self._new_id(), self._listener.date, b"close") + response.body)
         self._listener.refused += 1
+        self._turn_away(response, self._new_id())
+
+    def _turn_away(self, response: Response, request_id: bytes) -> None:
+        """Answer without having read the whole request; drop what still comes of it."""
+        self._transport.write(_start(response, request_id, self._listener.date, b"close") + response.body)
         self._head, self._parts, self._chunks, self._tail = None, [], None, b""
         self._linger = 0
         self._mark()
@@ -235,21 +259,28 @@ class Http1Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._resume()
+        self._close_if_done()
 
     def eof_received(self) -> bool:
-        """A client that closes its half may still wait for its answer."""
-        return self._busy is not None
+        """A client that closes its half may still wait for answers: the connection ends with the last of them."""
+        self._ended = True
+        return self._busy is not None or (self._paused and bool(self._tail))
 
     def drain(self) -> None:
-        """Close now if idle; otherwise the answer in progress carries `connection: close`."""
+        """Close if idle; otherwise the answer in progress says so. Where one was just given, the next request may be on its way: wait a moment."""
         if self._busy is None and self._head is None and not self._tail:
-            self._transport.close()
+            if self._answered == self._seen_answered:
+                self._transport.close()
+            else:
+                self._mark()
 
     def abort(self) -> None:
-        """Drop the connection and what it waits for; a request in progress is answered 503 first."""
-        if self._busy is not None:
-            self._listener.give_up(self._busy)
-        self._transport.abort()
+        """Drop the connection; a request in progress is answered 503 first, for which the transport is given until the loop ends."""
+        if self._busy is None:
+            self._transport.abort()
+            return
+        self._listener.give_up(self._busy)
+        self._transport.close()
 
     def tick(self, now: float) -> None:
         """Called about once a second: enforce the idle and request timeouts."""
@@ -272,13 +303,20 @@ class Http1Connection(asyncio.Protocol):
             if elapsed > limits.request_timeout_s:
                 error = DeadlineExceeded(f"the request did not arrive whole within {limits.request_timeout_s:g} s")
                 self._refuse(error, status=408)
-        elif elapsed > limits.idle_timeout_s:
+        elif elapsed > (DRAIN_GRACE_S if self._listener.closing else limits.idle_timeout_s):
             self._transport.close()
 
     def _mark(self) -> None:
         """Note when a state that may not last began."""
         self._since = self._listener.now()
         self._seen_answered = self._answered
+
+
+def _as_http(response: AnyResponse) -> Response:
+    """What a client is told that calls a gRPC method in HTTP/1.1."""
+    if isinstance(response, Response):
+        return response
+    return json_error(Unsupported("a gRPC method was called over HTTP/1.1", hint="use HTTP/2"))
 
 
 def _start(response: Response, request_id: bytes, date: bytes, connection: bytes) -> bytes:

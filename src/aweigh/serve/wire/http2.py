@@ -23,6 +23,11 @@ _MAX_CONTINUATIONS: Final = 64
 _FREE_CONTROL_FRAMES: Final = 1000
 _CONTROL_FRAMES_PER_REQUEST: Final = 16
 _FREE_RESETS: Final = 200
+_USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
+"""A window that grows by at least this, while an answer waits for it, is no flood."""
+_GRPC_PREFIX_BYTES: Final = 5
+_GOODBYE: Final = b"goodbye!"
+_GOODBYE_WAIT_S: Final = 0.5
 _OK_TRAILERS: Final = len(f.GRPC_OK).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS | f.END_STREAM))
 _OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS))
 
@@ -56,6 +61,7 @@ class Http2Connection(asyncio.Protocol):
         self._window = SendWindow()
         self._streams: dict[int, _Stream] = {}
         self._tail = b""
+        self._small = min(f.DEFAULT_FRAME, self._limits.max_body)
         self._started = False
         self._last_stream = 0
         self._block: tuple[int, int, list[bytes]] | None = None
@@ -66,6 +72,7 @@ class Http2Connection(asyncio.Protocol):
         self._control = 0
         self._resets = 0
         self._closing = False
+        self._draining_since = 0.0
         self._out: list[bytes] | None = None
         self._since = listener.now()
         self._seen_requests = 0
@@ -115,7 +122,7 @@ class Http2Connection(asyncio.Protocol):
                 try:
                     self._frame(kind, flags, stream, payload)
                 except StreamFault as fault:
-                    self._reset(fault.stream, fault.code)
+                    self._on_fault(fault)
         except ProtocolFault as fault:
             self._fail(fault)
             at = size
@@ -123,6 +130,8 @@ class Http2Connection(asyncio.Protocol):
         self._out = None
         if out:
             self._transport.write(b"".join(out))
+        if self._closing and not self._streams:
+            self._transport.close()
 
     def _write(self, data: bytes) -> None:
         """Into this read's batch, or straight out when an answer comes later."""
@@ -141,7 +150,8 @@ class Http2Connection(asyncio.Protocol):
         elif kind == f.CONTINUATION:
             self._on_continuation(flags, stream, payload)
         else:
-            self._count_control()
+            if kind != f.WINDOW_UPDATE or self._window.idle or payload < _USEFUL_INCREMENT:
+                self._count_control()
             self._control_frame(kind, flags, stream, payload)
 
     def _count_control(self) -> None:
@@ -158,9 +168,7 @@ class Http2Connection(asyncio.Protocol):
             if flags & f.HAS_PRIORITY:
                 if len(block) < 5:
                     raise ProtocolFault(f.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-                if int.from_bytes(block[:4], "big") & f.MAX_WINDOW == stream:
-                    raise StreamFault(stream, f.PROTOCOL_ERROR, "a stream depends on itself")
-                block = block[5:]
+                block = block[5:]  # deprecated (RFC 9113 section 5.3.2), so what it says does not matter
         if flags & f.END_HEADERS:
             self._header_block(stream, flags, block)
         else:
@@ -196,11 +204,14 @@ class Http2Connection(asyncio.Protocol):
     def _trailers(self, stream: int, flags: int, block: bytes) -> None:
         self._blocks.trailers(block)
         found = self._streams.get(stream)
-        if found is None or found.ended:
-            raise ProtocolFault(f.STREAM_CLOSED, "HEADERS on a stream that has ended")
+        if found is None:  # the stream was answered or reset while these were on their way
+            self._count_control()
+            return
+        if found.ended:
+            raise StreamFault(stream, f.STREAM_CLOSED, "HEADERS on a stream that has ended")
         if not flags & f.END_STREAM:
             raise StreamFault(stream, f.PROTOCOL_ERROR, "trailers that do not end the stream")
-        self._complete(stream, found, b"")
+        self._complete(stream, found, b"".join(found.parts))
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         found = self._streams.get(stream)
@@ -213,7 +224,7 @@ class Http2Connection(asyncio.Protocol):
             self._acknowledge(size)  # the stream was reset or refused: its bytes count against the connection's window all the same
             self._count_control()
             return
-        if flags & f.END_STREAM and not found.parts:
+        if flags & f.END_STREAM and not found.parts and size <= self._small:
             self._unacknowledged += size
             self._complete(stream, found, payload)
             if self._unacknowledged > _CONNECTION_WINDOW // 2:
@@ -225,16 +236,15 @@ class Http2Connection(asyncio.Protocol):
         if not payload and not flags & f.END_STREAM:
             self._count_control()
         found.received += len(payload)
-        if found.received > self._limits.max_body + 5:
-            self._acknowledge(size)
+        if found.received > self._limits.max_body + (_GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
             self._too_large(stream, found)
+            self._acknowledge(size)
             return
         found.parts.append(payload)
         self._buffered += len(payload)
         if flags & f.END_STREAM:
-            self._acknowledge(size)
-            self._buffered -= found.received
             self._complete(stream, found, b"".join(found.parts))
+            self._acknowledge(size)
             return
         found.deadline = found.deadline or self._listener.now() + self._limits.request_timeout_s
         found.unacknowledged += size
@@ -253,10 +263,11 @@ class Http2Connection(asyncio.Protocol):
     def _complete(self, stream: int, found: _Stream, body: bytes) -> None:
         head = found.head
         found.ended = True
+        if found.parts:
+            self._release(found)
         if head.content_length >= 0 and head.content_length != len(body):
             raise StreamFault(stream, f.PROTOCOL_ERROR, "content-length differs from the body")
         self._requests += 1
-        found.parts = []
         request = Request(head, body, head.request_id or self._new_id(), self._reply)
         request.stream = stream
         found.request = request
@@ -266,9 +277,14 @@ class Http2Connection(asyncio.Protocol):
         else:
             found.deadline = self._listener.now() + self._limits.request_timeout_s
 
-    def _too_large(self, stream: int, found: _Stream) -> None:
+    def _release(self, found: _Stream) -> None:
+        """What was collected of a body no longer counts."""
         self._buffered -= sum(map(len, found.parts))
-        found.ended, found.parts = True, []
+        found.parts = []
+
+    def _too_large(self, stream: int, found: _Stream) -> None:
+        self._release(found)
+        found.ended = True
         error = TooLarge(f"a message of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
         request = Request(found.head, b"", self._new_id(), self._reply)
         self._answer(stream, found, self._listener.dispatcher.failed(error, request))
@@ -277,7 +293,14 @@ class Http2Connection(asyncio.Protocol):
     def _reply(self, request: Request, response: AnyResponse) -> None:
         found = self._streams.get(request.stream)
         if found is not None and found.request is request and not found.answered:
-            self._answer(request.stream, found, response)
+            self._answer_later(request.stream, found, response)
+
+    def _answer_later(self, stream: int, found: _Stream, response: AnyResponse) -> None:
+        """Answer outside of a read."""
+        try:
+            self._answer(stream, found, response)
+        except StreamFault as fault:
+            self._reset(stream, fault.code)
 
     def _answer(self, stream: int, found: _Stream, response: AnyResponse) -> None:
         window = self._window
@@ -310,7 +333,7 @@ class Http2Connection(asyncio.Protocol):
     def _close_stream(self, stream: int) -> None:
         self._window.forget(stream)
         self._streams.pop(stream, None)
-        if self._closing and not self._streams:
+        if self._closing and not self._streams and self._out is None:
             self._transport.close()
 
     def _answer_http(self, stream: int, found: _Stream, response: Response) -> None:
@@ -331,6 +354,8 @@ class Http2Connection(asyncio.Protocol):
                 raise ProtocolFault(f.PROTOCOL_ERROR if stream else f.FRAME_SIZE_ERROR, "PING is wrong")
             if not flags & f.ACK:
                 self._write(frame(f.PING, f.ACK, 0, payload))
+            elif payload == _GOODBYE and self._draining_since and not self._closing:
+                self._say_last_goodbye()
         elif kind == f.SETTINGS:
             self._on_settings(flags, stream, payload)
         elif kind == f.RST_STREAM:
@@ -389,24 +414,37 @@ class Http2Connection(asyncio.Protocol):
             raise ProtocolFault(f.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         if len(payload) != 4:
             raise ProtocolFault(f.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
+        self._count_reset()
+        self._drop(stream)
+
+    def _on_fault(self, fault: StreamFault) -> None:
+        if fault.code != f.REFUSED_STREAM:  # a client that has not seen our limit yet means no harm
+            self._count_reset()
+        self._reset(fault.stream, fault.code)
+
+    def _count_reset(self) -> None:
+        """Resets cost more than they carry, the client's own and those it provokes."""
         self._resets += 1
         if self._resets > _FREE_RESETS + self._requests // 2:
             raise ProtocolFault(f.ENHANCE_YOUR_CALM, "streams are reset faster than they are used")
-        self._drop(stream)
 
     def _drop(self, stream: int) -> None:
         found = self._streams.pop(stream, None)
         if found is None:
             return
-        self._buffered -= sum(map(len, found.parts))
         if found.request is not None:
             found.request.cancelled = True
         self._window.forget(stream)
+        if found.parts:
+            self._release(found)
+            self._acknowledge(0)
 
     def _reset(self, stream: int, code: int) -> None:
         self._drop(stream)
         self._listener.refused += 1
         self._write(f.reset_frame(stream, code))
+        if self._closing and not self._streams and self._out is None:
+            self._transport.close()
 
     def _fail(self, fault: ProtocolFault) -> None:
         self._listener.refused += 1
@@ -414,22 +452,29 @@ class Http2Connection(asyncio.Protocol):
         for stream in list(self._streams):
             self._drop(stream)
         self._closing = True
-        asyncio.get_running_loop().call_soon(self._transport.close)
 
     def pause_writing(self) -> None:
         """The client does not read: take no more from it until it does."""
         self._paused_since = self._listener.now()
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._paused_since = 0.0
-        self._transport.resume_reading()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def drain(self) -> None:
-        """Take no new stream (GOAWAY), answer those there are, then close."""
-        self._transport.write(f.goaway_frame(self._last_stream, f.NO_ERROR, "shutting down"))
+        """Say goodbye (RFC 9113 section 6.8): GOAWAY without a last stream, and once the client has surely seen it, the final one."""
+        if not self._draining_since:
+            self._draining_since = self._listener.now()
+            self._write(f.goaway_frame(f.MAX_WINDOW, f.NO_ERROR, "shutting down") + frame(f.PING, 0, 0, _GOODBYE))
+
+    def _say_last_goodbye(self) -> None:
+        """Take no new stream, answer those there are, then close."""
+        self._write(f.goaway_frame(self._last_stream, f.NO_ERROR, "shutting down"))
         self._closing = True
-        if not self._streams:
+        if not self._streams and self._out is None:
             self._transport.close()
 
     def abort(self) -> None:
@@ -442,13 +487,17 @@ class Http2Connection(asyncio.Protocol):
     def tick(self, now: float) -> None:
         """Called about once a second: enforce the idle and request timeouts."""
         for stream, found in list(self._streams.items()):
-            if found.deadline and now > found.deadline:
+            if not found.deadline:  # opened since the last round, and silent
+                found.deadline = now + self._limits.request_timeout_s
+            elif now > found.deadline:
                 self._expire(stream, found)
+        if self._draining_since and not self._closing and now - self._draining_since > _GOODBYE_WAIT_S:
+            self._say_last_goodbye()
         if self._paused_since and now - self._paused_since > self._limits.request_timeout_s:
             self._transport.abort()
         if self._requests != self._seen_requests or self._streams:
             self._seen_requests, self._since = self._requests, now
-        elif now - self._since > self._limits.idle_timeout_s and not self._closing:
+        elif now - self._since > self._limits.idle_timeout_s:
             self.drain()
 
     def _expire(self, stream: int, found: _Stream) -> None:
@@ -457,7 +506,7 @@ class Http2Connection(asyncio.Protocol):
             return
         found.request.cancelled = True
         error = DeadlineExceeded(f"no answer within {self._limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit")
-        self._answer(stream, found, self._listener.dispatcher.failed(error, found.request))
+        self._answer_later(stream, found, self._listener.dispatcher.failed(error, found.request))
 
 
 def _check_ignored(kind: int, stream: int, payload: bytes) -> None:

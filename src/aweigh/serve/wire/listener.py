@@ -12,8 +12,9 @@ from typing import Final, Protocol
 from aweigh.core.errors import Unavailable
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import Request
+from aweigh.serve.outcome import failure_of
 from aweigh.serve.wire.heads import HeadCache
-from aweigh.serve.wire.http1 import Http1Connection
+from aweigh.serve.wire.http1 import DRAIN_GRACE_S, Http1Connection
 from aweigh.serve.wire.http2 import Http2Connection
 from aweigh.serve.wire.limits import Limits
 
@@ -36,6 +37,9 @@ class Listener:
         self.limits = limits
         self.heads = HeadCache()
         self.draining = False
+        """Whether answers tell clients to go elsewhere."""
+        self.closing = False
+        """Whether connections end as soon as nothing is under way on them."""
         self.accepted = 0
         self.refused = 0
         """Requests that were not understood."""
@@ -76,12 +80,13 @@ class Listener:
 
     def forget(self, connection: _Connection) -> None:
         self._connections.discard(connection)
-        if self.draining and not self._connections:
+        if self.closing and not self._connections:
             self._emptied.set()
 
     def drain(self) -> None:
         """Close idle connections; the others close with their last answer."""
-        self.draining = True
+        self.draining = self.closing = True
+        self._emptied.clear()
         for connection in list(self._connections):
             connection.drain()
 
@@ -95,7 +100,7 @@ class Listener:
     def give_up(self, request: Request) -> None:
         """Answer a request that cannot be finished: the server stops."""
         request.cancelled = True
-        request.reply(request, self.dispatcher.failed(Unavailable("the server is shutting down", hint="try again"), request))
+        request.reply(request, failure_of(Unavailable("the server is shutting down", hint="try again"), request))
 
     def _set_date(self) -> None:
         """The Date header, and the beginning of the commonest answer with it."""
@@ -103,11 +108,11 @@ class Listener:
         self.ok_json = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: %b\r\n" % self.date
 
     def _tick(self) -> None:
+        self.start()
         self._set_date()
         now = self.now()
         for connection in list(self._connections):
             connection.tick(now)
-        self.start()
 
 
 class _FirstBytes(asyncio.Protocol):
@@ -142,14 +147,17 @@ class _FirstBytes(asyncio.Protocol):
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(data)
+        if self._listener.closing:
+            protocol.drain()
 
     def drain(self) -> None:
-        self._transport.close()
+        """A request may be on its way: it gets a moment."""
+        self._since = self._listener.now()
 
     def abort(self) -> None:
         self._transport.abort()
 
     def tick(self, now: float) -> None:
         """A connection that never says anything is idle from its start."""
-        if now - self._since > self._listener.limits.idle_timeout_s:
+        if now - self._since > (DRAIN_GRACE_S if self._listener.closing else self._listener.limits.idle_timeout_s):
             self._transport.close()

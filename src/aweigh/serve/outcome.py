@@ -1,0 +1,44 @@
+"""How a request that did not go well is answered, and one whose outputs come later from a thread. Used by the dispatcher and the dialects.
+
+Whatever a session or an encoder raises ends here as an answer: a callback that raises would leave its client waiting.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from aweigh.core.errors import AweighError, Kind
+from aweigh.core.tensors import Tensor
+from aweigh.engine.executors import failed_unexpectedly
+from aweigh.serve.message import AnyResponse, Request
+
+_LOG = logging.getLogger("aweigh.request")
+_EXPECTED: Final = frozenset(
+    {Kind.INVALID, Kind.NOT_FOUND, Kind.UNAUTHENTICATED, Kind.DENIED, Kind.TOO_LARGE, Kind.CANCELLED, Kind.UNSUPPORTED}
+)
+
+
+def failure_of(error: AweighError, request: Request) -> AnyResponse:
+    """An error as the route's dialect says it, logged when it is not the caller's own."""
+    if error.kind not in _EXPECTED:
+        _LOG.warning(error.message, extra={"request_id": request.id.decode(), "path": request.head.path, "code": error.code})
+    return request.head.route.failure(error, request)
+
+
+def unexpected_failure_of(request: Request) -> AnyResponse:
+    """The answer to a request whose handling just raised what nobody expected; call it where that is being handled."""
+    _LOG.exception("request failed", extra={"request_id": request.id.decode(), "path": request.head.path})
+    return request.head.route.failure(failed_unexpectedly(request.id), request)
+
+
+def answer_later(
+    request: Request, encode: Callable[[list[Tensor]], AnyResponse], outputs: list[Tensor] | None, error: AweighError | None
+) -> None:
+    """Reply to a submitted request with its encoded outputs, or with what went wrong."""
+    try:
+        response = failure_of(error, request) if error is not None else encode(outputs or [])
+    except AweighError as failed:
+        response = failure_of(failed, request)
+    except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
+        response = unexpected_failure_of(request)
+    request.reply(request, response)
