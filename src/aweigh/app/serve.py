@@ -1,6 +1,7 @@
 """Serving: open the packages, load them until each may answer, listen, and drain when told to stop. The composition root of the server."""
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import signal
@@ -27,6 +28,8 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
         models = [load_model(handle, settings, variant=variant) for handle in handles]
         for model in models:
             dataplane.add(model)
+            report = dataclasses.asdict(model.report)
+            _LOG.info("model ready", extra={"model": model.name, "version": model.version, "variant": model.variant.name, **report})
         _run(_serve(server, dataplane, lambda: ready(port, models)))
     finally:
         server.close()

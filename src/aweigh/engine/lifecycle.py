@@ -4,7 +4,6 @@ A model that fails any of these never reaches the data plane. Called by `app` at
 """
 
 import dataclasses
-import logging
 from statistics import median
 from time import perf_counter
 
@@ -20,7 +19,6 @@ from aweigh.engine.executors import ThreadExecutor
 from aweigh.engine.model import LoadedModel, LoadReport
 from aweigh.runtimes.hooks import load_variant
 
-_LOG = logging.getLogger("aweigh.engine")
 _WARM_UP_CALLS = 3
 _TIMED_CALLS = 15
 _TIMED_BUDGET_S = 0.2
@@ -48,7 +46,7 @@ def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") 
         raise
     executor, why = choose_executor(loaded.session, call_us, settings)
     report = LoadReport(load_ms=loaded.load_ms, replay_ms=replay_ms, golden_cases=len(golden), call_us=call_us, executor=executor, why=why)
-    model = LoadedModel(
+    return LoadedModel(
         name=handle.reference.name,
         version=str(handle.reference.version or 1),
         digest=handle.digest,
@@ -58,8 +56,6 @@ def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") 
         threads=_threads(handle, loaded.session, settings) if executor == "thread" else None,
         report=report,
     )
-    _LOG.info("model ready", extra={"model": model.name, "version": model.version, "variant": chosen.name, **dataclasses.asdict(report)})
-    return model
 
 
 def choose_variant(manifest: PackageManifest, name: str = "") -> Variant:
