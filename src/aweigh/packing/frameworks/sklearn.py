@@ -102,13 +102,13 @@ def _study(job: Job) -> tuple[_Subject, Mapping[str, Tensor]]:
     shaped = sklearn_signature.shaped_sample(estimator, sample)
     try:
         signature, options = sklearn_signature.make_signature(estimator, shaped)
+        _check_same(estimator, signature, shaped, options)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InvalidInput(
             f"the model itself fails on the sample: {type(error).__name__}: {str(error)[:300]}",
             hint="give a sample as the model's own predict takes it",
         ) from error
     tensors = sklearn_signature.sample_tensors(shaped)
-    _check_same(estimator, signature, shaped, options)
     extra = threshold_rows(estimator, signature, tensors, options)
     golden = make_golden(signature, tensors, lambda rows: answer(estimator, signature, rows, options), extra)
     subject = _Subject(

@@ -60,7 +60,8 @@ def shaped_sample(estimator: Any, sample: Sample) -> Sample:
 def _texts(sample: Sample) -> Sample:
     if sample.form == "frame" and len(sample.data.columns) == 1:
         name = sample.data.columns[0]
-        return Sample(form="text", data=column_tensor(sample.data[name], str(name)), source=sample.source)
+        texts = sample.data[name].astype(object).where(sample.data[name].notna(), "")  # to a table an empty document is a missing one
+        return Sample(form="text", data=column_tensor(texts, str(name)), source=sample.source)
     if sample.form != "text":
         raise InvalidInput("this model takes texts, the sample holds none", hint="give a list of texts or one text column")
     return sample
