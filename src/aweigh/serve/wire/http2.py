@@ -396,18 +396,19 @@ class Http2Connection(asyncio.Protocol):
             return
         if len(payload) % 6:
             raise ProtocolFault(f.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
+        released = b""
         for at in range(0, len(payload), 6):
             key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if key == f.INITIAL_WINDOW_SIZE:
-                self._write(self._window.set_initial(value))
-                self._sweep()
+                released += self._window.set_initial(value)
             elif key == f.MAX_FRAME_SIZE:
                 if not f.DEFAULT_FRAME <= value < 2**24:
                     raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of range")
                 self._window.max_frame = min(value, 1 << 20)
             elif key == f.ENABLE_PUSH and value > 1:
                 raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH is not 0 or 1")
-        self._write(frame(f.SETTINGS, f.ACK, 0))
+        self._write(frame(f.SETTINGS, f.ACK, 0) + released)  # in this order: the peer's windows move when it reads the acknowledgement
+        self._sweep()
 
     def _on_reset(self, stream: int, payload: bytes) -> None:
         if stream == 0 or stream > self._last_stream:
