@@ -43,13 +43,14 @@ def open_model(
     named = meaning(text)
     if named.reference is not None:
         return open_store(settings).open(named.reference)
-    from aweigh.app.pack import pack_and_publish  # pandas and the converters: 0.3 s that a stored package never needs
-
     file = named.file or Path(text)
     chosen = model_name(name) if name else suggest_name(file.name.partition(".")[0])
-    return _unchanged(settings, file, chosen, options) or pack_and_publish(
-        settings, file, chosen, options=options or PackOptions(), progress=progress
-    )
+    known = _unchanged(settings, file, chosen, options)
+    if known is not None:
+        return known
+    from aweigh.app.pack import pack_and_publish  # packing and proving: time that a stored package must not cost
+
+    return pack_and_publish(settings, file, chosen, options=options or PackOptions(), progress=progress)
 
 
 def _unchanged(settings: Settings, file: Path, name: str, options: PackOptions | None) -> PackageHandle | None:

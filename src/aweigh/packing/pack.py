@@ -16,7 +16,6 @@ from aweigh.packing.assemble import assemble
 from aweigh.packing.child import ChildJob, ChildResult, child_paths
 from aweigh.packing.choose import framework_for_object
 from aweigh.packing.job import PackRequest
-from aweigh.packing.sample import read_sample, write_sample
 
 
 def pack(source: object, request: PackRequest) -> Draft:
@@ -63,6 +62,8 @@ def _on_disk(data: object, place: Path, what: str) -> str:
         return ""
     if isinstance(data, str | Path):
         return str(Path(data).absolute())
+    from aweigh.packing.sample import read_sample, write_sample  # pandas: 0.3 s that a path, read by the child, need not cost here
+
     place.write_bytes(write_sample(read_sample(data, what=what)))
     return str(place)
 
