@@ -41,7 +41,9 @@ _BUILT_IN: Final = (
     ),
     Plugin(kind="runtime", name="reference", target="aweigh.runtimes.reference:ReferenceRuntime", libraries=("onnx",), extra="pack"),
     Plugin(kind="runtime", name="null", target="aweigh.runtimes.null:NullRuntime"),
-    Plugin(kind="framework", name="onnx", target="aweigh.packing.frameworks.onnx:OnnxFramework", libraries=("onnx", "pandas"), extra="pack"),
+    Plugin(
+        kind="framework", name="onnx", target="aweigh.packing.frameworks.onnx:OnnxFramework", libraries=("onnx", "pandas"), extra="pack"
+    ),
     Plugin(
         kind="framework",
         name="sklearn",
