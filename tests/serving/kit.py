@@ -140,11 +140,11 @@ def rig(*models: LoadedModel, keys: Mapping[str, bytes] | None = None, **setting
     for each in models or (model(),):
         dataplane.add(each)
     dataplane.started = True
-    dispatcher, operations = make_dispatcher(dataplane, Authoriser(keys))
+    dispatcher = make_dispatcher(dataplane, Authoriser(keys))
     listener = Listener(dispatcher, Limits.of(dataplane.settings))
     clock = Clock()
     listener.now = clock
-    operations.listener = listener
+    dataplane.wire = listener
     return Rig(dataplane, listener, clock)
 
 

@@ -176,5 +176,4 @@ def asgi(*names: str, **settings: object) -> AsgiApplication:
         dataplane.close()
         raise
     dataplane.started = True
-    dispatcher, _ = make_dispatcher(dataplane, Authoriser())
-    return AsgiApplication(dispatcher, dataplane)
+    return AsgiApplication(make_dispatcher(dataplane, Authoriser()), dataplane)

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
+from typing import Protocol
 
 from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
 from aweigh.core.settings import Settings
@@ -16,6 +17,16 @@ from aweigh.engine.executors import Caller
 from aweigh.engine.model import LoadedModel
 
 Reply = Callable[[list[Tensor] | None, AweighError | None], None]
+
+
+class WireFacts(Protocol):
+    """What a wire counts; shown by /metrics."""
+
+    accepted: int
+    refused: int
+
+    @property
+    def open_connections(self) -> int: ...
 
 
 class DataPlane:
@@ -28,6 +39,8 @@ class DataPlane:
         """Whether every model that was asked for at start has been loaded once."""
         self.in_flight = 0
         """Requests handed to threads and not yet answered."""
+        self.wire: WireFacts | None = None
+        """What carries the requests, where it can be counted."""
         self._versions: dict[str, dict[str, LoadedModel]] = {}
         self._default: dict[str, LoadedModel] = {}
         self.max_rows = settings.max_rows

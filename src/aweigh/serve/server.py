@@ -8,16 +8,15 @@ import contextlib
 import errno
 import logging
 import socket
+from collections.abc import Callable
+from typing import cast
 
+from aweigh.core import plugins
 from aweigh.core.errors import InternalError, InvalidSetting, PortInUse
 from aweigh.engine.dataplane import DataPlane
-from aweigh.serve.dialects.open_inference_grpc import OpenInferenceGrpc
-from aweigh.serve.dialects.open_inference_rest import OpenInferenceRest
-from aweigh.serve.dialects.operations import Operations
-from aweigh.serve.dialects.predict import Predict
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.guard import Authoriser, make_authoriser
-from aweigh.serve.router import Router
+from aweigh.serve.router import Dialect, Router
 from aweigh.serve.wire.limits import Limits
 from aweigh.serve.wire.listener import Listener
 
@@ -25,11 +24,10 @@ _LOG = logging.getLogger("aweigh.server")
 _BACKLOG = 1024
 
 
-def make_dispatcher(dataplane: DataPlane, authoriser: Authoriser) -> tuple[Dispatcher, Operations]:
-    """Every dialect over one data plane, behind one authoriser."""
-    operations = Operations(dataplane)
-    router = Router([OpenInferenceRest(dataplane), OpenInferenceGrpc(dataplane), Predict(dataplane), operations])
-    return Dispatcher(router, authoriser, access_log=dataplane.settings.access_log), operations
+def make_dispatcher(dataplane: DataPlane, authoriser: Authoriser) -> Dispatcher:
+    """Every dialect of the plug-in table over one data plane, behind one authoriser. Raises MissingLibrary, Conflict."""
+    dialects = [cast("Callable[[DataPlane], Dialect]", plugins.load("dialect", row.name))(dataplane) for row in plugins.plugins("dialect")]
+    return Dispatcher(Router(dialects), authoriser, access_log=dataplane.settings.access_log)
 
 
 class HttpServer:
@@ -39,9 +37,8 @@ class HttpServer:
         settings = dataplane.settings
         self._dataplane = dataplane
         self._settings = settings
-        dispatcher, operations = make_dispatcher(dataplane, make_authoriser(settings))
-        self.listener = Listener(dispatcher, Limits.of(settings))
-        operations.listener = self.listener
+        self.listener = Listener(make_dispatcher(dataplane, make_authoriser(settings)), Limits.of(settings))
+        dataplane.wire = self.listener
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 

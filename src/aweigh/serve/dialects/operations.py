@@ -13,19 +13,17 @@ from aweigh.engine.statistics import BOUNDS_S, Histogram
 from aweigh.serve.message import TEXT, AnyResponse, Request, Response
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
-from aweigh.serve.wire.listener import Listener
 
 _PROMETHEUS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Operations:
-    """The dialect. `listener` is set by the server once it exists; a mounted application has none."""
+    """The dialect."""
 
     name = "operations"
 
     def __init__(self, dataplane: DataPlane) -> None:
         self._dataplane = dataplane
-        self.listener: Listener | None = None
 
     def routes(self) -> list[Route]:
         def route(template: str, handler: object, permission: Permission) -> Route:
@@ -67,13 +65,13 @@ class Operations:
         yield _family("aweigh_queue_duration_seconds", "histogram", "Time spent waiting for a thread")
         for model in models:
             yield from _histogram("aweigh_queue_duration_seconds", _labels(model), model.statistics.queued)
-        if self.listener is not None:
+        if (wire := self._dataplane.wire) is not None:
             yield _family("aweigh_connections", "gauge", "Open connections")
-            yield f"aweigh_connections {self.listener.open_connections}\n"
+            yield f"aweigh_connections {wire.open_connections}\n"
             yield _family("aweigh_connections_total", "counter", "Connections accepted")
-            yield f"aweigh_connections_total {self.listener.accepted}\n"
+            yield f"aweigh_connections_total {wire.accepted}\n"
             yield _family("aweigh_malformed_total", "counter", "Requests refused by the wire as malformed")
-            yield f"aweigh_malformed_total {self.listener.refused}\n"
+            yield f"aweigh_malformed_total {wire.refused}\n"
 
 
 def _counters(models: list[LoadedModel]) -> Iterator[str]:
