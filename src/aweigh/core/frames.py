@@ -13,7 +13,7 @@ import numpy as np
 
 from aweigh.core.errors import InvalidInput, Unsupported
 from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
-from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of
+from aweigh.core.tensors import Datatype, Tensor, bytes_of, out_of_range
 
 Columns = Mapping[str, Sequence[Any]]
 """A frame: column name -> values, all of one length."""
@@ -145,11 +145,14 @@ def _column_array(values: Sequence[Any], column: Column, spec: TensorSpec) -> Te
     check = _number if datatype.is_float else _boolean if datatype is Datatype.BOOL else _integer
     checked = [check(value, column, row) for row, value in enumerate(values)]
     try:
-        return np.array(checked, dtype=datatype.dtype)
-    except OverflowError:
-        low, high = INTEGER_RANGE[datatype]
-        row = next(row for row, value in enumerate(checked) if not low <= value <= high)
-        raise InvalidInput(f"column '{column.name}', row {row}: {checked[row]} does not fit {datatype.value}", column=column.name) from None
+        with np.errstate(over="raise"):
+            return np.array(checked, dtype=datatype.dtype)
+    except (OverflowError, FloatingPointError):
+        row, low, high = out_of_range(checked, datatype)
+        raise InvalidInput(
+            f"column '{column.name}', row {row}: {checked[row]} does not fit {datatype.value}, which holds {low} to {high}",
+            column=column.name,
+        ) from None
 
 
 def is_missing(value: object) -> bool:

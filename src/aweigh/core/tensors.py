@@ -6,9 +6,10 @@ Must never copy where a view will do: this is on the request path.
 """
 
 import enum
+import math
 import struct
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,20 @@ INTEGER_RANGE: Final[dict[Datatype, tuple[int, int]]] = {
     if dtype.kind in "iu"
 }
 """Smallest and largest value of each integer datatype."""
+
+
+def out_of_range(values: Sequence[Any], datatype: Datatype) -> tuple[int, int | float, int | float]:
+    """Position of the first number that the datatype cannot hold, and the datatype's bounds; infinities and NaN are held by every float."""
+    low, high = INTEGER_RANGE[datatype] if datatype in INTEGER_RANGE else _float_range(datatype)
+    for at, value in enumerate(values):
+        if not low <= value <= high and (datatype in INTEGER_RANGE or math.isfinite(value)):
+            return at, low, high
+    raise InvalidInput(f"a number does not fit {datatype.value}")
+
+
+def _float_range(datatype: Datatype) -> tuple[float, float]:
+    largest = float(np.finfo(cast("np.dtype[np.floating[Any]]", datatype.dtype)).max)
+    return -largest, largest
 
 
 def datatype_of(array: Tensor) -> Datatype:

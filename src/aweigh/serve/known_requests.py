@@ -108,10 +108,13 @@ class KnownBodies:
 
     def learn(self, body: bytes, shape: list[int], data: list[float]) -> None:
         """Remember a request that was just parsed from `body`; it must ask for nothing but this one list."""
-        begins = body.find(b"[", body.find(_DATA_KEY))
+        key = body.find(_DATA_KEY)
+        begins = body.find(b"[", key)
         ends = body.find(b"]", begins) + 1
         if body.count(_DATA_KEY) != 1 or not 0 < begins < ends < len(body) or begins > _MAX_PREFIX or len(body) - ends > _MAX_PREFIX:
             return
+        if b"\\" in body or body[key + len(_DATA_KEY) : begins].strip() != b":":
+            return  # an escaped key could be "data" too, and "data" could be a name
         try:
             if _decode_numbers(body[begins:ends]) != data:
                 return

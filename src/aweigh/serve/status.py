@@ -55,10 +55,10 @@ def one_line(error: AweighError) -> str:
 
 
 def json_error(error: AweighError, **more: str) -> Response:
-    """`{"error": message, …}` with the kind's status and the headers that go with it; Open Inference's form has nothing else."""
-    return Response(
-        HTTP_STATUS[error.kind], orjson.dumps({"error": _valid(error.message), **more}), headers=_EXTRA_HEADERS.get(error.kind, ())
-    )
+    """`{"error": message, …}` with the kind's status and headers. Where the form has no field for the hint, it stands behind the message."""
+    text = error.message if "hint" in more else one_line(error)
+    body = {name: _valid(value) for name, value in {"error": text, **more}.items()}
+    return Response(HTTP_STATUS[error.kind], orjson.dumps(body), headers=_EXTRA_HEADERS.get(error.kind, ()))
 
 
 def _valid(text: str) -> str:

@@ -15,7 +15,7 @@ import orjson
 
 from aweigh.core.errors import InvalidInput, TooLarge
 from aweigh.core.signature import MAX_RANK, TensorSpec
-from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of, count_of
+from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of, count_of, out_of_range
 
 _FLOAT_LIST: Final = list[float | None]
 _LISTS: Final[dict[Datatype, Any]] = {
@@ -43,30 +43,25 @@ def parse_json(body: bytes, max_depth: int) -> Any:
 
 
 def check_depth(body: bytes, max_depth: int) -> None:
-    """Raise InvalidInput when brackets nest deeper than `max_depth`. Counts at C speed and looks closer only where the count is high."""
+    """Raise InvalidInput when brackets nest deeper than `max_depth`. Counts at C speed, and looks closer only where the count is high."""
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return
-    depth, in_text, escaped = 0, False, False
-    brackets = body.translate(None, delete=_NOT_STRUCTURE)
-    for byte in brackets:
-        if in_text:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_text = False
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise InvalidInput(f"the JSON body nests deeper than {max_depth}", hint="flatten it; max_json_depth sets the limit")
-        elif byte in b"]}":
-            depth -= 1
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of a quote is the begin or end of a text
+    structure = unescaped.translate(None, delete=_NOT_STRUCTURE)
+    depth, in_text = 0, 0
+    for at in range(0, len(structure), _DEPTH_BLOCK):
+        block = np.frombuffer(structure[at : at + _DEPTH_BLOCK], dtype=np.uint8)
+        texts = (np.cumsum(block == _QUOTE, dtype=np.int32) + in_text) & 1
+        depths = np.cumsum(np.where(texts == 0, _STEPS[block], 0), dtype=np.int32) + depth
+        if int(depths.max()) > max_depth:
+            raise InvalidInput(f"the JSON body nests deeper than {max_depth}", hint="flatten it; max_json_depth sets the limit")
+        depth, in_text = int(depths[-1]), int(texts[-1])
 
 
-_NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"\\')
+_QUOTE: Final = 0x22
+_NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_DEPTH_BLOCK: Final = 1 << 18
+_STEPS: Final = np.array([1 if byte in b"[{" else -1 if byte in b"]}" else 0 for byte in range(256)], dtype=np.int8)
 
 
 def check_shape(shape: list[int], max_elements: int, place: str) -> int:
@@ -75,6 +70,8 @@ def check_shape(shape: list[int], max_elements: int, place: str) -> int:
         raise InvalidInput(f"{place}.shape has {len(shape)} axes; {MAX_RANK} is the most")
     if shape and min(shape) < 0:
         raise InvalidInput(f"{place}.shape is {shape}: sizes are 0 or more", hint="-1 stands for a variable size in metadata only")
+    if shape and max(shape) > max_elements:  # one of these may have thousands of digits: it is neither multiplied nor shown
+        raise TooLarge(f"{place}.shape has an axis of more than {max_elements} elements", hint="max_elements sets the limit")
     count = count_of(shape)
     if count > max_elements:
         raise TooLarge(f"{place}.shape {shape} has {count} elements; this server takes {max_elements}", hint="max_elements sets the limit")
@@ -83,20 +80,36 @@ def check_shape(shape: list[int], max_elements: int, place: str) -> int:
 
 def numbers_to_tensor(data: list[Any], datatype: Datatype, shape: list[int], place: str) -> Tensor:
     """A flat list of numbers of the right sort to a tensor of `shape` (already checked). Raises InvalidInput for a count or value that does not fit."""
-    if len(data) != count_of(shape):
-        raise InvalidInput(f"{place}.data has {len(data)} elements, but shape {shape} needs {count_of(shape)}")
+    _check_count(data, shape, place)
     try:
-        return np.array(data, dtype=datatype.dtype).reshape(shape)
-    except OverflowError:
-        return _out_of_range(data, datatype, place)
+        with np.errstate(over="raise"):
+            flat = np.array(data, dtype=datatype.dtype)
+    except (OverflowError, FloatingPointError):
+        at, low, high = out_of_range(data, datatype)
+        raise InvalidInput(f"{place}[{at}] is {str(data[at])[:40]}: {datatype.value} holds {low} to {high}") from None
+    return _shaped(flat, shape, place)
 
 
-def _out_of_range(data: list[Any], datatype: Datatype, place: str) -> Tensor:
-    low, high = INTEGER_RANGE[datatype]
-    for at, value in enumerate(data):
-        if not low <= value <= high:
-            raise InvalidInput(f"{place}.data[{at}] is {value}: {datatype.value} holds {low} to {high}")
-    raise InvalidInput(f"{place}.data does not fit {datatype.value}")
+def texts_to_tensor(data: list[Any], shape: list[int], place: str) -> Tensor:
+    """A flat list of texts, bytes or None to a BYTES tensor. Raises InvalidInput for a count that does not fit, or text without a UTF-8 form."""
+    _check_count(data, shape, place)
+    for item in data:
+        bytes_of(item)
+    flat = np.empty(len(data), dtype=object)
+    flat[:] = data
+    return _shaped(flat, shape, place)
+
+
+def _check_count(data: list[Any], shape: list[int], place: str) -> None:
+    if len(data) != count_of(shape):
+        raise InvalidInput(f"{place} has {len(data)} elements, but shape {shape} needs {count_of(shape)}")
+
+
+def _shaped(flat: Tensor, shape: list[int], place: str) -> Tensor:
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # axes whose product is 0, but which numpy cannot hold
+        raise InvalidInput(f"{place}: shape {shape} cannot be held: {error}") from None
 
 
 def json_to_tensor(data: Any, datatype: Datatype, shape: list[int], place: str) -> Tensor:
@@ -113,16 +126,10 @@ def json_to_tensor(data: Any, datatype: Datatype, shape: list[int], place: str) 
     except msgspec.ValidationError as error:
         raise InvalidInput(f"{place}.data: {_explain(error)} (datatype {datatype.value})") from None
     if datatype is Datatype.BYTES:
-        if len(typed) != count_of(shape):
-            raise InvalidInput(f"{place}.data has {len(typed)} elements, but shape {shape} needs {count_of(shape)}")
-        for item in typed:
-            bytes_of(item)
-        array = np.empty(len(typed), dtype=object)
-        array[:] = typed
-        return array.reshape(shape)
+        return texts_to_tensor(typed, shape, f"{place}.data")
     if datatype.is_float and None in typed:
         typed = [np.nan if item is None else item for item in typed]
-    return numbers_to_tensor(typed, datatype, shape, place)
+    return numbers_to_tensor(typed, datatype, shape, f"{place}.data")
 
 
 def _flatten(data: list[Any], shape: list[int], place: str) -> list[Any]:

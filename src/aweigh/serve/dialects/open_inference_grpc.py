@@ -13,16 +13,17 @@ from google.protobuf.message import DecodeError
 import aweigh
 from aweigh.core.errors import AweighError, InvalidInput, NotFound, NotReady, Unsupported
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw, to_raw
+from aweigh.core.tensors import Datatype, Tensor, from_raw, to_raw
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.protos import message
+from aweigh.serve.asked import input_spec, output_positions
 from aweigh.serve.known_requests import KnownRequests, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import grpc_error
-from aweigh.serve.tensor_json import check_shape
+from aweigh.serve.tensor_json import check_shape, numbers_to_tensor, texts_to_tensor
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
@@ -126,9 +127,15 @@ class OpenInferenceGrpc:
         except DecodeError:
             raise _undecodable("ModelInferRequest") from None
         model = self._dataplane.find(asked.model_name, asked.model_version)
-        inputs = self._tensors(asked, model.signature)
+        wanted = tuple(output.name for output in asked.outputs)
+        try:
+            inputs = self._tensors(asked, model.signature)
+            output_positions(model.signature, wanted)
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
         self._known.learn(payload, asked)
-        return self._run(request, model, inputs, asked.id, tuple(output.name for output in asked.outputs))
+        return self._run(request, model, inputs, asked.id, wanted)
 
     def _run(
         self, request: Request, model: LoadedModel, inputs: dict[str, Tensor], identity: str, wanted: tuple[str, ...]
@@ -148,19 +155,14 @@ class OpenInferenceGrpc:
             )
         tensors: dict[str, Tensor] = {}
         for at, tensor in enumerate(given):
-            name = tensor.name
-            spec = signature.input(name)
-            datatype = spec.datatype
-            if tensor.datatype != datatype.value:
-                raise InvalidInput(f"input '{name}': expected datatype {datatype.value}, got {tensor.datatype[:40]!r}")
-            if name in tensors:
-                raise InvalidInput(f"input '{name}' is given twice")
+            name, place = tensor.name, f"$.inputs[{at}]"
+            spec = input_spec(signature, name, tensor.datatype, tensors, place)
             shape = list(tensor.shape)
-            check_shape(shape, self._max_elements, f"inputs[{at}]")
+            check_shape(shape, self._max_elements, place)
             if raw:
-                tensors[name] = from_raw(raw[at], datatype, tuple(shape), name=name)
+                tensors[name] = from_raw(raw[at], spec.datatype, tuple(shape), name=name)
             else:
-                tensors[name] = _typed_contents(tensor, spec, shape)
+                tensors[name] = _typed_contents(tensor, spec, shape, place)
         return tensors
 
 
@@ -193,36 +195,25 @@ def _unary(request_name: str, handler: Callable[[Any], Any]) -> Callable[[Reques
     return handle
 
 
-def _typed_contents(tensor: Any, spec: TensorSpec, shape: list[int]) -> Tensor:
+def _typed_contents(tensor: Any, spec: TensorSpec, shape: list[int], place: str) -> Tensor:
     """Read `contents`, the typed form. FP16 and BF16 exist in raw form only."""
     field = _CONTENTS.get(spec.datatype)
     if field is None:
-        raise InvalidInput(f"input '{spec.name}': {spec.datatype.value} is sent in raw_input_contents only")
+        raise InvalidInput(f"{place}: {spec.datatype.value} is sent in raw_input_contents only")
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
-            raise InvalidInput(f"input '{spec.name}': {spec.datatype.value} is sent in {field}, not in {other.name}")
+            raise InvalidInput(f"{place}.contents: {spec.datatype.value} is sent in {field}, not in {other.name}")
     data = getattr(tensor.contents, field)
-    if len(data) != count_of(shape):
-        raise InvalidInput(f"input '{spec.name}': contents has {len(data)} elements, but shape {shape} needs {count_of(shape)}")
-    try:
-        if spec.datatype is Datatype.BYTES:
-            array = np.empty(len(data), dtype=object)
-            array[:] = list(data)
-            return array.reshape(shape)
-        return np.array(data, dtype=spec.datatype.dtype).reshape(shape)
-    except OverflowError:
-        raise InvalidInput(f"input '{spec.name}': a value does not fit {spec.datatype.value}") from None
+    if spec.datatype is not Datatype.BYTES:
+        return numbers_to_tensor(list(data), spec.datatype, shape, f"{place}.contents.{field}")
+    return texts_to_tensor(list(data), shape, f"{place}.contents.{field}")
 
 
 def _encode(model: LoadedModel, identity: str, wanted: tuple[str, ...], outputs: list[Tensor]) -> GrpcResponse:
     specs = model.signature.outputs
     chosen: tuple[int, ...] | None = None
     if wanted:
-        by_name = {spec.name: at for at, spec in enumerate(specs)}
-        unknown = [name for name in wanted if name not in by_name]
-        if unknown:
-            raise InvalidInput(f"unexpected output '{unknown[0]}'", hint=f"this model gives {', '.join(by_name)}")
-        chosen = tuple([by_name[name] for name in wanted])
+        chosen = output_positions(model.signature, wanted)
     pieces = [_prefix(model, outputs, chosen)]
     if identity:
         raw_id = identity.encode()

@@ -14,10 +14,11 @@ import orjson
 import aweigh
 from aweigh.core.errors import AweighError, InvalidInput, NotReady
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Datatype, Tensor, count_of
+from aweigh.core.tensors import Tensor, bytes_of, count_of
 from aweigh.engine.acceptance import Acceptance
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.asked import input_spec, output_positions
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
@@ -27,7 +28,6 @@ from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, json
 
 _MAX_PREPARED: Final = 64
 _BODIES: Final = "open-inference-rest bodies"
-_DATATYPES: Final = {datatype.value: datatype for datatype in Datatype}
 
 
 class _Template(NamedTuple):
@@ -162,7 +162,7 @@ class OpenInferenceRest:
         except (msgspec.DecodeError, RecursionError):
             return _PLAIN, None, 0
         only = asked.inputs[0] if len(asked.inputs) == 1 else None
-        if only is None or not acceptance.takes(only.data) or not self._fits(only, acceptance):
+        if only is None or asked.outputs or not acceptance.takes(only.data) or not self._fits(only, acceptance):
             return _PLAIN, None, 0
         if asked.id is None and asked.outputs is None and asked.parameters is None and only.parameters is None:
             bodies.learn(body, only.shape, only.data)
@@ -170,8 +170,13 @@ class OpenInferenceRest:
 
     def _unusual(self, model: LoadedModel, body: bytes) -> tuple["_AnyRequest", dict[str, Tensor], int]:
         """Everything else, and the errors. Raises InvalidInput, TooLarge."""
-        asked = self._decode(body)
-        inputs = self._tensors(asked, model.signature)
+        try:
+            asked = self._decode(body)
+            inputs = self._tensors(asked, model.signature)
+            output_positions(model.signature, [output.name for output in asked.outputs or ()])
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
         return asked, inputs, self._dataplane.accept(model, inputs)
 
     def _fits(self, given: "_FloatInput", acceptance: Acceptance) -> bool:
@@ -197,19 +202,17 @@ class OpenInferenceRest:
     def _decode_tolerant(self, body: bytes) -> "_AnyRequest":
         """JSON with bare NaN tokens, or an error that says where it is broken."""
         try:
-            return msgspec.convert(parse_json(body, self._max_depth), _AnyRequest)
+            asked = msgspec.convert(parse_json(body, self._max_depth), _AnyRequest)
         except msgspec.ValidationError as error:
             raise InvalidInput(f"not an inference request: {error}", hint=_EXAMPLE) from None
+        bytes_of(asked.id)  # Python's own parser lets a lone surrogate pass, which no answer could repeat
+        return asked
 
     def _tensors(self, asked: "_AnyRequest", signature: Signature) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for at, given in enumerate(asked.inputs):
-            spec = signature.input(given.name)
             place = f"$.inputs[{at}]"
-            if given.datatype != spec.datatype.value:
-                raise _wrong_datatype(given.name, given.datatype, spec)
-            if given.name in tensors:
-                raise InvalidInput(f"{place}: input '{given.name}' is given twice")
+            spec = input_spec(signature, given.name, given.datatype, tensors, place)
             check_shape(given.shape, self._max_elements, place)
             if given.data is None:
                 raise InvalidInput(f"{place}.data is missing", hint="the binary tensor extension is not offered by this server")
@@ -226,8 +229,7 @@ class OpenInferenceRest:
 
     def _encode_selected(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
         specs = model.signature.outputs
-        by_name = {spec.name: at for at, spec in enumerate(specs)}
-        chosen = [_position(by_name, output.name) for output in asked.outputs] if asked.outputs else list(range(len(specs)))
+        chosen = output_positions(model.signature, [output.name for output in asked.outputs]) if asked.outputs else range(len(specs))
         answer: dict[str, Any] = {} if asked.id is None else {"id": asked.id}
         answer |= {"model_name": model.name, "model_version": model.version}
         answer["outputs"] = [_entry(specs[at], outputs[at]) | {"data": json_values(specs[at])(outputs[at])} for at in chosen]
@@ -235,19 +237,6 @@ class OpenInferenceRest:
 
 
 _EXAMPLE: Final = 'expected {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
-
-
-def _wrong_datatype(name: str, given: str, spec: TensorSpec) -> InvalidInput:
-    known = "" if given in _DATATYPES else " (no such datatype)"
-    return InvalidInput(
-        f"input '{name}': expected datatype {spec.datatype.value}, got {given[:40]!r}{known}", hint="the model's metadata lists datatypes"
-    )
-
-
-def _position(by_name: dict[str, int], name: str) -> int:
-    if name not in by_name:
-        raise InvalidInput(f"unexpected output '{name}'", hint=f"this model gives {', '.join(by_name)}")
-    return by_name[name]
 
 
 def _tensor_metadata(spec: TensorSpec) -> dict[str, object]:

@@ -67,9 +67,12 @@ class Predict:
 
     def _predict(self, request: Request) -> AnyResponse | None:
         model = self._find(request)
-        columns = _columns(parse_json(request.body, self._dataplane.settings.max_json_depth), model.signature)
-        inputs = tensors_of_columns(columns, model.signature)
-
+        try:
+            columns = _columns(parse_json(request.body, self._dataplane.settings.max_json_depth), model.signature)
+            inputs = tensors_of_columns(columns, model.signature)
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
         rows = self._dataplane.accept(model, inputs)
         if model.threads is None:
             return _answer(model, request.id, self._dataplane.run(model, inputs, rows))
