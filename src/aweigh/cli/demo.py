@@ -1,7 +1,11 @@
 """`aweigh demo`: the whole road in a few seconds, on a real model, with the commands to repeat each step."""
 
 import json
+import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,13 +30,14 @@ def command(run: Run) -> None:
 
     out, settings = run.output, demo.demo_settings(run.settings)
     home = shlex.quote(str(settings.home_folder))
+    aweigh, python = _program("aweigh"), _program("python")
     trained = demo.train(settings)
     out.text(
         "1. Train: StandardScaler + GradientBoostingClassifier on 426 tumours, 30 measurements each",
         f"   accuracy on 143 unseen tumours {trained.accuracy:.3f}, {trained.seconds:.1f} s; saved as {trained.folder / 'model.joblib'}",
         "",
         "2. Pack and prove: scikit-learn's own answers against the converted model's",
-        f"   $ aweigh --home {home} pack {home}/model.joblib --trust --name {demo.NAME} --sample {home}/sample.csv --labels {home}/labels.csv",
+        f"   $ {aweigh} --home {home} pack {home}/model.joblib --trust --name {demo.NAME} --sample {home}/sample.csv --labels {home}/labels.csv",
         "",
     )
     with out.progress() as progress:
@@ -40,7 +45,7 @@ def command(run: Run) -> None:
     if not out.as_json:
         draw_proof(out, package)
     out.text(
-        "", "3. Serve: REST and gRPC on one port, in a process of its own", f"   $ aweigh --home {home} serve {demo.NAME} --port 8080", ""
+        "", "3. Serve: REST and gRPC on one port, in a process of its own", f"   $ {aweigh} --home {home} serve {demo.NAME} --port 8080", ""
     )
     asked = []
     with demo.served(settings, str(package.reference)) as server:
@@ -67,12 +72,22 @@ def command(run: Run) -> None:
         "5. Stop: SIGTERM, drained, ended",
         "",
         "Try next:",
-        f"   aweigh --home {home} show {demo.NAME}      everything the package holds, with its evidence",
-        f"   aweigh --home {home} verify {demo.NAME}    prove it again, on this machine",
-        "   aweigh pack YOUR-MODEL.onnx --name yours",
+        f"   {aweigh} --home {home} show {demo.NAME}      everything the package holds, with its evidence",
+        f"   {aweigh} --home {home} verify {demo.NAME}    prove it again, on this machine",
+        f"   {aweigh} pack YOUR-MODEL.onnx --name yours",
     )
     document = {"model": str(package.reference), "digest": package.digest, "accuracy": trained.accuracy, "server": server, "asked": asked}
     run.output.show(document, lambda: None)
+
+
+def _program(name: str) -> str:
+    """How to call a program of this installation from where one stands: its name if that finds it, else a path."""
+    own = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if found is not None and Path(found).parent == own.parent:
+        return name
+    near = os.path.relpath(own)
+    return shlex.quote(str(own) if near.startswith("..") else near)
 
 
 def _draw_answers(run: Run, asked: "Asked") -> None:
