@@ -60,7 +60,7 @@ def command(run: Run) -> None:
         asked.append(demo.ask_rest(server["url"], trained, package))
         _draw_answers(run, asked[-1])
         out.text(
-            f'   $ python -c \'import aweigh, json; print(aweigh.Client("grpc://127.0.0.1:8080").predict("{demo.NAME}", '
+            f'   $ {python} -c \'import aweigh, json; print(aweigh.Client("grpc://127.0.0.1:8080").predict("{demo.NAME}", '
             f'json.load(open("{settings.home_folder}/request.json"))["rows"]))\''
         )
         try:
