@@ -93,8 +93,11 @@ def numbers_to_tensor(data: list[Any], datatype: Datatype, shape: list[int], pla
 def texts_to_tensor(data: list[Any], shape: list[int], place: str) -> Tensor:
     """A flat list of texts, bytes or None to a BYTES tensor. Raises InvalidInput for a count that does not fit, or text without a UTF-8 form."""
     _check_count(data, shape, place)
-    for item in data:
-        bytes_of(item)
+    for at, item in enumerate(data):
+        try:
+            bytes_of(item)
+        except InvalidInput as error:
+            raise InvalidInput(f"{place}[{at}]: {error.message}", hint=error.hint) from None
     flat = np.empty(len(data), dtype=object)
     flat[:] = data
     return _shaped(flat, shape, place)
@@ -161,10 +164,11 @@ def _explain(error: msgspec.ValidationError) -> str:
 
 def values_encoder(spec: TensorSpec, size: int) -> Callable[[Tensor], bytes]:
     """What turns an output of `size` elements into a flat JSON list; calling it raises InvalidInput where there is no JSON form."""
-    if spec.datatype.is_integer and size == 1:
-        return _encode_integer
-    values = json_values(spec)
-    return _encode_numbers if values is _flat else lambda array: encode_json(values(array))
+    if spec.datatype is Datatype.BYTES:
+        return _encode_texts
+    if spec.datatype in _NO_JSON:
+        return partial(_refuse, spec)
+    return _encode_integer if spec.datatype.is_integer and size == 1 else _encode_numbers
 
 
 def _encode_integer(array: Tensor) -> bytes:
@@ -173,37 +177,24 @@ def _encode_integer(array: Tensor) -> bytes:
 
 def _encode_numbers(array: Tensor) -> bytes:
     encoded = orjson.dumps(array.ravel(), option=_ORJSON)
-    return encoded if b"null" not in encoded else encode_json(array.ravel())
+    return encoded if b"null" not in encoded else _with_tokens(encoded, array.ravel())
 
 
-def json_values(spec: TensorSpec) -> Callable[[Tensor], Any]:
-    """What turns an output into the flat values that `encode_json` takes; calling it raises InvalidInput where there is no JSON form."""
-    if spec.datatype is Datatype.BYTES:
-        return _texts
-    return partial(_refuse, spec) if spec.datatype in _NO_JSON else _flat
+def _with_tokens(encoded: bytes, numbers: Tensor) -> bytes:
+    """The bare tokens in place of the nulls that orjson writes for what is not finite."""
+    tokens = [_TOKENS[str(number)] for number in numbers[~np.isfinite(numbers)].tolist()]
+    pieces = encoded.split(b"null")
+    return b"".join(piece + token for piece, token in zip(pieces, [*tokens, b""], strict=True))
 
 
-def encode_json(answer: Any) -> bytes:
-    """Encode what may hold flat numpy arrays; NaN and the infinities become bare tokens."""
-    encoded = orjson.dumps(answer, option=_ORJSON)
-    if b"null" in encoded:  # orjson writes NaN as null
-        return json.dumps(answer, separators=(",", ":"), default=_listed, ensure_ascii=False).encode()
-    return encoded
+_TOKENS: Final = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
 
 
-def _listed(array: Tensor) -> list[Any]:
-    return array.tolist()  # type: ignore[no-any-return]  # numpy's tolist is untyped
+def _encode_texts(array: Tensor) -> bytes:
+    return orjson.dumps([_json_text(item) for item in array.ravel().tolist()])
 
 
-def _flat(array: Tensor) -> Tensor:
-    return array if array.ndim == 1 else array.ravel()
-
-
-def _texts(array: Tensor) -> list[str | None]:
-    return [_json_text(item) for item in array.ravel().tolist()]
-
-
-def _refuse(spec: TensorSpec, _: Tensor) -> Tensor:
+def _refuse(spec: TensorSpec, _: Tensor) -> bytes:
     raise InvalidInput(f"output '{spec.name}': {spec.datatype.value} has no JSON form", hint="ask for it over gRPC")
 
 

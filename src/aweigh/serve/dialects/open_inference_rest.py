@@ -24,7 +24,7 @@ from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
-from aweigh.serve.tensor_json import check_depth, check_shape, encode_json, json_to_tensor, json_values, parse_json, values_encoder
+from aweigh.serve.tensor_json import check_depth, check_shape, json_to_tensor, parse_json, values_encoder
 
 _MAX_PREPARED: Final = 64
 _BODIES: Final = "open-inference-rest bodies"
@@ -232,8 +232,11 @@ class OpenInferenceRest:
         chosen = output_positions(model.signature, [output.name for output in asked.outputs]) if asked.outputs else range(len(specs))
         answer: dict[str, Any] = {} if asked.id is None else {"id": asked.id}
         answer |= {"model_name": model.name, "model_version": model.version}
-        answer["outputs"] = [_entry(specs[at], outputs[at]) | {"data": json_values(specs[at])(outputs[at])} for at in chosen]
-        return Response(200, encode_json(answer))
+        answer["outputs"] = [
+            _entry(specs[at], outputs[at]) | {"data": orjson.Fragment(values_encoder(specs[at], outputs[at].size)(outputs[at]))}
+            for at in chosen
+        ]
+        return Response(200, orjson.dumps(answer))
 
 
 _EXAMPLE: Final = 'expected {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
