@@ -98,7 +98,9 @@ def model(
         variant=Variant(name="fake", runtime="null", precision="fp32"),
         session=FakeSession(function),
         threads=threads,
-        report=LoadReport(load_ms=1.0, replay_ms=1.0, golden_cases=1, call_us=1.0, executor="thread" if threads else "inline", why="test"),
+        report=LoadReport(
+            load_ms=1.0, replay_ms=1.0, golden_cases=1, call_us=1.0, inline_rows=-1, executor="thread" if threads else "inline", why="test"
+        ),
     )
 
 

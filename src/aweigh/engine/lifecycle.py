@@ -7,6 +7,8 @@ import dataclasses
 from statistics import median
 from time import perf_counter
 
+import numpy as np
+
 from aweigh.core.errors import NotFound, ProofFailed
 from aweigh.core.golden import GoldenAnswers, read_golden
 from aweigh.core.package import PackageManifest, Variant
@@ -22,6 +24,24 @@ from aweigh.runtimes.hooks import load_variant
 _WARM_UP_CALLS = 3
 _TIMED_CALLS = 15
 _TIMED_BUDGET_S = 0.2
+_MANY_ROWS = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Microseconds of a call with one row, and of each further row."""
+
+    call_us: float
+    row_us: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where requests run: `inline_rows` is the largest that runs on the event loop, -1 for none."""
+
+    executor: str
+    inline_rows: int
+    why: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +60,20 @@ def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") 
         started = perf_counter()
         replay(loaded.session, handle.manifest.signature, golden)
         replay_ms = (perf_counter() - started) * 1000
-        call_us = _measure(loaded.session, handle.manifest.signature, golden)
+        cost = _measure(loaded.session, handle.manifest.signature, golden)
     except BaseException:
         loaded.session.close()
         raise
-    executor, why = choose_executor(loaded.session, call_us, settings)
-    report = LoadReport(load_ms=loaded.load_ms, replay_ms=replay_ms, golden_cases=len(golden), call_us=call_us, executor=executor, why=why)
+    place = choose_executor(loaded.session, cost, settings)
+    report = LoadReport(
+        load_ms=loaded.load_ms,
+        replay_ms=replay_ms,
+        golden_cases=len(golden),
+        call_us=cost.call_us,
+        inline_rows=place.inline_rows,
+        executor=place.executor,
+        why=place.why,
+    )
     return LoadedModel(
         name=handle.reference.name,
         version=str(handle.reference.version or 1),
@@ -53,8 +81,9 @@ def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") 
         signature=handle.manifest.signature,
         variant=chosen,
         session=loaded.session,
-        threads=_threads(handle, loaded.session, settings) if executor == "thread" else None,
+        threads=_threads(handle, loaded.session, settings) if place.inline_rows < settings.max_rows else None,
         report=report,
+        inline_rows=place.inline_rows,
     )
 
 
@@ -74,16 +103,24 @@ def choose_variant(manifest: PackageManifest, name: str = "") -> Variant:
     )
 
 
-def choose_executor(session: Session, call_us: float, settings: Settings) -> tuple[str, str]:
-    """("inline" or "thread", why), from the setting or the measured cost of one call."""
+def choose_executor(session: Session, cost: Cost, settings: Settings) -> Place:
+    """Where requests run, and up to how many rows on the event loop: from the setting, or from the measured cost of a call."""
+    everything, limit = settings.max_rows, settings.inline_limit_us
     if session.isolated:
-        return "thread", "the session runs in its own process, which the event loop must not wait for"
-    if settings.executor != "auto":
-        return settings.executor, "set by the executor setting"
-    limit = settings.inline_limit_us
-    if call_us <= limit:
-        return "inline", f"one call takes {call_us:.0f} us, at most inline_limit_us = {limit}"
-    return "thread", f"one call takes {call_us:.0f} us, more than inline_limit_us = {limit}"
+        return Place(executor="thread", inline_rows=-1, why="the session runs in its own process, which the event loop must not wait for")
+    if settings.executor == "thread":
+        return Place(executor="thread", inline_rows=-1, why="set by the executor setting")
+    if settings.executor == "inline":
+        return Place(executor="inline", inline_rows=everything, why="set by the executor setting")
+    if cost.call_us > limit:
+        return Place(executor="thread", inline_rows=-1, why=f"one call takes {cost.call_us:.0f} us, more than inline_limit_us = {limit}")
+    rows = everything if cost.row_us <= 0 else min(everything, 1 + int((limit - cost.call_us) / cost.row_us))
+    if rows < everything and not session.concurrent:
+        return Place(executor="thread", inline_rows=-1, why="large batches take long, and the session takes one caller at a time")
+    larger = f"; requests of more than {rows} rows run on threads" if rows < everything else ""
+    return Place(
+        executor="inline", inline_rows=rows, why=f"one call takes {cost.call_us:.0f} us, at most inline_limit_us = {limit}{larger}"
+    )
 
 
 def _threads(handle: PackageHandle, session: Session, settings: Settings) -> ThreadExecutor:
@@ -97,13 +134,22 @@ def _load(handle: PackageHandle, variant: Variant, settings: Settings) -> _Loade
     return _Loaded(session=session, variant=variant, load_ms=(perf_counter() - started) * 1000)
 
 
-def _measure(session: Session, signature: Signature, golden: list[GoldenAnswers]) -> float:
-    """Median microseconds of one warmed-up call: one row where the model is batched. 0 without a golden set."""
+def _measure(session: Session, signature: Signature, golden: list[GoldenAnswers]) -> Cost:
+    """What a call costs with one row, and what each further row adds. Nothing without a golden set."""
     if not golden:
-        return 0.0
+        return Cost(call_us=0.0, row_us=0.0)
     inputs: dict[str, Tensor] = golden[0].inputs
-    if signature.batched:
-        inputs = {name: tensor[:1] for name, tensor in inputs.items()}
+    if not signature.batched:
+        return Cost(call_us=_median_us(session, inputs), row_us=0.0)
+    rows = len(next(iter(inputs.values())))
+    one = {name: tensor[:1] for name, tensor in inputs.items()}
+    many = {name: np.take(tensor, np.arange(_MANY_ROWS) % rows, axis=0) for name, tensor in inputs.items()}
+    call_us = _median_us(session, one)
+    return Cost(call_us=call_us, row_us=max(0.0, _median_us(session, many) - call_us) / (_MANY_ROWS - 1))
+
+
+def _median_us(session: Session, inputs: dict[str, Tensor]) -> float:
+    """Median microseconds of a warmed-up call, within a budget of time."""
     times: list[float] = []
     began = perf_counter()
     for call in range(_WARM_UP_CALLS + _TIMED_CALLS):

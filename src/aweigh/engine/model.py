@@ -1,6 +1,7 @@
 """One loaded model: a session that has replayed its golden set on this machine, where it runs, and what it has done."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ class LoadReport:
     golden_cases: int
     call_us: float
     """Median of one warmed-up call with one row."""
+    inline_rows: int
+    """Largest request that runs on the event loop; -1 where none does."""
     executor: str
     why: str
     """Why this executor."""
@@ -30,7 +33,7 @@ class LoadReport:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A model that is ready to answer. `threads` is None for the inline executor."""
+    """A model that is ready to answer. Without `threads` everything runs inline."""
 
     name: ModelName
     version: str
@@ -40,6 +43,8 @@ class LoadedModel:
     session: Session
     threads: ThreadExecutor | None
     report: LoadReport
+    inline_rows: int = -1
+    """Requests of up to this many rows run on the event loop, larger ones on threads: a large batch must not hold up the others."""
     statistics: ModelStatistics = dataclasses.field(default_factory=ModelStatistics)
     prepared: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What a dialect has encoded beforehand for this model, by the dialect's name; lives exactly as long as the model."""
@@ -49,6 +54,8 @@ class LoadedModel:
     acceptance: Acceptance = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        if self.threads is None:
+            object.__setattr__(self, "inline_rows", sys.maxsize)
         object.__setattr__(self, "run", self.session.run)
         object.__setattr__(self, "acceptance", Acceptance(self.signature))
 

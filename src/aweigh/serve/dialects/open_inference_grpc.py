@@ -141,7 +141,7 @@ class OpenInferenceGrpc:
         self, request: Request, model: LoadedModel, inputs: dict[str, Tensor], identity: str, wanted: tuple[str, ...]
     ) -> AnyResponse | None:
         rows = self._dataplane.accept(model, inputs)
-        if model.threads is None:
+        if rows <= model.inline_rows:
             return _encode(model, identity, wanted, self._dataplane.run(model, inputs, rows))
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_encode, model, identity, wanted)))
         return None

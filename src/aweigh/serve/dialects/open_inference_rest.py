@@ -143,7 +143,7 @@ class OpenInferenceRest:
         asked, inputs, rows = self._usual(model, request.body) if model.acceptance.floats else (_PLAIN, None, 0)
         if inputs is None:
             asked, inputs, rows = self._unusual(model, request.body)
-        if model.threads is None:
+        if rows <= model.inline_rows:
             return self._encode(model, asked, self._dataplane.run(model, inputs, rows))
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(self._encode, model, asked)))
         return None
