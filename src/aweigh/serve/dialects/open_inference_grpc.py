@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 import aweigh
-from aweigh.core.errors import AweighError, InvalidInput, NotFound, NotReady, Unsupported
+from aweigh.core.errors import AweighError, InvalidInput, ModelNotFound, NotFound, NotReady, Unsupported
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, from_raw, to_raw
 from aweigh.engine.dataplane import DataPlane
@@ -110,7 +110,10 @@ class OpenInferenceGrpc:
     def _health(self, asked: Any) -> Any:
         known = asked.service in {"", "inference.GRPCInferenceService", "grpc.health.v1.Health"}
         if not known:
-            self._dataplane.find(asked.service)
+            try:
+                self._dataplane.find(asked.service)
+            except ModelNotFound as error:
+                raise ModelNotFound(error.message) from None  # anyone may ask: the hint would tell strangers what there is
         return message("grpc.health.v1.HealthCheckResponse")(status=_SERVING if self._dataplane.ready else _NOT_SERVING)
 
     def _infer(self, request: Request) -> AnyResponse | None:

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 import aweigh
-from aweigh.core.errors import AweighError, InvalidInput, NotReady
+from aweigh.core.errors import AweighError, InvalidInput, ModelNotFound, NotReady
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Tensor, bytes_of, count_of
 from aweigh.engine.acceptance import Acceptance
@@ -119,6 +119,8 @@ class OpenInferenceRest:
             self._find(request)
         except NotReady:
             return Response(400, b'{"error":"Model version not ready"}')
+        except ModelNotFound as error:
+            raise ModelNotFound(error.message) from None  # anyone may ask: the hint would tell strangers what there is
         return Response(200)
 
     def _metadata(self, request: Request) -> Response:
