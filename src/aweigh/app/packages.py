@@ -1,19 +1,30 @@
-"""Looking after the store: list, show, alias and remove. Called by the commands of those names and by whoever needs the store of a home."""
+"""Looking after the store: list, show, alias, remove, check and collect. Called by the commands of those names and by whoever needs the store of a home."""
 
 import contextlib
 from typing import Final
 
 from aweigh.core.errors import InvalidFile, InvalidInput
 from aweigh.core.names import Reference, alias_name, parse_reference
+from aweigh.core.protocols import Progress, quiet
 from aweigh.core.settings import Settings
-from aweigh.store import Store, StoredPackage, StoredVersion
+from aweigh.store import GRACE_S, Checkup, Collected, Store, StoredPackage, StoredVersion
 
 STORE_FOLDER: Final = "store"
 
 
 def open_store(settings: Settings) -> Store:
     """The store in the home folder; it is made when something is published."""
-    return Store(settings.home_folder / STORE_FOLDER)
+    return Store(settings.home_folder / STORE_FOLDER, quota_bytes=settings.store_quota_bytes)
+
+
+def check_store(settings: Settings, *, repair: bool = False, progress: Progress = quiet) -> Checkup:
+    """Read the whole store and tell what is damaged; with `repair`, mend what can be mended without loss."""
+    return open_store(settings).check(repair=repair, progress=progress)
+
+
+def collect_garbage(settings: Settings, *, grace_s: float = GRACE_S) -> Collected:
+    """Remove what no version needs and what is older than the grace period. Raises InvalidFile when a version cannot be read."""
+    return open_store(settings).collect(grace_s)
 
 
 def list_packages(settings: Settings) -> list[StoredVersion]:

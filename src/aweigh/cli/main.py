@@ -23,6 +23,12 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "show": ("aweigh.cli.show", "Show a package: signature, variants, evidence, origin"),
         "alias": ("aweigh.cli.alias", "Point a name such as 'champion' at a version"),
         "remove": ("aweigh.cli.remove", "Remove a version, an alias or a whole model"),
+        "collect": ("aweigh.cli.collect", "Free the space of what no version needs"),
+        "fsck": ("aweigh.cli.fsck", "Read the whole store and say what is damaged"),
+    },
+    "Carry": {
+        "export": ("aweigh.cli.export", "Write a package to one file"),
+        "import": ("aweigh.cli.import_file", "Publish the package in such a file"),
     },
     "Run": {
         "predict": ("aweigh.cli.predict", "Answer a small file, in process"),

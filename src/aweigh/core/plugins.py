@@ -28,6 +28,8 @@ class Plugin:
     """The extra of aweigh that installs them."""
     experimental: str = ""
     """Why it is not proven, if it is not."""
+    runs_code: bool = False
+    """Of a runtime: whether loading its files may run code that lies in them."""
 
     def missing(self) -> tuple[str, ...]:
         """The libraries that are not installed; found without importing them."""
@@ -37,7 +39,12 @@ class Plugin:
 _BUILT_IN: Final = (
     Plugin(kind="runtime", name="onnxruntime", target="aweigh.runtimes.onnxruntime:OnnxRuntime", libraries=("onnxruntime",)),
     Plugin(
-        kind="runtime", name="sklearn", target="aweigh.runtimes.sklearn:SklearnRuntime", libraries=("sklearn", "joblib"), extra="sklearn"
+        kind="runtime",
+        name="sklearn",
+        target="aweigh.runtimes.sklearn:SklearnRuntime",
+        libraries=("sklearn", "joblib"),
+        extra="sklearn",
+        runs_code=True,
     ),
     Plugin(kind="runtime", name="reference", target="aweigh.runtimes.reference:ReferenceRuntime", libraries=("onnx",), extra="pack"),
     Plugin(kind="runtime", name="null", target="aweigh.runtimes.null:NullRuntime"),
@@ -72,6 +79,7 @@ def _table() -> dict[tuple[str, str], Plugin]:
             name=point.name,
             target=point.value,
             experimental=f"from {point.dist.name if point.dist else 'elsewhere'}, not proven by aweigh",
+            runs_code=True,
         )
         for kind in sorted(kinds)
         for point in importlib.metadata.entry_points(group=f"aweigh.{kind}")

@@ -22,6 +22,8 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 TEMPORARY_PREFIX: Final = ".tmp-"
 Temporary = NewType("Temporary", Path)
 """A complete, synced file that no one can see under its own name yet."""
+Source = bytes | Path | Iterator[bytes]
+"""What a file is written from; chunks may raise AweighError, nothing else."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -80,8 +82,8 @@ class Files:
         folder.mkdir(exist_ok=True)
         self.sync_folder(folder.parent)
 
-    def write(self, folder: Path, content: bytes | Path, *, mode: int) -> Written:
-        """Write `content` (bytes, or a regular file to copy) to a synced temporary file in `folder`, hashed on the way."""
+    def write(self, folder: Path, content: Source, *, mode: int) -> Written:
+        """Write `content` (bytes, a regular file to copy, or chunks) to a synced temporary file in `folder`, hashed on the way."""
         temporary = Temporary(folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(8)}")
         digest, size = hashlib.sha256(), 0
         try:
@@ -167,9 +169,12 @@ def open_regular(path: Path, *, place: str) -> Iterator[int]:
         os.close(handle)
 
 
-def _chunks(content: bytes | Path) -> Iterator[memoryview | bytes]:
+def _chunks(content: Source) -> Iterator[memoryview | bytes]:
     if isinstance(content, bytes):
         yield from (memoryview(content)[at : at + CHUNK_BYTES] for at in range(0, len(content), CHUNK_BYTES))
+        return
+    if not isinstance(content, Path):
+        yield from content
         return
     try:
         with open_regular(content, place=content.name) as handle:

@@ -11,18 +11,23 @@ from typing import Final
 import msgspec
 
 from aweigh.core.errors import AweighError, InvalidFile, Unsupported
-from aweigh.core.names import Alias, ModelName, Reference, parse_reference
+from aweigh.core.names import Alias, Digest, ModelName, Reference, parse_reference
 from aweigh.store.oci import INDEX_TYPE, Descriptor, encode
 
+INDEX_FILE: Final = "index.json"
+PREVIOUS_FILE: Final = "index.previous.json"
+LAYOUT_FILE: Final = "oci-layout"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 PACKED_AT: Final = "vnd.aweigh.packed-at"
 RUNTIME: Final = "vnd.aweigh.runtime"
 TASK: Final = "vnd.aweigh.task"
 VERDICT: Final = "vnd.aweigh.verdict"
 SIZE: Final = "vnd.aweigh.size-bytes"
+ORIGIN: Final = "vnd.aweigh.origin"
 _TARGET: Final = "vnd.aweigh.version"
 _LAST_VERSION: Final = "vnd.aweigh.last-version."
 LAYOUT_VERSION: Final = "1.0.0"
+MAX_TAKEN_OVER: Final = 999_999
 
 
 class _Layout(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -55,6 +60,18 @@ class Index:
     def next_version(self, name: ModelName) -> int:
         """The number that the next version of `name` gets: above every number it ever had."""
         return max(self.last.get(name, 0), *self.versions.get(name, {}), 0) + 1
+
+    def version_for(self, name: ModelName, wanted: int) -> int:
+        """The number of a package from elsewhere: the one it had there where that is above every number used here, else the next.
+
+        A number far beyond need is not taken over: a stranger must not use up the numbers of a name.
+        """
+        following = self.next_version(name)
+        return wanted if following <= wanted <= MAX_TAKEN_OVER else following
+
+    def version_of(self, name: ModelName, digest: Digest) -> int | None:
+        """The newest version of `name` with that digest, or None."""
+        return max((number for number, mine in self.versions.get(name, {}).items() if mine.digest == digest), default=None)
 
     def with_version(self, name: ModelName, version: int, descriptor: Descriptor) -> "Index":
         mine = {**self.versions.get(name, {}), version: descriptor}
@@ -125,6 +142,13 @@ def encode_index(index: Index) -> bytes:
             schema_version=2, media_type=INDEX_TYPE, manifests=(*entries, *index.strangers), annotations={**index.annotations, **last}
         )
     )
+
+
+def unused_names(data: bytes) -> list[str]:
+    """The names of an index that `decode_index` drops: aliases of no version."""
+    index = decode_index(data, place=INDEX_FILE)
+    named = [_reference(descriptor) for descriptor in _DECODER.decode(data).manifests]
+    return [str(each) for each in named if each and each.alias is not None and each.alias not in index.names.get(each.name, {})]
 
 
 def check_layout(data: bytes, *, place: str) -> None:

@@ -20,11 +20,16 @@ class StoredPackage:
     """A complete package on disk; implements `core.protocols.PackageHandle`. `reference` names the version that was found."""
 
     reference: Reference
-    digest: Digest
+    descriptor: Descriptor
     manifest: PackageManifest
     oci: OciManifest
     blobs: Blobs
     views: Views
+
+    @property
+    def digest(self) -> Digest:
+        """The package's identity: the digest of its OCI manifest."""
+        return self.descriptor.digest
 
     def path(self, file: str) -> Path:
         """The file of a package path, checked, with the files that belong to the same variant beside it under their own names.
@@ -81,7 +86,7 @@ def open_package(reference: Reference, descriptor: Descriptor, blobs: Blobs, vie
         check_paths(manifest)
     except InvalidName as error:
         raise InvalidFile(f"{place}: {error.message}", hint="the package was not made by aweigh: do not use it") from error
-    return StoredPackage(reference=reference, digest=descriptor.digest, manifest=manifest, oci=oci, blobs=blobs, views=views)
+    return StoredPackage(reference=reference, descriptor=descriptor, manifest=manifest, oci=oci, blobs=blobs, views=views)
 
 
 def check_paths(manifest: PackageManifest) -> None:

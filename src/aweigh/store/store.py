@@ -5,7 +5,7 @@ Reading takes no lock and creates nothing.
 """
 
 import contextlib
-import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,27 +13,26 @@ from typing import Final
 
 import msgspec
 
-from aweigh.core.errors import Conflict, InvalidFile, InvalidInput
-from aweigh.core.evidence import Strength
+from aweigh.core.errors import Conflict, InvalidFile, InvalidInput, StoreUnavailable
 from aweigh.core.names import Alias, Digest, ModelName, Reference
 from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, decode_manifest, encode_manifest
-from aweigh.core.protocols import Draft
+from aweigh.core.protocols import Draft, Progress, quiet
 from aweigh.store.blobs import Blobs
+from aweigh.store.checkup import Checkup, check_store
 from aweigh.store.collect import GRACE_S, Collected, collect, digests_of
 from aweigh.store.files import Files, open_regular, store_errors
 from aweigh.store.index import (
     EMPTY,
+    INDEX_FILE,
     LAYOUT_BYTES,
-    PACKED_AT,
-    RUNTIME,
-    SIZE,
-    TASK,
-    VERDICT,
+    LAYOUT_FILE,
+    PREVIOUS_FILE,
     Index,
     check_layout,
     decode_index,
     encode_index,
 )
+from aweigh.store.intake import Offer, Terms, documents_of, read_offer
 from aweigh.store.lock import exclusive_lock
 from aweigh.store.oci import (
     ARTIFACT_TYPE,
@@ -42,6 +41,7 @@ from aweigh.store.oci import (
     MANIFEST_TYPE,
     PACKAGE_TYPE,
     Descriptor,
+    OciManifest,
     encode,
     layers_of,
     model_config,
@@ -49,42 +49,22 @@ from aweigh.store.oci import (
 )
 from aweigh.store.package import StoredPackage, check_paths, open_package
 from aweigh.store.resolve import known_versions, one_version, resolve
+from aweigh.store.summary import StoredVersion, line, summary
 from aweigh.store.views import Views
 
-INDEX_FILE: Final = "index.json"
-PREVIOUS_FILE: Final = "index.previous.json"
-LAYOUT_FILE: Final = "oci-layout"
+_ADOPTIONS: Final = 5
 
 Content = bytes | Path
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StoredVersion:
-    """One line of the list of models. `verdict` is that of the first variant: proven, weak, failed or unproven."""
-
-    name: ModelName
-    version: int
-    digest: Digest
-    aliases: tuple[Alias, ...]
-    size_bytes: int
-    packed_at: str
-    runtime: str
-    task: str
-    verdict: str
-
-    @property
-    def reference(self) -> Reference:
-        return Reference(name=self.name, version=self.version)
 
 
 class Store:
     """Packages in one folder. Cheap to make; opens nothing until asked."""
 
-    def __init__(self, folder: Path, *, files: Files | None = None, lock_timeout_s: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, files: Files | None = None, lock_timeout_s: float = 30.0, quota_bytes: int = 0) -> None:
         self.folder = folder
         self._files = files or Files()
         self._lock_timeout_s = lock_timeout_s
-        self._blobs = Blobs(folder, self._files)
+        self._blobs = Blobs(folder, self._files, quota_bytes)
         self._views = Views(folder, self._files, self._blobs)
 
     def open(self, reference: Reference) -> StoredPackage:
@@ -98,7 +78,7 @@ class Store:
         """All versions, by name and number; reads the index alone."""
         index = self._read_index()
         return [
-            _line(name, version, descriptor, index)
+            line(name, version, descriptor, index)
             for name, mine in sorted(index.versions.items())
             for version, descriptor in sorted(mine.items())
         ]
@@ -123,6 +103,47 @@ class Store:
             version = index.next_version(name)
             commit(index.with_version(name, version, descriptor))
         return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views)
+
+    def adopt(self, name: ModelName, offer: Offer, terms: Terms, *, progress: Progress = quiet) -> StoredPackage:
+        """Publish a package from elsewhere as a version of `name`, atomically, with the digest it has there.
+
+        A version that has that digest already is returned, mended where it was damaged. Raises InvalidFile for what is not what it
+        claims to be, TooLarge, StoreUnavailable, and what `terms` and `offer.fetch` raise; nothing is published then.
+        """
+        descriptor, manifest = read_offer(offer)
+        self._prepare()
+        judged = False
+        for _ in range(_ADOPTIONS):
+            package = self._fetch(name, descriptor, manifest, offer, terms, progress=progress)
+            if not judged:
+                terms.judge(package)
+                judged = True
+            with self._changing() as (index, commit):
+                if not all(self._blobs.holds(part.digest, part.size) for part in (descriptor, manifest.config, *manifest.layers)):
+                    continue  # a collection took what was older than the grace period: it is fetched again
+                with store_errors(self.folder, "write blobs"):
+                    self._files.sync_folder(self._blobs.folder)
+                version = index.version_of(name, descriptor.digest)
+                if version is None:
+                    version = index.version_for(name, offer.version)
+                    told = summary(package.manifest, descriptor, manifest, origin=terms.origin)
+                    commit(index.with_version(name, version, msgspec.structs.replace(descriptor, annotations=told)))
+            return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views)
+        raise StoreUnavailable(f"the store {self.folder} loses blobs as fast as they come", hint="let 'aweigh collect' keep a grace period")
+
+    def staged(self, name: ModelName, digest: Digest, size_bytes: int) -> StoredPackage:
+        """A package whose blobs are there, whether it is published or not: for judging it in another process. Raises InvalidFile."""
+        descriptor = Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=size_bytes)
+        return open_package(Reference(name=name), descriptor, self._blobs, self._views)
+
+    def check(self, *, repair: bool = False, progress: Progress = quiet) -> Checkup:
+        """Read everything and tell what is damaged and what that affects; with `repair`, mend what can be mended without loss."""
+        if not self.folder.exists():
+            return Checkup(findings=(), versions=0, blobs=0, size_bytes=0)
+        if not repair:
+            return check_store(self._blobs, self._views, progress=progress)
+        with exclusive_lock(self.folder, timeout_s=self._lock_timeout_s):
+            return check_store(self._blobs, self._views, repair=True, progress=progress)
 
     def aliases(self, name: ModelName) -> dict[Alias, int]:
         """The aliases of a model and the versions they name. Raises ModelNotFound."""
@@ -202,6 +223,35 @@ class Store:
                 self._files.replace(self.folder / PREVIOUS_FILE, path.read_bytes())
             self._files.replace(path, encode_index(index))
 
+    def _fetch(
+        self, name: ModelName, descriptor: Descriptor, manifest: OciManifest, offer: Offer, terms: Terms, *, progress: Progress
+    ) -> StoredPackage:
+        """Fetch what is not there: first what says what the package is, then, if that is permitted, its files."""
+        receive = functools.partial(self._receive, offer=offer)
+        if not self._blobs.keep(descriptor.digest, descriptor.size):
+            self._blobs.receive(descriptor.digest, descriptor.size, iter((offer.manifest,)), place=offer.place)
+        for part in documents_of(manifest):
+            receive(part)
+        package = open_package(Reference(name=name), descriptor, self._blobs, self._views)
+        terms.permit(package.manifest)
+        wanted = {layer.digest: layer for layer in manifest.layers if not self._blobs.keep(layer.digest, layer.size)}
+        total, done = sum(layer.size for layer in wanted.values()), 0
+        with store_errors(self.folder, "make room"):
+            self._blobs.check_room(total)
+        for layer in wanted.values():
+            receive(layer, told=functools.partial(_tell, progress, done, total))
+            done += layer.size
+        return package
+
+    def _receive(self, part: Descriptor, *, offer: Offer, told: Callable[[int], None] | None = None) -> None:
+        if self._blobs.keep(part.digest, part.size):
+            return
+        chunks = offer.fetch(part.digest, part.size)
+        if told is not None:
+            chunks = _counted(chunks, told)
+        place = f"{offer.place} {part.annotations.get(FILE_PATH) or part.digest[:19] + '…'}"
+        self._blobs.receive(part.digest, part.size, chunks, place=place)
+
     def _put_file(self, path: str, content: Content, put: dict[Digest, tuple[int, Content]]) -> PackageFile:
         digest, size = self._blobs.put(content)
         put[digest] = (size, content)
@@ -218,9 +268,9 @@ class Store:
         decode_manifest(data)  # what cannot be read back (a figure that is no finite number, say) must not become a version
         layers = layers_of(manifest, document(data, PACKAGE_TYPE, {FILE_PATH: MANIFEST_FILE}))
         config = document(encode(model_config(manifest, layers)), CONFIG_TYPE, {})
-        entry = document(encode(oci_manifest(config, layers)), MANIFEST_TYPE, {})
-        size = entry.size + config.size + sum(layer.size for layer in layers)
-        return msgspec.structs.replace(entry, artifact_type=ARTIFACT_TYPE, annotations=_summary(manifest, size))
+        oci = oci_manifest(config, layers)
+        entry = document(encode(oci), MANIFEST_TYPE, {})
+        return msgspec.structs.replace(entry, artifact_type=ARTIFACT_TYPE, annotations=summary(manifest, entry, oci))
 
     def _start_grace(self, descriptor: Descriptor) -> None:
         """Count the grace period of a version's blobs from now: someone may have it open."""
@@ -230,32 +280,13 @@ class Store:
                 self._files.touch(self._blobs.path(digest))
 
 
-def _summary(manifest: PackageManifest, size: int) -> dict[str, str]:
-    first = manifest.variants[0] if manifest.variants else None
-    evidence = first.evidence if first else None
-    verdict = "unproven"
-    if evidence is not None:
-        verdict = ("proven" if evidence.strength is Strength.FULL else "weak") if evidence.passed else "failed"
-    return {
-        PACKED_AT: manifest.provenance.packed_at,
-        RUNTIME: first.runtime if first else "",
-        TASK: manifest.signature.task.value,
-        VERDICT: verdict,
-        SIZE: str(size),
-    }
+def _tell(progress: Progress, before: int, total: int, done: int) -> None:
+    progress("receiving", before + done, total)
 
 
-def _line(name: ModelName, version: int, descriptor: Descriptor, index: Index) -> StoredVersion:
-    told = descriptor.annotations
-    size = told.get(SIZE, "")
-    return StoredVersion(
-        name=name,
-        version=version,
-        digest=descriptor.digest,
-        aliases=tuple(sorted(alias for alias, number in index.names.get(name, {}).items() if number == version)),
-        size_bytes=int(size) if size.isascii() and size.isdigit() else 0,
-        packed_at=told.get(PACKED_AT, ""),
-        runtime=told.get(RUNTIME, ""),
-        task=told.get(TASK, ""),
-        verdict=told.get(VERDICT, ""),
-    )
+def _counted(chunks: Iterator[bytes], told: Callable[[int], None]) -> Iterator[bytes]:
+    done = 0
+    for chunk in chunks:
+        done += len(chunk)
+        told(done)
+        yield chunk

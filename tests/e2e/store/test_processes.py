@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aweigh.core.names import alias_name, model_name, parse_reference
-from aweigh.store import Store
+from aweigh.store import Archive, Store, Terms, export_archive
 from aweigh.store.files import Files
 
 MODEL = "variants/onnx/model.onnx"
@@ -130,6 +130,67 @@ def test_other_changes_killed_at_any_step(tmp_path, make_draft, what):
         work(store) if not (what == "remove" and "fraud:2" not in names) else None
         check(store)
         assert store.publish(name, make_draft(b"3")).reference.version == 3
+
+
+def test_an_import_killed_at_any_step_is_absent_or_complete(tmp_path, make_draft):
+    name, file = model_name("fraud"), tmp_path / "fraud.tar"
+    source = Store(tmp_path / "source")
+    export_archive(source.publish(name, make_draft(b"1")), file)
+    terms = Terms(permit=lambda manifest: None, judge=lambda package: None, origin="a test")
+
+    def prepare(store: Store) -> None:
+        store.publish(name, make_draft(b"2"))
+
+    def work(store: Store) -> None:
+        with Archive(file) as archive:
+            store.adopt(name, archive.offer(), terms)
+
+    outcomes = walk(tmp_path / "stores", prepare, work)
+    assert len(outcomes) > 20
+    held = [names for _, names in outcomes]
+    assert held[0] == ["fraud:1"]
+    assert held[-1] == ["fraud:1", "fraud:2"]
+    assert held == sorted(held)
+    for store, _ in outcomes[::3]:
+        assert store.check().whole
+        work(store)
+        assert check(store) == ["fraud:1", "fraud:2"]
+
+
+def test_an_export_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path, make_draft):
+    store, file = Store(tmp_path / "store"), tmp_path / "fraud.tar"
+    package = store.publish(model_name("fraud"), make_draft())
+    for number in range(100):
+        file.write_bytes(b"old")
+        status = in_child(lambda number=number: export_archive(package, file, files=killed_at(number)))
+        if file.read_bytes() != b"old":
+            with Archive(file) as archive:
+                assert archive.offer().digest == package.digest
+        if status == 0:
+            assert number > 5
+            return
+
+
+def test_a_repair_killed_at_any_step_loses_nothing(tmp_path, make_draft):
+    name = model_name("fraud")
+
+    def prepare(store: Store) -> None:
+        store.publish(name, make_draft()).path(MODEL)
+        store.set_alias(name, alias_name("champion"), 1)
+        (store.folder / "index.json").write_bytes(b"{")
+        (store.folder / "oci-layout").unlink()
+        (store.folder / "blobs/sha256" / ("0" * 64)).write_bytes(b"x")
+
+    for number in range(100):
+        store = Store(tmp_path / str(number))
+        prepare(store)
+        status = in_child(lambda store=store, number=number: Store(store.folder, files=killed_at(number)).check(repair=True))
+        store.check(repair=True)
+        assert check(store) == ["fraud:1"]
+        assert store.check().whole
+        if status == 0:
+            assert number > 5
+            return
 
 
 def _publish_many(folder: Path, name: str, number: int, make) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aweigh.core.names import ModelName, model_name
 from aweigh.core.package import decode_manifest
 from aweigh.core.protocols import Draft
-from aweigh.store import Store
+from aweigh.store import Store, Terms
 
 SAMPLE = Path(__file__).parents[2] / "data/formats/aweigh-1.json"
 MakeDraft = Callable[..., Draft]
@@ -36,3 +36,9 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def name() -> ModelName:
     return model_name("fraud")
+
+
+@pytest.fixture
+def terms() -> Terms:
+    """Terms that take anything."""
+    return Terms(permit=lambda manifest: None, judge=lambda package: None, origin="a test")
