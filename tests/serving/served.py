@@ -43,7 +43,7 @@ class Served:
         raise AssertionError(f"no announcement: {text} {self.log}")
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.target}{path}", timeout=10) as answer:
             return bytes(answer.read())
 
     def end(self, number: int = signal.SIGTERM) -> int:

@@ -6,8 +6,9 @@ Paths are taken relative to the mount point. Must not be slower than it need be,
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
+from urllib.parse import quote
 
-from aweigh.core.errors import AweighError, InternalError, TooLarge
+from aweigh.core.errors import AweighError, DeadlineExceeded, TooLarge, Unsupported
 from aweigh.engine.dataplane import DataPlane
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import AnyResponse, Head, Request, Response
@@ -27,6 +28,7 @@ class AsgiApplication:
         self._dispatcher = dispatcher
         self._dataplane = dataplane
         self._max_body = dataplane.settings.max_body_bytes
+        self._timeout_s = dataplane.settings.request_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,7 +54,7 @@ class AsgiApplication:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        path = quote(scope["path"].removeprefix(scope.get("root_path", "")) or "/", errors="surrogateescape")  # ASGI has it decoded
         query = scope.get("query_string", b"").decode("latin-1")
         head = self._dispatcher.resolve(scope["method"], f"{path}?{query}" if query else path, headers)
         request_id = head.request_id or self._dispatcher.request_id()
@@ -85,13 +87,17 @@ class AsgiApplication:
         response = self._dispatcher.dispatch(request)
         if response is None:
             try:
-                response = await answered
+                response = await asyncio.wait_for(answered, self._timeout_s)
             except asyncio.CancelledError:
                 request.cancelled = True
                 raise
+            except TimeoutError:
+                request.cancelled = True
+                error = DeadlineExceeded(f"no answer within {self._timeout_s:g} s", hint="request_timeout_s sets the limit")
+                response = self._dispatcher.failed(error, request)
         if isinstance(response, Response):
             return response
-        return json_error(InternalError("gRPC is not served through ASGI", hint="use aweigh's own server"))
+        return json_error(Unsupported("gRPC is not served through ASGI", hint="use aweigh's own server"))
 
 
 def _later(request: Request, response: AnyResponse) -> None:

@@ -89,8 +89,7 @@ def serve(home: Path) -> Iterator[Serve]:
 
     yield start
     for server in started:
-        if server.process.returncode is None:
-            server.end()
+        server.end()
 
 
 @pytest.fixture(scope="session")
