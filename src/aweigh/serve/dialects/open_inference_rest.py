@@ -20,6 +20,7 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.asked import input_spec, output_positions
 from aweigh.serve.known_requests import KnownBodies
+from aweigh.serve.large_json import MIN_BYTES, LargeJson
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
@@ -87,6 +88,7 @@ class OpenInferenceRest:
         self._dataplane = dataplane
         self._max_elements = dataplane.settings.max_elements
         self._max_depth = dataplane.settings.max_json_depth
+        self._large = LargeJson()
 
     def routes(self) -> list[Route]:
         def route(method: str, template: str, handler: Any, permission: Permission = Permission.PREDICT) -> Route:
@@ -153,6 +155,11 @@ class OpenInferenceRest:
     def _usual(self, model: LoadedModel, body: bytes) -> tuple["_FloatRequest", dict[str, Tensor] | None, int]:
         """The short road of one matrix of finite floats in a flat list: request, tensors and rows. No tensors where it is anything else."""
         acceptance = model.acceptance
+        if len(body) >= MIN_BYTES:
+            large = self._large.read(body, acceptance, self._dataplane.max_rows)
+            if large is not None:
+                asked = _PLAIN if large.id is None else _FloatRequest(inputs=[], id=large.id)
+                return asked, {acceptance.name: large.tensor}, large.tensor.shape[0]
         bodies: KnownBodies = model.prepared.get(_BODIES) or model.prepared.setdefault(_BODIES, KnownBodies())
         try:
             known = bodies.find(body)
