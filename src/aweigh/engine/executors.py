@@ -42,6 +42,9 @@ class ThreadExecutor:
         self._ready = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        """Threads that wait for work."""
+        self._busy = 0
+        """Threads that run a session."""
         self._closed = False
 
     @property
@@ -54,8 +57,7 @@ class ThreadExecutor:
         with self._ready:
             if self._closed:
                 raise Overloaded(f"model '{self._name}' is being unloaded", hint="try again")
-            free = self._max_threads - len(self._threads) + self._idle
-            if len(self._work) >= self._max_queue + free:
+            if len(self._work) >= self._max_queue + self._max_threads - self._busy:
                 raise Overloaded(
                     f"model '{self._name}': {len(self._work)} requests are waiting already",
                     hint="try again later; max_queue sets the limit",
@@ -89,8 +91,11 @@ class ThreadExecutor:
                     self._ready.wait()
                     self._idle -= 1
                 run, caller, done, loop, queued_at = self._work.popleft()
+                self._busy += 1
             waited = time.monotonic() - queued_at
             outputs, error = _attempt(run, caller)
+            with self._ready:
+                self._busy -= 1
             _deliver(loop, done, outputs, error, waited)
 
 
@@ -104,7 +109,7 @@ def _attempt(run: Run, caller: Caller) -> tuple[list[Tensor] | None, AweighError
     except AweighError as error:
         return None, error
     except Exception:  # noqa: BLE001  # the worker loop's boundary: whatever a session raises belongs to its request
-        _LOG.exception("a session failed", extra={"request_id": caller.id.decode(), "thread": threading.current_thread().name})
+        _LOG.exception("a session failed", extra={"request_id": caller.id.decode(), "worker": threading.current_thread().name})
         return None, failed_unexpectedly(caller.id)
 
 

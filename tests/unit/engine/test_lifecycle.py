@@ -1,0 +1,130 @@
+"""Loading: which variant, where it runs, and that a model which answers wrongly never gets to answer."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from aweigh.core.errors import GoldenMismatch, InvalidFile, MissingLibrary, NotFound, ProofFailed, Unsupported
+from aweigh.core.evidence import Check, Evidence, Machine, Strength
+from aweigh.core.golden import GoldenAnswers, golden_files
+from aweigh.core.package import FORMAT_VERSION, GoldenCase, PackageManifest, Provenance, Variant
+from aweigh.core.settings import Settings
+from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.tensors import Datatype
+from aweigh.engine import lifecycle
+from aweigh.engine.lifecycle import Cost, choose_executor, choose_variant, load_model
+from aweigh.testing import FakeHandle, FakeSession
+
+FP32 = Datatype.FP32
+SIGNATURE = Signature(
+    inputs=(TensorSpec(name="X", datatype=FP32, shape=(BATCH, 2)),), outputs=(TensorSpec(name="Y", datatype=FP32, shape=(BATCH, 2)),)
+)
+SETTINGS = Settings()
+
+
+def evidence(*, passed: bool) -> Evidence:
+    machine = Machine(system="Linux", architecture="x", processor="p", cores=1)
+    return Evidence(
+        passed=passed,
+        strength=Strength.FULL,
+        data="test",
+        made_at="2026-01-01T00:00:00Z",
+        machine=machine,
+        checks=(Check(name="golden", passed=passed),),
+    )
+
+
+def variant(name: str, *, proven: bool | None = True, runtime: str = "null") -> Variant:
+    return Variant(name=name, runtime=runtime, precision="fp32", evidence=None if proven is None else evidence(passed=proven))
+
+
+def manifest(*variants: Variant, golden: tuple[GoldenCase, ...] = ()) -> PackageManifest:
+    return PackageManifest(
+        format_version=FORMAT_VERSION, signature=SIGNATURE, variants=variants, golden=golden, provenance=Provenance(framework="test")
+    )
+
+
+def handle(folder: Path, answers: np.ndarray, *variants: Variant) -> FakeHandle:
+    """A package whose golden set says `answers` to two rows."""
+    inputs = np.array([[1, 2], [3, 4]], dtype=np.float32)
+    cases, files = golden_files(SIGNATURE, [GoldenAnswers(name="sample", why="", inputs={"X": inputs}, outputs=[answers])])
+    (folder / "golden").mkdir()
+    for path, data in files.items():
+        (folder / path).write_bytes(data)
+    return FakeHandle(manifest(*(variants or (variant("null"),)), golden=cases), folder)
+
+
+def test_the_first_proven_variant_is_chosen_or_the_named_one() -> None:
+    made = manifest(variant("a", proven=None), variant("b", proven=False), variant("c"), variant("d"))
+    assert choose_variant(made).name == "c"
+    assert choose_variant(made, "d").name == "d"
+    with pytest.raises(NotFound) as caught:
+        choose_variant(made, "e")
+    assert "a, b, c, d" in caught.value.hint
+    with pytest.raises(ProofFailed):
+        choose_variant(manifest(variant("a", proven=None), variant("b", proven=False)))
+
+
+def place(cost: Cost, *, isolated: bool = False, concurrent: bool = True, **settings: Any) -> tuple[str, int]:
+    session = FakeSession(lambda _: [], isolated=isolated, concurrent=concurrent)
+    chosen = choose_executor(session, cost, msgspec.structs.replace(SETTINGS, **settings))
+    assert chosen.why
+    return chosen.executor, chosen.inline_rows
+
+
+def test_where_a_model_runs_follows_from_what_a_call_costs() -> None:
+    cheap, dear, batchy = Cost(call_us=5, row_us=0), Cost(call_us=1001, row_us=0), Cost(call_us=100, row_us=10)
+    everything = SETTINGS.max_rows
+    assert place(cheap) == ("inline", everything)
+    assert place(dear) == ("thread", -1)
+    assert place(dear, inline_limit_us=2000) == ("inline", everything)
+    assert place(batchy) == ("inline", 91)
+    assert place(batchy, concurrent=False) == ("thread", -1)
+    assert place(cheap, executor="thread") == ("thread", -1)
+    assert place(dear, executor="inline") == ("inline", everything)
+    assert place(cheap, isolated=True) == ("thread", -1)
+    assert place(cheap, isolated=True, executor="inline") == ("thread", -1)
+
+
+def test_a_model_that_answers_as_its_golden_set_is_loaded(tmp_path: Path) -> None:
+    loaded = load_model(handle(tmp_path, np.zeros((2, 2), dtype=np.float32)), SETTINGS)
+    assert (loaded.name, loaded.version, loaded.variant.name, loaded.report.golden_cases) == ("fake", "1", "null", 1)
+    assert loaded.report.call_us > 0
+    assert loaded.run({"X": np.ones((3, 2), dtype=np.float32)})[0].shape == (3, 2)
+    loaded.close()
+
+
+def test_a_model_that_answers_otherwise_is_kept_away_and_its_session_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FakeSession(lambda inputs: [np.asarray(inputs["X"]) + 1])
+    monkeypatch.setattr(lifecycle, "load_variant", lambda *_, **__: session)
+    with pytest.raises(GoldenMismatch, match="sample"):
+        load_model(handle(tmp_path, np.zeros((2, 2), dtype=np.float32)), SETTINGS)
+    assert session.closed == 1
+
+
+def test_a_session_that_fails_while_it_is_measured_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(inputs: Any) -> list[np.ndarray]:
+        if len(session.calls) > 1:
+            raise MemoryError
+        return [np.zeros((2, 2), dtype=np.float32)]
+
+    session = FakeSession(once)
+    monkeypatch.setattr(lifecycle, "load_variant", lambda *_, **__: session)
+    with pytest.raises(MemoryError):
+        load_model(handle(tmp_path, np.zeros((2, 2), dtype=np.float32)), SETTINGS)
+    assert session.closed == 1
+
+
+def test_a_golden_set_that_cannot_be_read_keeps_the_model_away(tmp_path: Path) -> None:
+    made = handle(tmp_path, np.zeros((2, 2), dtype=np.float32))
+    (tmp_path / "golden/sample.tensors").write_bytes(b"AWTENS1\nrubbish")
+    with pytest.raises(InvalidFile):
+        load_model(made, SETTINGS)
+
+
+def test_a_runtime_that_is_not_known_says_so(tmp_path: Path) -> None:
+    with pytest.raises((NotFound, Unsupported, MissingLibrary), match="abacus"):
+        load_model(handle(tmp_path, np.zeros((2, 2), dtype=np.float32), variant("a", runtime="abacus")), SETTINGS)
