@@ -133,7 +133,8 @@ def test_methods_and_paths_that_are_nobodys(server: Rig) -> None:
 
 def test_a_grpc_method_in_http1_is_told_so(server: Rig) -> None:
     found = exchange(server, post("/inference.GRPCInferenceService/ServerLive", b"\0\0\0\0\0", "Content-Type: application/grpc"))
-    assert (found[0].status, found[0].body) == (501, b'{"error":"a gRPC method was called over HTTP/1.1 (use HTTP/2)"}')
+    assert found[0].status == 501
+    assert b"a gRPC method was called over HTTP/1.1" in found[0].body
 
 
 def test_a_client_that_leaves_cancels_its_request(mixed: Rig, threads: HeldThreads) -> None:
