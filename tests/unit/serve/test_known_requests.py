@@ -146,3 +146,23 @@ def test_datatypes_whose_bytes_must_be_looked_at_are_not_remembered(datatype: st
 def test_varints_are_protobufs(value: int) -> None:
     encoded = message("inference.InferParameter")(uint64_param=value).SerializeToString()
     assert encoded == b"\x28" + varint(value)
+
+
+def large(data: object, shape: list[int], **more: object) -> bytes:
+    asked = {"inputs": [{"name": "X", "shape": shape, "datatype": "FP32", "data": data}], **more}
+    return json.dumps(asked).encode() + b" " * 40_000  # long enough for the quick reader of large tensors
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.floats(width=32) | st.integers(-(2**70), 2**70) | st.booleans() | st.none() | st.floats(1e38, 1e40), min_size=4, max_size=8
+    ),
+    st.booleans(),
+    st.sampled_from([{}, {"id": "x"}, {"id": 7}, {"outputs": [{"name": "label"}]}, {"parameters": {}}]),
+)
+def test_large_requests_are_answered_as_small_ones(values: list[object], nested: bool, more: dict[str, object]) -> None:
+    rows = len(values) // 4
+    data = [values[at : at + 4] for at in range(0, len(values), 4)] if nested else values
+    body = large(data, [rows, 4], **more)
+    assert rest_answer(rig(), body) == rest_answer(rig(), body.strip())
