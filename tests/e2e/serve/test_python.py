@@ -90,7 +90,8 @@ def test_mounted_in_fastapi(application: fastapi.FastAPI) -> None:
             assert (await client.get("/models/v2/models/%2e%2e")).status_code in {400, 404}
             assert (await client.get("/models/v2/models/a%2525b")).json()["error"].startswith("Request for unknown model: 'a%25b'")
             head = await client.head("/models/v2")
-            assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "51")
+            assert (head.status_code, head.content) == (200, b"")
+            assert int(head.headers["content-length"]) == len((await client.get("/models/v2")).content)
             assert (await client.post(f"/models{INFER}", content=b"")).status_code == 501
             metrics = (await client.get("/models/metrics")).text
             assert 'aweigh_requests_total{model="linear",version="1",outcome="ok"} 10' in metrics
