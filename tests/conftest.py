@@ -11,7 +11,7 @@ import pytest
 
 ALLOWED_SKIPS = Path(__file__).parent / "allowed-skips.txt"
 SKIPS: dict[str, str] = {}
-PROGRAMS = {"curl": "curl", "h2load": "nghttp2-client", "skopeo": "skopeo", "wrk": "wrk"}
+PROGRAMS = {"curl": "curl", "docker-registry": "docker-registry", "h2load": "nghttp2-client", "skopeo": "skopeo", "wrk": "wrk"}
 _may_connect_out = False
 
 

@@ -2,7 +2,7 @@
 # Install the programs that tests and benchmarks drive, where this is Debian and we are root. Quick when all are there, bounded in
 # time, and never a reason to fail: a test whose program is missing is skipped and says which one it needs.
 set -u
-wanted="curl:curl wrk:wrk h2load:nghttp2-client skopeo:skopeo"
+wanted="curl:curl wrk:wrk h2load:nghttp2-client skopeo:skopeo docker-registry:docker-registry"
 
 missing=""
 for pair in $wanted; do

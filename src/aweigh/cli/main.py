@@ -29,6 +29,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Carry": {
         "export": ("aweigh.cli.export", "Write a package to one file"),
         "import": ("aweigh.cli.import_file", "Publish the package in such a file"),
+        "push": ("aweigh.cli.push", "Send a package to a registry or an object store"),
+        "pull": ("aweigh.cli.pull", "Publish the package at such an address"),
     },
     "Run": {
         "predict": ("aweigh.cli.predict", "Answer a small file, in process"),

@@ -62,6 +62,24 @@ _BUILT_IN: Final = (
     Plugin(kind="dialect", name="open-inference-grpc", target="aweigh.serve.dialects.open_inference_grpc:OpenInferenceGrpc"),
     Plugin(kind="dialect", name="predict", target="aweigh.serve.dialects.predict:Predict"),
     Plugin(kind="dialect", name="operations", target="aweigh.serve.dialects.operations:Operations"),
+    Plugin(kind="remote", name="oci", target="aweigh.store.remotes.registry:open_registry", libraries=("urllib3",), extra="registry"),
+    Plugin(kind="remote", name="s3", target="aweigh.store.remotes.objects:open_s3", libraries=("obstore",), extra="s3"),
+    Plugin(
+        kind="remote",
+        name="gs",
+        target="aweigh.store.remotes.objects:open_gs",
+        libraries=("obstore",),
+        extra="gs",
+        experimental="not tried against Google Cloud Storage or an emulator of it",
+    ),
+    Plugin(
+        kind="remote",
+        name="az",
+        target="aweigh.store.remotes.objects:open_az",
+        libraries=("obstore",),
+        extra="az",
+        experimental="not tried against Azure Blob Storage or an emulator of it",
+    ),
     Plugin(
         kind="client-transport", name="rest", target="aweigh.client.transports.rest:RestTransport", libraries=("urllib3",), extra="client"
     ),

@@ -1,7 +1,7 @@
 """The seams: what a runtime, a session, a framework and a store promise. One verb or few; a forty-line fake implements any of them."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -76,6 +76,30 @@ class Publisher(Protocol):
 
     def publish(self, name: ModelName, draft: Draft) -> PackageHandle:
         """Publish as the next version of `name`, atomically. Raises StoreUnavailable, Conflict."""
+        ...
+
+
+class Remote(Protocol):
+    """A place elsewhere that keeps packages: blobs by digest, manifests by digest and tag. One repository of it. Raises AweighError alone."""
+
+    def tags(self) -> list[str]:
+        """Every tag, in any order; empty where nothing was pushed yet."""
+        ...
+
+    def manifest(self, tag: str) -> bytes:
+        """The manifest that a tag or a digest names, as it was pushed. Raises NotFound."""
+        ...
+
+    def get(self, digest: Digest, size_bytes: int) -> Iterator[bytes]:
+        """A blob's bytes, resumed where a transfer breaks off; whoever takes them checks them. Raises NotFound."""
+        ...
+
+    def put(self, digest: Digest, size_bytes: int, path: Path) -> bool:
+        """Send the blob in `path`, whose digest was checked; False when it was there already and nothing was sent."""
+        ...
+
+    def tag(self, tag: str, manifest: bytes) -> None:
+        """Keep a manifest, whose blobs are there, and let the tag name it, whatever it named before."""
         ...
 
 

@@ -71,6 +71,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Events below this are not logged; debug also shows the traceback of an error."""
     store_quota_bytes: int = 0
     """Most bytes that the store's files may take together; 0 is no limit but the disk."""
+    ca_file: str = ""
+    """PEM file of further authorities to trust when talking to a registry."""
+    plain_http: bool = False
+    """Talk to the registry over http. A registry on this machine is tried over http without it."""
+    registry_username: str = ""
+    """User name at the registry; empty: what 'docker login' left in docker_config_file, if anything."""
+    registry_password_file: str = ""
+    """File that holds the password or token of registry_username."""
+    docker_config_file: str = "~/.docker/config.json"
+    """Where credentials of registries are looked up."""
+    transfer_timeout_s: float = 60.0
+    """A push or pull that gets no answer and moves no byte for this long tries again, and then gives up."""
     child_memory_bytes: int = 4096 * MIB
     """Memory cap of an isolated child."""
     child_timeout_s: float = 600.0
@@ -88,7 +100,7 @@ _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings
 _MINIMUM: Final = {
     "port": 0, "inline_limit_us": 0, "threads": 1, "session_threads": 1, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
     "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
-    "drain_delay_s": 0.0, "store_quota_bytes": 0, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
+    "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
 }  # fmt: skip
 _MAXIMUM: Final = {"port": 65535, "threads": 1024, "session_threads": 1024}
 

@@ -7,6 +7,7 @@ from aweigh.store.intake import Offer, Terms
 from aweigh.store.package import StoredPackage
 from aweigh.store.store import Store
 from aweigh.store.summary import StoredVersion
+from aweigh.store.transfer import Pushed, find_offer, push
 
 __all__ = [
     "GRACE_S",
@@ -15,9 +16,12 @@ __all__ = [
     "Collected",
     "Finding",
     "Offer",
+    "Pushed",
     "Store",
     "StoredPackage",
     "StoredVersion",
     "Terms",
     "export_archive",
+    "find_offer",
+    "push",
 ]

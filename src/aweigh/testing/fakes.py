@@ -1,7 +1,7 @@
-"""Fakes of the seams in `core/protocols.py`: a session that is a function, a package that is a folder."""
+"""Fakes of the seams in `core/protocols.py`: a session that is a function, a package that is a folder, a remote that is two dicts."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from aweigh.core.errors import NotFound
@@ -43,3 +43,41 @@ class FakeHandle:
         if not found.is_file():
             raise NotFound(f"the package has no file {file}")
         return found
+
+
+class MemoryRemote:
+    """A `Remote` in memory. `blobs` and `manifests` are by digest, `named` by tag; `sent` lists the blobs that were sent, in order."""
+
+    def __init__(self, *, chunk_bytes: int = 1000) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, bytes] = {}
+        self.named: dict[str, str] = {}
+        self.sent: list[Digest] = []
+        self._chunk_bytes = chunk_bytes
+
+    def tags(self) -> list[str]:
+        return list(self.named)
+
+    def manifest(self, tag: str) -> bytes:
+        found = self.manifests.get(self.named.get(tag, tag))
+        if found is None:
+            raise NotFound(f"there is no {tag!r}")
+        return found
+
+    def get(self, digest: Digest, size_bytes: int) -> Iterator[bytes]:
+        data = self.blobs.get(digest)
+        if data is None:
+            raise NotFound(f"there is no blob {digest}")
+        return (data[at : at + self._chunk_bytes] for at in range(0, len(data), self._chunk_bytes))
+
+    def put(self, digest: Digest, size_bytes: int, path: Path) -> bool:
+        if digest in self.blobs:
+            return False
+        self.blobs[digest] = path.read_bytes()
+        self.sent.append(digest)
+        return True
+
+    def tag(self, tag: str, manifest: bytes) -> None:
+        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        self.manifests[digest] = manifest
+        self.named[tag] = digest

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from aweigh.core.names import alias_name, model_name, parse_reference
-from aweigh.store import Archive, Store, Terms, export_archive
+from aweigh.store import Archive, Store, Terms, export_archive, find_offer, push
 from aweigh.store.files import Files
+from aweigh.testing import MemoryRemote
 
 MODEL = "variants/onnx/model.onnx"
 KILLED = 77
@@ -155,6 +156,31 @@ def test_an_import_killed_at_any_step_is_absent_or_complete(tmp_path, make_draft
         assert store.check().whole
         work(store)
         assert check(store) == ["fraud:1", "fraud:2"]
+
+
+def test_a_pull_killed_at_any_step_is_absent_or_complete_and_goes_on_from_there(tmp_path, make_draft):
+    name, remote = model_name("fraud"), MemoryRemote(chunk_bytes=5000)
+    push(Store(tmp_path / "source").publish(name, make_draft(b"1")), remote, ["v7"])
+    terms = Terms(permit=lambda manifest: None, judge=lambda package: None, origin="a test")
+
+    def prepare(store: Store) -> None:
+        store.publish(name, make_draft(b"2"))
+        store.publish(name, make_draft(b"3"))
+        store.remove(parse_reference("fraud:2"))
+
+    def work(store: Store) -> None:
+        store.adopt(name, find_offer(remote, place="memory"), terms)
+
+    outcomes = walk(tmp_path / "stores", prepare, work)
+    held = [names for _, names in outcomes]
+    assert held[0] == ["fraud:1"]
+    assert held[-1] == ["fraud:1", "fraud:7"]
+    assert held == sorted(held)
+    for store, _ in outcomes[::3]:
+        store.collect(grace_s=-10)  # what the killed pull left behind goes, and nothing else
+        assert store.check().whole
+        work(store)
+        assert check(store) == ["fraud:1", "fraud:7"]
 
 
 def test_an_export_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path, make_draft):

@@ -1,0 +1,22 @@
+"""How to reach a remote: certificates, credentials, patience. Made by `app` from the settings; must never be shown or logged."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a remote is opened with."""
+
+    ca_file: str = ""
+    plain_http: bool = False
+    username: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+    docker_config: Path | None = None
+    mount_from: str = ""
+    """Another repository of the registry that may hold blobs already."""
+    timeout_s: float = 60.0
+    pause: Callable[[float], None] = time.sleep
+    """Waits before another attempt."""
