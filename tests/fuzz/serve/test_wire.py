@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from typing import Any
 
 import hpack
@@ -64,9 +65,9 @@ def outcome(parts: list[bytes], *, threaded: bool = False) -> list[tuple[int, by
     server.tick(1)
     server.tick(100)
     raw = pipe.take().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
-    if b"HEAD /" in b"".join(parts):
+    if b"HEAD " in b"".join(parts):
         return []  # their answers cannot be told apart without the requests
-    return [(found.status, found.body.partition(b'"id"')[0].partition(b"request id")[0]) for found in answers(raw)]
+    return [(found.status, re.sub(rb"[0-9a-f]{10}-[0-9a-f]+", b"ID", found.body)) for found in answers(raw)]
 
 
 @MANY
