@@ -1,11 +1,17 @@
 """Every kind of remote passes the contract: in memory, a real registry, an object store in memory, S3 by a peer of its protocol."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 from obstore.store import MemoryStore
 from tests.remotes import servers
 
+from aweigh.core.names import model_name
+from aweigh.core.package import decode_manifest
 from aweigh.core.plugins import load, plugins
-from aweigh.core.protocols import Remote
+from aweigh.core.protocols import Draft, Remote
+from aweigh.store import Store, Terms, find_offer, push
 from aweigh.store.remotes import Access, parse_address
 from aweigh.store.remotes.objects import Objects, open_s3
 from aweigh.store.remotes.registry import Registry
@@ -41,6 +47,19 @@ class TestS3(RemoteContract):
 
     def remote(self, name: str) -> Remote:
         return open_s3(parse_address(f"s3://bucket/{name}"), Access(plain_http=True))
+
+    def test_a_package_goes_there_and_back(self, tmp_path: Path) -> None:
+        """A weight of 20 MB, which goes in several parts; the second push sends nothing."""
+        manifest = decode_manifest((Path(__file__).parents[2] / "data/formats/aweigh-1.json").read_bytes())
+        files: dict[str, bytes | Path] = {file.path: file.path.encode() for file in manifest.files}
+        files["variants/onnx/model.onnx"] = bytes(20_000_000)
+        draft = Draft(manifest=msgspec.structs.replace(manifest, files=()), files=files)
+        package = Store(tmp_path / "here").publish(model_name("fraud"), draft)
+        assert push(package, self.remote("models/fraud"), ["v1"]).kept == 0
+        assert push(package, self.remote("models/fraud"), ["v1"]).sent == 0
+        terms = Terms(permit=lambda manifest: None, judge=lambda package: package.verify(), origin="s3")
+        offer = find_offer(self.remote("models/fraud"), place="s3")
+        assert Store(tmp_path / "there").adopt(model_name("fraud"), offer, terms).digest == package.digest
 
 
 class TestRegistry(RemoteContract):
