@@ -16,7 +16,7 @@ from aweigh.serve.wire.frames import ProtocolFault, StreamFault
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.heads import parse_head
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 LIMITS = {"max_body_bytes": 4096, "max_head_bytes": 2048, "max_streams": 8}
 CHUNKED = b"POST /v2/models/iris/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CALL = infer_message().SerializeToString()
