@@ -86,7 +86,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if spec.name == name:
                 return spec
         known = ", ".join(f"'{spec.name}'" for spec in self.inputs)
-        raise InvalidInput(f"unexpected input '{name}'", hint=f"this model takes {known}", input=name)
+        raise InvalidInput(f"unexpected input '{name}'", hint=f"this model takes {known}", unexpected_input=name)
 
     @property
     def batched(self) -> bool:
@@ -115,10 +115,13 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if tensor.dtype is not spec.datatype.dtype and tensor.dtype != spec.datatype.dtype:
                 raise InvalidInput(f"input '{spec.name}': expected datatype {spec.datatype.value}, got {tensor.dtype}", input=spec.name)
             if not _fits(tensor, spec, sizes):
+                note = _axes_note(spec, tensor, sizes)
                 raise InvalidInput(
-                    f"unexpected shape for input '{spec.name}': expected {spec.wire_shape}, got {list(tensor.shape)}"
-                    + _axes_note(spec, tensor, sizes),
+                    f"unexpected shape for input '{spec.name}': expected {spec.wire_shape}, got {list(tensor.shape)}{note}",
                     input=spec.name,
+                    note=note,
+                    expected_shape=spec.wire_shape,
+                    shape=list(tensor.shape),
                 )
 
     def check_finite(self, tensors: Tensors) -> None:
@@ -141,7 +144,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise InvalidInput(
                 f"expected {len(self.inputs)} inputs but got {len(tensors)}: '{missing[0]}' is missing",
                 hint=f"inputs given: {given}",
-                input=missing[0],
+                inputs_expected=len(self.inputs),
+                given=", ".join(f"'{name}'" for name in tensors),
+                missing=", ".join(f"'{name}'" for name in missing),
+                inputs_given=len(tensors),
             )
 
 

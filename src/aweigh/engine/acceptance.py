@@ -49,7 +49,9 @@ class Acceptance:
         self._signature.check_finite(tensors)
         rows = self._signature.batch_size(tensors) if self._batched else 1
         if rows > max_rows:
-            raise TooLarge(f"{rows} rows in one request; this server takes {max_rows}", hint="send fewer rows, or raise max_rows")
+            raise TooLarge(
+                f"{rows} rows in one request; this server takes {max_rows}", hint="send fewer rows, or raise max_rows", max_rows=max_rows
+            )
         return rows
 
     def takes(self, values: list[float]) -> bool:

@@ -1,13 +1,36 @@
-"""What is asked of a model, checked against its signature: inputs and outputs by name. The same words at both doors of Open Inference."""
+"""What is asked of a model, checked against its signature: inputs, outputs and parameters. The same words at both doors of Open Inference.
 
-from collections.abc import Container, Sequence
-from typing import Final
+Where Triton has a text for a mistake, the text is Triton's: its clients' programs know it.
+"""
 
-from aweigh.core.errors import InvalidInput
+import time
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+from aweigh.core.errors import AweighError, InvalidInput, TooLarge
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Datatype
+from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw
+from aweigh.serve.message import Request
 
+EXTENSIONS: Final = ("classification", "binary_tensor_data", "parameters")
+"""What both doors of Open Inference announce, in Triton's order."""
 _DATATYPES: Final = frozenset(datatype.value for datatype in Datatype)
+_RESERVED_NUMBERS: Final = frozenset({"priority", "timeout"})
+_RESERVED_FLAGS: Final = frozenset({"sequence_start", "sequence_end", "binary_data_output"})
+_MAX_TIMEOUT_US: Final = 10**12
+_BATCH_NOTE: Final = (
+    "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each input shape. "
+    "If you want to specify the full shape including the batch dim in your input dims config, try setting max_batch_size to zero. "
+    "See the model configuration docs for more info on max_batch_size."
+)
+
+
+class Wanted(NamedTuple):
+    """An output that is asked for: where it stands in the signature, whether in binary, and as how many classes (0: as it is)."""
+
+    at: int
+    binary: bool = False
+    classes: int = 0
 
 
 def input_spec(signature: Signature, name: str, datatype: str, taken: Container[str], place: str) -> TensorSpec:
@@ -33,3 +56,112 @@ def output_positions(signature: Signature, names: Sequence[str]) -> tuple[int, .
         if name in names[:at]:
             raise InvalidInput(f"output '{name}' is asked for twice")
     return tuple([by_name[name] for name in names])
+
+
+def wanted_outputs(
+    signature: Signature, asked: Sequence[tuple[str, Mapping[str, object] | None]], parameters: Mapping[str, object] | None
+) -> tuple[Wanted, ...]:
+    """The outputs that names and parameters ask for; all of them where none is named. Raises InvalidInput."""
+    binary = bool(parameters and parameters.get("binary_data_output"))
+    if not asked:
+        return tuple([Wanted(at, binary) for at in range(len(signature.outputs))])
+    positions = output_positions(signature, [name for name, _ in asked])
+    return tuple([_wanted(signature, at, given or {}, binary) for at, (_, given) in zip(positions, asked, strict=True)])
+
+
+def _wanted(signature: Signature, at: int, parameters: Mapping[str, object], binary: bool) -> Wanted:
+    name = signature.outputs[at].name
+    _refuse_shared_memory(parameters, f"output '{name}'")
+    binary_data = parameters.get("binary_data", binary)
+    if not isinstance(binary_data, bool):
+        raise InvalidInput("Unable to parse 'binary_data': attempt to access JSON non-boolean as boolean")
+    classes = parameters.get("classification", 0)
+    if not _is_unsigned(classes):
+        raise InvalidInput(
+            "Unable to parse 'classification': attempt to access JSON non-unsigned-integer as unsigned-integer",
+            hint="send the number of classes to name",
+        )
+    if classes and signature.outputs[at].datatype is Datatype.BYTES:
+        raise InvalidInput(f"classification of output '{name}': its values are texts, which have no order", hint="ask for it as it is")
+    return Wanted(at, binary_data, int(classes))  # type: ignore[call-overload]  # checked just above
+
+
+def check_input_parameters(parameters: Mapping[str, object] | None, name: str) -> None:
+    """Raise InvalidInput for what an input's parameters cannot ask for here."""
+    if parameters:
+        _refuse_shared_memory(parameters, f"input '{name}'")
+
+
+def _refuse_shared_memory(parameters: Mapping[str, object], what: str) -> None:
+    if "shared_memory_region" in parameters:
+        raise InvalidInput(f"{what}: shared memory regions cannot be registered with this server", hint="send the data with the request")
+
+
+def take_parameters(parameters: Mapping[str, object] | None, request: Request) -> None:
+    """Check a request's parameters and let `timeout` (microseconds) bound its deadline. Raises InvalidInput. Further names pass: no model here reads any."""
+    for name, value in (parameters or {}).items():
+        if name in _RESERVED_NUMBERS:
+            if not _is_unsigned(value):
+                raise InvalidInput(f"Unable to parse '{name}': attempt to access JSON non-unsigned-integer as unsigned-integer")
+        elif name in _RESERVED_FLAGS:
+            if not isinstance(value, bool):
+                raise InvalidInput(f"Unable to parse '{name}': attempt to access JSON non-boolean as boolean")
+        elif name == "headers":
+            raise InvalidInput("parameter 'headers' is reserved", hint="give the parameter another name")
+        elif name.startswith("triton_") and name != "triton_enable_empty_final_response":
+            raise InvalidInput("parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.")
+        elif not isinstance(value, bool | int | float | str):
+            raise InvalidInput(f"parameter '{name[:80]}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+    timeout = (parameters or {}).get("timeout")
+    if isinstance(timeout, int) and timeout:
+        deadline = time.monotonic() + min(timeout, _MAX_TIMEOUT_US) / 1e6
+        request.deadline = deadline if request.deadline is None else min(request.deadline, deadline)
+
+
+def parameters_of(given: Any) -> dict[str, object] | None:
+    """The parameters of a gRPC message as values."""
+    return {name: getattr(value, value.WhichOneof("parameter_choice") or "", None) for name, value in given.items()} if given else None
+
+
+def _is_unsigned(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def raw_tensor(raw: bytes | memoryview, spec: TensorSpec, shape: tuple[int, ...], model: str) -> Tensor:
+    """A tensor over raw bytes, without copying where it has numbers. Raises InvalidInput for another size than the shape's."""
+    if spec.datatype.item_bytes is not None:
+        expected = count_of(shape) * spec.datatype.item_bytes
+        if len(raw) != expected:
+            raise InvalidInput(
+                f"input byte size mismatch for input '{spec.name}' for model '{model}'. Expected {expected}, got {len(raw)}",
+                hint=f"shape {list(shape[:8])} of {spec.datatype.value} needs {expected} bytes",
+            )
+    return from_raw(raw, spec.datatype, shape, name=spec.name)
+
+
+def refuse(error: AweighError, model: str, identity: str) -> NoReturn:
+    """Raise what the data plane refused, in Triton's words where Triton has words for it."""
+    prefix = f"[request id: {identity or '<id_unknown>'}] "
+    found = error.context
+    if isinstance(error, InvalidInput) and "expected_shape" in found:
+        if found["note"]:
+            text = f"{prefix}input '{found['input']}' batch size does not match other inputs for '{model}'"
+            raise InvalidInput(text, hint=error.message) from None
+        shapes = f"Expected {_joined(found['expected_shape'])}, got {_joined(found['shape'])}."
+        text = f"{prefix}unexpected shape for input '{found['input']}' for model '{model}'. {shapes} {_BATCH_NOTE}"
+        raise InvalidInput(text, hint=error.hint) from None
+    if isinstance(error, TooLarge) and "max_rows" in found:
+        raise InvalidInput(f"{prefix}inference request batch-size must be <= {found['max_rows']} for '{model}'", hint=error.hint) from None
+    if isinstance(error, InvalidInput) and "inputs_expected" in found:
+        text = f"{prefix}expected {found['inputs_expected']} inputs but got {found['inputs_given']} inputs for model '{model}'."
+        raise InvalidInput(f"{text} Got input(s) [{found['given']}], but missing required input(s) [{found['missing']}]. "
+                           "Please provide all required input(s).", hint=error.hint) from None  # fmt: skip
+    if isinstance(error, InvalidInput) and "unexpected_input" in found:
+        raise InvalidInput(
+            f"{prefix}unexpected inference input '{found['unexpected_input']}' for model '{model}'", hint=error.hint
+        ) from None
+    raise error
+
+
+def _joined(shape: object) -> str:
+    return "[" + ",".join(map(str, shape)) + "]" if isinstance(shape, list) else str(shape)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from aweigh.core.errors import AweighError, InvalidInput, NotFound, Unsupported
+from aweigh.serve.codings import coded_route
 from aweigh.serve.guard import Authoriser
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Reply, Request, Response
 from aweigh.serve.outcome import failure_of, unexpected_failure_of
@@ -25,8 +26,9 @@ _MAX_REQUEST_ID = 128
 class Dispatcher:
     """Joins router, authoriser and dialects. `resolve` runs once per distinct head, `dispatch` once per request."""
 
-    def __init__(self, router: Router, authoriser: Authoriser, *, access_log: bool = False) -> None:
+    def __init__(self, router: Router, authoriser: Authoriser, *, max_body_bytes: int, access_log: bool = False) -> None:
         self._router = router
+        self._max_body_bytes = max_body_bytes
         self._authoriser = authoriser
         self._access_log = access_log
         self._prefix = os.urandom(5).hex().encode()
@@ -37,13 +39,13 @@ class Dispatcher:
         path, _, query = target.partition("?")
         fault: AweighError | None = None
         params: Mapping[str, str] = {}
+        route = _refused()
         try:
             route, params = self._router.resolve(method, path)
             self._authoriser.check(route.permission, headers)
+            route = coded_route(route, headers, self._max_body_bytes)
         except RouteNotFound as missing:
             route = _no_route(method, path, missing.allowed, headers)
-        except InvalidInput as error:
-            route, fault = _refused(), error
         except AweighError as error:
             fault = error
         head = Head(method=method, path=path, query=query, headers=headers, route=route, params=params)
@@ -110,6 +112,8 @@ def _no_route(method: str, path: str, allowed: tuple[str, ...], headers: Mapping
 
 
 def _refused() -> Route:
+    """What stands for a route until there is one: a path that cannot be anybody's."""
+
     def answer(request: Request) -> AnyResponse:
         return _plain_failure(NotFound("not found"), request)
 
@@ -121,9 +125,6 @@ def _plain_failure(error: AweighError, _: Request) -> AnyResponse:
 
 
 def _door_fault(route: Route, headers: Mapping[bytes, bytes]) -> AweighError | None:
-    coding = headers.get(b"content-encoding", b"identity")
-    if coding.lower() not in (b"identity", b""):
-        return Unsupported(f"content-encoding {coding.decode('latin-1')[:40]!r} is not taken", hint="send the body as it is")
     if not route.grpc:
         return None
     content_type = headers.get(b"content-type", b"")

@@ -51,7 +51,9 @@ class KnownRequests:
 
     def learn(self, payload: bytes, asked: Any) -> None:
         """Remember a request that was just parsed from `payload`, if it is of the kind that can be."""
-        if len(asked.inputs) != 1 or len(asked.raw_input_contents) != 1 or asked.id:
+        if len(asked.inputs) != 1 or len(asked.raw_input_contents) != 1 or asked.id or asked.parameters:
+            return
+        if asked.inputs[0].parameters or any(output.parameters for output in asked.outputs):
             return
         raw, tensor = asked.raw_input_contents[0], asked.inputs[0]
         begins = len(payload) - len(raw)

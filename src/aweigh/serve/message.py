@@ -55,15 +55,16 @@ class Response:
 
 
 class GrpcResponse:
-    """A gRPC answer: a message (status 0), or a status code with its text, further trailers, and no message."""
+    """A gRPC answer: a message (status 0), or a status code with its text, further trailers, and no message. `coding` is the message's, if any."""
 
-    __slots__ = ("code", "message", "text", "trailers")
+    __slots__ = ("code", "coding", "message", "text", "trailers")
 
     def __init__(self, message: bytes, code: int = 0, text: str = "", trailers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.message = message
         self.code = code
         self.text = text
         self.trailers = trailers
+        self.coding = b""
 
 
 AnyResponse = Response | GrpcResponse

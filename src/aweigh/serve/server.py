@@ -27,7 +27,8 @@ _BACKLOG = 1024
 def make_dispatcher(dataplane: DataPlane, authoriser: Authoriser) -> Dispatcher:
     """Every dialect of the plug-in table over one data plane, behind one authoriser. Raises MissingLibrary, Conflict."""
     dialects = [cast("Callable[[DataPlane], Dialect]", plugins.load("dialect", row.name))(dataplane) for row in plugins.plugins("dialect")]
-    return Dispatcher(Router(dialects), authoriser, access_log=dataplane.settings.access_log)
+    settings = dataplane.settings
+    return Dispatcher(Router(dialects), authoriser, max_body_bytes=settings.max_body_bytes, access_log=settings.access_log)
 
 
 class HttpServer:

@@ -1,6 +1,7 @@
 """Tables from error kind to HTTP status and gRPC code, and the plain JSON form of an error. A test walks every kind through both."""
 
 from typing import Final
+from urllib.parse import quote
 
 import orjson
 
@@ -47,6 +48,9 @@ _EXTRA_HEADERS: Final[dict[Kind, tuple[tuple[bytes, bytes], ...]]] = {
     Kind.OVERLOADED: RETRY,
     Kind.UNAUTHENTICATED: CHALLENGE,
 }
+_EXTRA_TRAILERS: Final = {Kind.UNAVAILABLE: RETRY, Kind.OVERLOADED: RETRY}
+_PRINTABLE: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""What a header value may hold as it is; all else, and %, is percent-encoded as in gRPC's own message."""
 
 
 def one_line(error: AweighError) -> str:
@@ -66,7 +70,14 @@ def _valid(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def hinted_error(error: AweighError) -> Response:
+    """`{"error": message, "hint": next step}`: the message stands alone, as programs that compare texts want it."""
+    return json_error(error, hint=error.hint) if error.hint else json_error(error)
+
+
 def grpc_error(error: AweighError) -> GrpcResponse:
-    """The kind's gRPC code and the message. The error's own code travels as the trailer `aweigh-code`: gRPC has fewer codes than errors."""
-    trailers = ((b"aweigh-code", error.code.encode()), *(RETRY if error.kind in {Kind.UNAVAILABLE, Kind.OVERLOADED} else ()))
-    return GrpcResponse(b"", GRPC_CODE[error.kind], one_line(error), trailers)
+    """The kind's gRPC code and the message. The trailers `aweigh-code` and `aweigh-hint` say what gRPC has no place for."""
+    trailers = [(b"aweigh-code", error.code.encode())]
+    if error.hint:
+        trailers.append((b"aweigh-hint", quote(_valid(error.hint), safe=_PRINTABLE).encode()))
+    return GrpcResponse(b"", GRPC_CODE[error.kind], error.message, (*trailers, *_EXTRA_TRAILERS.get(error.kind, ())))

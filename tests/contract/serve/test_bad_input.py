@@ -13,6 +13,11 @@ from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.protos import message
 
+NOTE = (
+    "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each input shape. "
+    "If you want to specify the full shape including the batch dim in your input dims config, try setting max_batch_size to zero. "
+    "See the model configuration docs for more info on max_batch_size."
+)
 OK, INVALID, NOT_FOUND, TOO_LARGE = (200, 0), (400, 3), (404, 5), (413, 8)
 
 
@@ -61,11 +66,11 @@ CASES: dict[str, tuple[Asked, tuple[int, int], str]] = {
     "unknown version": (iris(ROW, version="7"), NOT_FOUND, "Request for unknown model: 'iris' version 7 is not found (loaded versions of 'iris': 1)"),
     "wrong datatype": (iris([1, 2, 3, 4], datatype="INT64"), INVALID, "input 'X': expected datatype FP32, got 'INT64' (the model's metadata lists datatypes)"),
     "no datatype": (iris(ROW, datatype="FLOAT"), INVALID, "input 'X': expected datatype FP32, got 'FLOAT' (no such datatype) (the model's metadata lists datatypes)"),
-    "wrong name": (iris(ROW, name="x"), INVALID, "unexpected input 'x' (this model takes 'X')"),
-    "wrong columns": (iris(ROW[:3], [1, 3]), INVALID, "unexpected shape for input 'X': expected [-1, 4], got [1, 3]"),
-    "wrong rank": (iris(ROW, [4]), INVALID, "unexpected shape for input 'X': expected [-1, 4], got [4]"),
-    "missing input": (Asked(inputs=[]), INVALID, "expected 1 inputs but got 0: 'X' is missing (inputs given: none)"),
-    "extra input": (Asked(inputs=[("X", "FP32", [1, 4], ROW), ("Z", "FP32", [1], [1.0])]), INVALID, "unexpected input 'Z' (this model takes 'X')"),
+    "wrong name": (iris(ROW, name="x"), INVALID, "[request id: <id_unknown>] unexpected inference input 'x' for model 'iris' (this model takes 'X')"),
+    "wrong columns": (iris(ROW[:3], [1, 3]), INVALID, "[request id: <id_unknown>] unexpected shape for input 'X' for model 'iris'. Expected [-1,4], got [1,3]. " + NOTE),
+    "wrong rank": (iris(ROW, [4]), INVALID, "[request id: <id_unknown>] unexpected shape for input 'X' for model 'iris'. Expected [-1,4], got [4]. " + NOTE),
+    "missing input": (Asked(inputs=[]), INVALID, "[request id: <id_unknown>] expected 1 inputs but got 0 inputs for model 'iris'. Got input(s) [], but missing required input(s) ['X']. Please provide all required input(s). (inputs given: none)"),
+    "extra input": (Asked(inputs=[("X", "FP32", [1, 4], ROW), ("Z", "FP32", [1], [1.0])]), INVALID, "[request id: <id_unknown>] unexpected inference input 'Z' for model 'iris' (this model takes 'X')"),
     "input twice": (Asked(inputs=[("X", "FP32", [1, 4], ROW)] * 2), INVALID, "$.inputs[1]: input 'X' is given twice"),
     "unknown output": (iris(ROW, outputs=("best",)), INVALID, "unexpected output 'best' (this model gives label, scores)"),
     "output twice": (iris(ROW, outputs=("label", "label")), INVALID, "output 'label' is asked for twice"),
@@ -75,10 +80,10 @@ CASES: dict[str, tuple[Asked, tuple[int, int], str]] = {
     "too many elements": (iris([], [2**20, 2**20]), TOO_LARGE, f"$.inputs[0].shape [1048576, 1048576] has {2**40} elements; this server takes 67108864 (max_elements sets the limit)"),
     "33 axes": (iris([1.0], [1] * 33), INVALID, "$.inputs[0].shape has 33 axes; 32 is the most"),
     "no rows": (iris([], [0, 4]), OK, ""),
-    "too many rows": (iris([0.0] * 404, [101, 4]), TOO_LARGE, "101 rows in one request; this server takes 100 (send fewer rows, or raise max_rows)"),
+    "too many rows": (iris([0.0] * 404, [101, 4]), INVALID, "[request id: <id_unknown>] inference request batch-size must be <= 100 for 'iris' (send fewer rows, or raise max_rows)"),
     "NUL in text": (iris(["a\0b"], [1], datatype="BYTES", model="words"), OK, ""),
-    "axes that differ": (Asked(model="pair", inputs=[("A", "FP32", [2], [1.0, 2.0]), ("B", "FP32", [3], [1.0, 2.0, 3.0])]), INVALID, "unexpected shape for input 'B': expected [-1], got [3] (axis 'batch' is 2 in another input)"),
-    "one of two": (Asked(model="pair", inputs=[("A", "FP32", [1], [1.0])]), INVALID, "expected 2 inputs but got 1: 'B' is missing (inputs given: 'A')"),
+    "axes that differ": (Asked(model="pair", inputs=[("A", "FP32", [2], [1.0, 2.0]), ("B", "FP32", [3], [1.0, 2.0, 3.0])]), INVALID, "[request id: <id_unknown>] input 'B' batch size does not match other inputs for 'pair' (unexpected shape for input 'B': expected [-1], got [3] (axis 'batch' is 2 in another input))"),
+    "one of two": (Asked(model="pair", inputs=[("A", "FP32", [1], [1.0])]), INVALID, "[request id: <id_unknown>] expected 2 inputs but got 1 inputs for model 'pair'. Got input(s) ['A'], but missing required input(s) ['B']. Please provide all required input(s). (inputs given: 'A')"),
     "NaN where it is refused": (iris([1.0, float("nan"), 3.0, 4.0], model="finite"), INVALID, "input 'X': NaN at [0, 1], which this model does not take (the model was trained without such values: send a number)"),
     "infinity where it is refused": (iris([1.0, 2.0, 3.0, float("-inf")], model="finite"), INVALID, "input 'X': an infinity at [0, 3], which this model does not take (the model was trained without such values: send a number)"),
     "NaN where it is taken": (iris([1.0, float("nan"), 3.0, 4.0]), OK, ""),
@@ -143,11 +148,11 @@ def test_open_inference_says_the_same_at_both_doors(server: Rig, asked: Asked, c
 
 @pytest.mark.parametrize(("asked", "text"), VALUES.values(), ids=VALUES)
 def test_wrong_values_are_said_with_the_doors_own_field(server: Rig, asked: Asked, text: str) -> None:
-    (status, said), (code, also_said) = rest(server, asked), grpc(server, asked)
+    (status, text_of_rest), (code, also_said) = rest(server, asked), grpc(server, asked)
     assert (status, code) == INVALID
-    assert said.startswith("$.inputs[0].data")
+    assert text_of_rest.startswith("$.inputs[0].data")
     assert also_said.startswith("$.inputs[0].contents")
-    assert said.endswith(text)
+    assert text_of_rest.endswith(text)
     assert also_said.endswith(text)
 
 
@@ -155,7 +160,7 @@ def test_raw_contents_of_the_wrong_length(server: Rig) -> None:
     asked = infer_message([1, 2, 3, 4])
     asked.raw_input_contents[0] = b"abc"
     for payload, text in (
-        (asked, "input 'X': 3 raw bytes, but shape [1, 4] of FP32 needs 16"),
+        (asked, "input byte size mismatch for input 'X' for model 'iris'. Expected 16, got 3"),
         (infer_message([1, 2, 3, 4]), ""),
     ):
         peer = Http2Peer(server)

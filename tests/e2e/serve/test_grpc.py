@@ -15,6 +15,13 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from aweigh.protos import message
 
+SHAPE = (
+    "[request id: <id_unknown>] unexpected shape for input 'X' for model 'linear'. Expected [-1,4], got [5,2]. NOTE: Setting a non-zero "
+    "max_batch_size in the model config requires a batch dimension to be prepended to each input shape. If you want to specify the full "
+    "shape including the batch dim in your input dims config, try setting max_batch_size to zero. See the model configuration docs for "
+    "more info on max_batch_size."
+)
+
 
 @pytest.fixture
 def channel(server: Served) -> Iterator[grpc.Channel]:

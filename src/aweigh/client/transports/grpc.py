@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 
@@ -124,12 +125,16 @@ class GrpcTransport:
         status, said = error.code(), str(error.details() or "")
         cls = _BY_STATUS.get(status, InternalError)
         context: dict[str, object] = {"grpc_status": status.name}
+        hint = ""
         for name, value in error.trailing_metadata() or ():
             if name == "retry-after" and str(value).isdigit():
                 context[RETRY_AFTER] = float(value)
             elif name == "aweigh-code":  # aweigh's own servers say more than a gRPC status can
                 cls = _BY_CODE.get(str(value), cls)
-        hint = "is the server running, and is this its port?" if cls is errors.Unavailable else ""
+            elif name == "aweigh-hint":
+                hint = unquote(str(value))
+        if not hint and cls is errors.Unavailable:
+            hint = "is the server running, and is this its port?"
         return cls(said or f"{self._address} answered {status.name}", hint=hint, **context)
 
 

@@ -11,13 +11,24 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 import aweigh
-from aweigh.core.errors import AweighError, InvalidInput, ModelNotFound, NotFound, NotReady, Unsupported
-from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Datatype, Tensor, from_raw, to_raw
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, ModelNotFound, NotFound, NotReady
+from aweigh.core.signature import TensorSpec
+from aweigh.core.tensors import Datatype, Tensor, to_raw
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.protos import message
-from aweigh.serve.asked import input_spec, output_positions
+from aweigh.serve.asked import (
+    EXTENSIONS,
+    check_input_parameters,
+    input_spec,
+    output_positions,
+    parameters_of,
+    raw_tensor,
+    refuse,
+    take_parameters,
+    wanted_outputs,
+)
+from aweigh.serve.classes import classified
 from aweigh.serve.known_requests import KnownRequests, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
 from aweigh.serve.outcome import answer_later
@@ -95,7 +106,7 @@ class OpenInferenceGrpc:
         return message("inference.ModelReadyResponse")(ready=True)
 
     def _server_metadata(self, asked: Any) -> Any:
-        return message("inference.ServerMetadataResponse")(name="aweigh", version=aweigh.__version__, extensions=[])
+        return message("inference.ServerMetadataResponse")(name="aweigh", version=aweigh.__version__, extensions=EXTENSIONS)
 
     def _model_metadata(self, asked: Any) -> Any:
         model = self._dataplane.find(asked.name, asked.version)
@@ -124,32 +135,45 @@ class OpenInferenceGrpc:
             acceptance = model.acceptance
             if acceptance.simple and acceptance.name == known.input and acceptance.datatype == known.datatype:
                 inputs: dict[str, Tensor] = {known.input: np.frombuffer(known.raw(payload), acceptance.dtype).reshape(known.shape)}
-                return self._run(request, model, inputs, "", known.wanted)
+                chosen = output_positions(model.signature, known.wanted) if known.wanted else None
+                return self._run(request, model, inputs, "", chosen)
         try:
             asked = _parse_infer(payload)
         except DecodeError:
             raise _undecodable("ModelInferRequest") from None
         model = self._dataplane.find(asked.model_name, asked.model_version)
-        wanted = tuple(output.name for output in asked.outputs)
         try:
-            inputs = self._tensors(asked, model.signature)
-            output_positions(model.signature, wanted)
+            inputs = self._tensors(asked, model)
+            wanted = wanted_outputs(model.signature, [(output.name, parameters_of(output.parameters)) for output in asked.outputs], None)
+            take_parameters(parameters_of(asked.parameters), request)
         except AweighError as error:
             model.statistics.failure(error.kind)
-            raise
+            refuse(error, model.name, asked.id)
         self._known.learn(payload, asked)
-        return self._run(request, model, inputs, asked.id, wanted)
+        chosen = tuple(output.at for output in wanted) if asked.outputs else None
+        classes = tuple(output.classes for output in wanted)
+        return self._run(request, model, inputs, asked.id, chosen, classes if any(classes) else ())
 
     def _run(
-        self, request: Request, model: LoadedModel, inputs: dict[str, Tensor], identity: str, wanted: tuple[str, ...]
+        self,
+        request: Request,
+        model: LoadedModel,
+        inputs: dict[str, Tensor],
+        identity: str,
+        chosen: tuple[int, ...] | None,
+        classes: tuple[int, ...] = (),
     ) -> AnyResponse | None:
-        rows = self._dataplane.accept(model, inputs)
+        try:
+            rows = self._dataplane.accept(model, inputs)
+        except AweighError as error:
+            refuse(error, model.name, identity)
         if rows <= model.inline_rows:
-            return _encode(model, identity, wanted, self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_encode, model, identity, wanted)))
+            return _encode(model, identity, chosen, classes, self._dataplane.run(model, inputs, rows))
+        encode = partial(_encode, model, identity, chosen, classes)
+        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
 
-    def _tensors(self, asked: Any, signature: Signature) -> dict[str, Tensor]:
+    def _tensors(self, asked: Any, model: LoadedModel) -> dict[str, Tensor]:
         raw = asked.raw_input_contents
         given = asked.inputs
         if raw and len(raw) != len(given):
@@ -159,22 +183,23 @@ class OpenInferenceGrpc:
         tensors: dict[str, Tensor] = {}
         for at, tensor in enumerate(given):
             name, place = tensor.name, f"$.inputs[{at}]"
-            spec = input_spec(signature, name, tensor.datatype, tensors, place)
+            spec = input_spec(model.signature, name, tensor.datatype, tensors, place)
             shape = list(tensor.shape)
+            check_input_parameters(parameters_of(tensor.parameters), name)
             check_shape(shape, self._max_elements, place)
             if raw:
-                tensors[name] = from_raw(raw[at], spec.datatype, tuple(shape), name=name)
+                tensors[name] = raw_tensor(raw[at], spec, tuple(shape), model.name)
             else:
                 tensors[name] = _typed_contents(tensor, spec, shape, place)
         return tensors
 
 
 def _payload(body: bytes) -> bytes:
-    """The message of a gRPC frame (gRPC over HTTP/2: a flag, four bytes of length, the message). Raises InvalidInput, Unsupported."""
+    """The message of a gRPC frame (gRPC over HTTP/2: a flag, four bytes of length, the message). Raises InvalidInput, InternalError."""
     if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5:
         raise InvalidInput("the body is not one whole gRPC message", hint="this method is unary: send exactly one message")
     if body[0] == 1:
-        raise Unsupported("compressed gRPC messages are not taken", hint="send them uncompressed")
+        raise InternalError("a compressed message without a grpc-encoding", hint="say how it is compressed")  # the gRPC spec's own status
     if body[0]:
         raise InvalidInput(f"a gRPC message flag of {body[0]}")
     return body[5:]
@@ -212,11 +237,12 @@ def _typed_contents(tensor: Any, spec: TensorSpec, shape: list[int], place: str)
     return texts_to_tensor(list(data), shape, f"{place}.contents.{field}")
 
 
-def _encode(model: LoadedModel, identity: str, wanted: tuple[str, ...], outputs: list[Tensor]) -> GrpcResponse:
+def _encode(
+    model: LoadedModel, identity: str, chosen: tuple[int, ...] | None, classes: tuple[int, ...], outputs: list[Tensor]
+) -> GrpcResponse:
+    if classes:
+        return _encode_classes(model, identity, chosen or (), classes, outputs)
     specs = model.signature.outputs
-    chosen: tuple[int, ...] | None = None
-    if wanted:
-        chosen = output_positions(model.signature, wanted)
     pieces = [_prefix(model, outputs, chosen)]
     if identity:
         raw_id = identity.encode()
@@ -226,6 +252,20 @@ def _encode(model: LoadedModel, identity: str, wanted: tuple[str, ...], outputs:
         raw = output.tobytes() if output.dtype is datatype.dtype and datatype not in _PACKED else to_raw(output, datatype)
         pieces += (b"\x32", varint(len(raw)), raw)
     return GrpcResponse(b"".join(pieces))
+
+
+def _encode_classes(
+    model: LoadedModel, identity: str, chosen: tuple[int, ...], classes: tuple[int, ...], outputs: list[Tensor]
+) -> GrpcResponse:
+    answer = _InferResponse(model_name=model.name, model_version=model.version, id=identity)
+    for at, count in zip(chosen, classes, strict=True):
+        spec, output = model.signature.outputs[at], outputs[at]
+        datatype = Datatype.BYTES if count else spec.datatype
+        if count:
+            output = classified(output, count, spec, model.signature)
+        answer.outputs.add(name=spec.name, datatype=datatype.value, shape=[int(size) for size in output.shape])
+        answer.raw_output_contents.append(to_raw(output, datatype))
+    return GrpcResponse(answer.SerializeToString())
 
 
 def _prefix(model: LoadedModel, outputs: list[Tensor], chosen: tuple[int, ...] | None) -> bytes:

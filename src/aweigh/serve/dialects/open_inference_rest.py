@@ -1,4 +1,4 @@
-"""Open Inference V2 over REST: metadata, health and JSON inference. Forms, texts and status codes are Triton's where the spec is silent.
+"""Open Inference V2 over REST: metadata, health, and inference in JSON or with binary tensors. Forms, texts and status codes are Triton's where the spec is silent.
 
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
@@ -14,17 +14,28 @@ import orjson
 import aweigh
 from aweigh.core.errors import AweighError, InvalidInput, ModelNotFound, NotReady
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Tensor, bytes_of, count_of
+from aweigh.core.tensors import Datatype, Tensor, bytes_of, count_of
 from aweigh.engine.acceptance import Acceptance
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
-from aweigh.serve.asked import input_spec, output_positions
+from aweigh.serve.asked import (
+    EXTENSIONS,
+    Wanted,
+    check_input_parameters,
+    input_spec,
+    raw_tensor,
+    refuse,
+    take_parameters,
+    wanted_outputs,
+)
+from aweigh.serve.binary import HEADER, Blobs, binary_answer, header_length, raw_output, raw_request
+from aweigh.serve.classes import classified
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.large_json import MIN_BYTES, LargeJson
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
-from aweigh.serve.status import json_error
+from aweigh.serve.status import hinted_error
 from aweigh.serve.tensor_json import check_depth, check_shape, json_to_tensor, parse_json, values_encoder
 
 _MAX_PREPARED: Final = 64
@@ -75,6 +86,8 @@ class _AnyRequest(msgspec.Struct, gc=False):
 
 _PLAIN: Final = _FloatRequest(inputs=[])
 """A request that asks for nothing beside its numbers."""
+_RAW: Final = _AnyRequest(inputs=[], parameters={"binary_data_output": True})
+"""What a body that is one raw tensor asks for."""
 _decode_floats = msgspec.json.Decoder(_FloatRequest).decode
 _decode_any = msgspec.json.Decoder(_AnyRequest).decode
 
@@ -105,10 +118,10 @@ class OpenInferenceRest:
         ]
 
     def failure(self, error: AweighError, request: Request) -> AnyResponse:
-        return json_error(error)
+        return hinted_error(error)
 
     def _server(self, request: Request) -> Response:
-        return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "extensions": []}))
+        return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "extensions": list(EXTENSIONS)}))
 
     def _live(self, request: Request) -> Response:
         return Response(200)
@@ -140,17 +153,36 @@ class OpenInferenceRest:
         params = request.head.params
         return self._dataplane.find(params["name"], params.get("version", ""))
 
-    def _infer(self, request: Request) -> Response | None:
-        params = request.head.params
+    def _infer(self, request: Request) -> AnyResponse | None:
+        params, head = request.head.params, request.head
         model = self._dataplane.find(params["name"], params.get("version", ""))
         asked: _FloatRequest | _AnyRequest
-        asked, inputs, rows = self._usual(model, request.body) if model.acceptance.floats else (_PLAIN, None, 0)
-        if inputs is None:
-            asked, inputs, rows = self._unusual(model, request.body)
+        inputs: dict[str, Tensor] | None
+        if HEADER in head.headers:
+            asked, inputs, rows = self._binary(model, request)
+        else:
+            asked, inputs, rows = self._usual(model, request.body) if model.acceptance.floats else (_PLAIN, None, 0)
+            if inputs is None:
+                asked, inputs, rows = self._unusual(model, request, memoryview(b""))
+        if asked.parameters is not None:
+            take_parameters(asked.parameters, request)
         if rows <= model.inline_rows:
             return self._encode(model, asked, self._dataplane.run(model, inputs, rows))
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(self._encode, model, asked)))
         return None
+
+    def _binary(self, model: LoadedModel, request: Request) -> tuple["_AnyRequest", dict[str, Tensor], int]:
+        """A body of JSON and raw tensors, or of one raw tensor alone."""
+        body = request.body
+        length = header_length(request.head.headers[HEADER], body)
+        if length:
+            return self._unusual(model, request, memoryview(body)[length:], body[:length])
+        try:
+            inputs = raw_request(body, model.signature, model.name)
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
+        return _RAW, inputs, self._accept(model, inputs, "")
 
     def _usual(self, model: LoadedModel, body: bytes) -> tuple["_FloatRequest", dict[str, Tensor] | None, int]:
         """The short road of one matrix of finite floats in a flat list: request, tensors and rows. No tensors where it is anything else."""
@@ -177,16 +209,24 @@ class OpenInferenceRest:
             bodies.learn(body, only.shape, only.data)
         return asked, {only.name: np.array(only.data, acceptance.dtype).reshape(only.shape)}, only.shape[0]
 
-    def _unusual(self, model: LoadedModel, body: bytes) -> tuple["_AnyRequest", dict[str, Tensor], int]:
+    def _unusual(
+        self, model: LoadedModel, request: Request, blobs: memoryview, body: bytes | None = None
+    ) -> tuple["_AnyRequest", dict[str, Tensor], int]:
         """Everything else, and the errors. Raises InvalidInput, TooLarge."""
         try:
-            asked = self._decode(body)
-            inputs = self._tensors(asked, model.signature)
-            output_positions(model.signature, [output.name for output in asked.outputs or ()])
+            asked = self._decode(request.body if body is None else body)
+            inputs = self._tensors(asked, model, Blobs(blobs, model.name))
+            _wanted(model.signature, asked)
         except AweighError as error:
             model.statistics.failure(error.kind)
-            raise
-        return asked, inputs, self._dataplane.accept(model, inputs)
+            refuse(error, model.name, "")
+        return asked, inputs, self._accept(model, inputs, asked.id or "")
+
+    def _accept(self, model: LoadedModel, inputs: dict[str, Tensor], identity: str) -> int:
+        try:
+            return self._dataplane.accept(model, inputs)
+        except AweighError as error:
+            refuse(error, model.name, identity)
 
     def _fits(self, given: "_FloatInput", acceptance: Acceptance) -> bool:
         shape = given.shape
@@ -217,35 +257,57 @@ class OpenInferenceRest:
         bytes_of(asked.id)  # Python's own parser lets a lone surrogate pass, which no answer could repeat
         return asked
 
-    def _tensors(self, asked: "_AnyRequest", signature: Signature) -> dict[str, Tensor]:
+    def _tensors(self, asked: "_AnyRequest", model: LoadedModel, blobs: Blobs) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for at, given in enumerate(asked.inputs):
             place = f"$.inputs[{at}]"
-            spec = input_spec(signature, given.name, given.datatype, tensors, place)
+            spec = input_spec(model.signature, given.name, given.datatype, tensors, place)
             check_shape(given.shape, self._max_elements, place)
+            check_input_parameters(given.parameters, given.name)
+            if given.parameters and "binary_data_size" in given.parameters:
+                raw = blobs.take(given.name, given.parameters["binary_data_size"])
+                if given.data is not None:
+                    raise InvalidInput(f"{place} has both data and binary_data_size", hint="send one of them")
+                tensors[given.name] = raw_tensor(raw, spec, tuple(given.shape), model.name)
+                continue
             if given.data is None:
-                raise InvalidInput(f"{place}.data is missing", hint="the binary tensor extension is not offered by this server")
+                raise InvalidInput(f"{place}.data is missing", hint="send data, or binary_data_size and the raw tensor behind the JSON")
             tensors[given.name] = json_to_tensor(given.data, spec.datatype, given.shape, place)
+        blobs.finish()
         return tensors
 
     def _encode(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
-        if asked.outputs or asked.id is not None:
-            return self._encode_selected(model, asked, outputs)
+        if asked.outputs or asked.id is not None or asked.parameters is not None:
+            return _encode_selected(model, asked, outputs)
         form, encoders = _template(model, outputs)
         if len(encoders) == 2:  # a classifier's label and probabilities: a loop would cost more than the work
             return Response(200, form % (encoders[0](outputs[0]), encoders[1](outputs[1])))
         return Response(200, form % tuple([encode(output) for encode, output in zip(encoders, outputs, strict=True)]))
 
-    def _encode_selected(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
-        specs = model.signature.outputs
-        chosen = output_positions(model.signature, [output.name for output in asked.outputs]) if asked.outputs else range(len(specs))
-        answer: dict[str, Any] = {} if asked.id is None else {"id": asked.id}
-        answer |= {"model_name": model.name, "model_version": model.version}
-        answer["outputs"] = [
-            _entry(specs[at], outputs[at]) | {"data": orjson.Fragment(values_encoder(specs[at], outputs[at].size)(outputs[at]))}
-            for at in chosen
-        ]
-        return Response(200, orjson.dumps(answer))
+
+def _wanted(signature: Signature, asked: "_FloatRequest | _AnyRequest") -> tuple[Wanted, ...]:
+    return wanted_outputs(signature, [(output.name, output.parameters) for output in asked.outputs or ()], asked.parameters)
+
+
+def _encode_selected(model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
+    """An answer with an id, with outputs that were named, in classes or in binary."""
+    signature, blobs, binary = model.signature, list[bytes | memoryview](), False
+    answer: dict[str, Any] = {} if asked.id is None else {"id": asked.id}
+    answer |= {"model_name": model.name, "model_version": model.version, "outputs": []}
+    for at, in_binary, classes in _wanted(signature, asked):
+        spec, output = signature.outputs[at], outputs[at]
+        if classes:
+            output = classified(output, classes, spec, signature)
+            spec = msgspec.structs.replace(spec, datatype=Datatype.BYTES)
+        entry = _entry(spec, output)
+        if in_binary:
+            blobs.append(raw := raw_output(output, spec.datatype))
+            entry["parameters"] = {"binary_data_size": len(raw)}
+            binary = True
+        else:
+            entry["data"] = orjson.Fragment(values_encoder(spec, output.size)(output))
+        answer["outputs"].append(entry)
+    return binary_answer(answer, blobs) if binary else Response(200, orjson.dumps(answer))
 
 
 _EXAMPLE: Final = 'expected {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'

@@ -21,7 +21,9 @@ _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATC
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)?[A-Z]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
 """RFC 9112 section 3, single spaces alone; one empty line before it is forgiven (section 2.2)."""
 _ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization", b"content-encoding"})
-_UNCACHED: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect", b"x-request-id", b"traceparent", b"te", b"trailer"})
+_UNCACHED: Final = frozenset({
+    b"transfer-encoding", b"content-encoding", b"upgrade", b"expect", b"x-request-id", b"traceparent", b"te", b"trailer",
+})  # fmt: skip
 
 
 class HeadCache:

@@ -20,6 +20,7 @@ _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_BYTES: Final = 1024 * 1024
 """How much of a refused body is read and dropped, so that the client gets to see the refusal before the reset."""
+_LARGE: Final = 64 * 1024
 DRAIN_GRACE_S: Final = 0.5
 """How long a connection that was just used may still send a request while the server stops."""
 
@@ -204,12 +205,23 @@ class Http1Connection(asyncio.Protocol):
         if isinstance(response, GrpcResponse):
             response = _as_http(response)
         body = response.body
-        if head.plain and response.status == 200 and response.content_type is JSON and not listener.draining:
+        if len(body) > _LARGE and head.method != "HEAD":
+            self._send_large(request, response)
+            return
+        if head.plain and response.status == 200 and response.content_type is JSON and not response.headers and not listener.draining:
             self._transport.write(b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (listener.ok_json, len(body), request.id, body))
             return
         last = not head.keep_alive or listener.draining
         start = _start(response, request.id, listener.date, b"close" if last else b"keep-alive")
         self._transport.write(start if head.method == "HEAD" else start + body)
+        if last:
+            self._transport.close()
+
+    def _send_large(self, request: Request, response: Response) -> None:
+        """Head and body apart: joining them would copy the body."""
+        last = not request.head.keep_alive or self._listener.draining
+        self._transport.write(_start(response, request.id, self._listener.date, b"close" if last else b"keep-alive"))
+        self._transport.write(response.body)
         if last:
             self._transport.close()
 

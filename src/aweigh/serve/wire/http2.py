@@ -307,7 +307,9 @@ class Http2Connection(asyncio.Protocol):
         found.answered = True
         if isinstance(response, GrpcResponse):
             message = response.message
-            if response.code == 0:
+            if response.coding:
+                self._answer_coded(stream, response)
+            elif response.code == 0:
                 size = len(message) + 5
                 tag = stream.to_bytes(4, "big")
                 headers = _OK_HEADERS + tag + f.GRPC_HEADERS
@@ -329,6 +331,12 @@ class Http2Connection(asyncio.Protocol):
             self._close_stream(stream)
         else:
             found.deadline = self._listener.now() + self._limits.request_timeout_s
+
+    def _answer_coded(self, stream: int, response: GrpcResponse) -> None:
+        message = response.message
+        block = f.GRPC_HEADERS + f.literal(b"grpc-encoding", response.coding)
+        payload = b"\1" + len(message).to_bytes(4, "big") + message
+        self._write(frame(f.HEADERS, f.END_HEADERS, stream, block) + self._window.send(stream, payload, f.GRPC_OK))
 
     def _close_stream(self, stream: int) -> None:
         self._window.forget(stream)
