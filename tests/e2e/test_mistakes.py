@@ -132,3 +132,18 @@ def test_predict_names_column_and_row(tmp_path: Path, model_bytes: bytes) -> Non
     done = run(tmp_path, "predict", "square", "in.csv", "--out", "out.csv")
     assert done.returncode == 0
     assert (tmp_path / "out.csv").read_text().startswith("Y")
+
+
+def test_a_damaged_package_is_never_served(tmp_path: Path, model_bytes: bytes) -> None:
+    """The port answers from the start, so a model that may not answer takes the server down again, with its reason."""
+    (tmp_path / "model.onnx").write_bytes(model_bytes)
+    assert run(tmp_path, "pack", "model.onnx", "--name", "square").returncode == 0
+    blobs = (tmp_path / "home" / "store" / "blobs" / "sha256").iterdir()
+    blob = next(blob for blob in blobs if b"square" in (data := blob.read_bytes()) and data[:1] == b"\x08")
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes().replace(b"Mul", b"Add"))
+    done = run(tmp_path, "serve", "square", "--port", "0", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "invalid-file"
+    done = run(tmp_path, "verify", "square", "--json")
+    assert done.returncode == 2

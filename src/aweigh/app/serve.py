@@ -1,11 +1,15 @@
 """Serving: open the packages, load them until each may answer, listen, and drain when told to stop. The composition root of the server."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import logging
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
@@ -20,35 +24,79 @@ Ready = Callable[[int, list[LoadedModel]], None]
 
 
 def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str = "") -> None:
-    """Serve until SIGTERM or SIGINT; returns after the drain. Raises PortInUse, or why a model may not answer, before it listens."""
+    """Serve until SIGTERM or SIGINT; returns after the drain. Raises PortInUse, or why a model may not answer.
+
+    The port answers from the start: live at once, ready once every model has replayed its golden set.
+    """
     dataplane = DataPlane(settings)
     server = HttpServer(dataplane)
     port = server.bind()
     try:
-        models = [load_model(handle, settings, variant=variant) for handle in handles]
-        for model in models:
-            dataplane.add(model)
-            report = dataclasses.asdict(model.report)
-            _LOG.info("model ready", extra={"model": model.name, "version": model.version, "variant": model.variant.name, **report})
-        _run(_serve(server, dataplane, lambda: ready(port, models)))
+        _run(
+            _serve(server, dataplane, [partial(load_model, handle, settings, variant=variant) for handle in handles], partial(ready, port))
+        )
     finally:
         server.close()
         dataplane.close()
 
 
-async def _serve(server: HttpServer, dataplane: DataPlane, announce: Callable[[], None]) -> None:
+async def _serve(
+    server: HttpServer, dataplane: DataPlane, loads: Sequence[Callable[[], LoadedModel]], announce: Callable[[list[LoadedModel]], None]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     await server.start()
-    dataplane.started = True
-    gc.collect()
-    gc.freeze()  # what was loaded stays: the collector need not walk it between requests
-    announce()
-    await stop.wait()
-    await server.stop()
+    try:
+        models = await _load(dataplane, loads, stop)
+        if models is not None:
+            dataplane.started = True
+            gc.collect()
+            gc.freeze()  # what was loaded stays: the collector need not walk it between requests
+            announce(models)
+            await stop.wait()
+    finally:
+        await server.stop()
     _LOG.info("stopped")
+
+
+async def _load(dataplane: DataPlane, loads: Sequence[Callable[[], LoadedModel]], stop: asyncio.Event) -> list[LoadedModel] | None:
+    """Load every model beside the event loop; None when told to stop meanwhile. Raises what loading raises."""
+    models: list[LoadedModel] = []
+    stopping = asyncio.ensure_future(stop.wait())
+    for load in loads:
+        loading = _beside(load)
+        waited: set[asyncio.Future[Any]] = {loading, stopping}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            return None
+        model = loading.result()
+        dataplane.add(model)
+        models.append(model)
+        facts = {"model": model.name, "version": model.version, "variant": model.variant.name, **dataclasses.asdict(model.report)}
+        _LOG.info("model ready", extra=facts)
+    stopping.cancel()
+    return models
+
+
+def _beside(work: Callable[[], LoadedModel]) -> asyncio.Future[LoadedModel]:
+    """Run blocking work in a thread that does not keep the process alive."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[LoadedModel] = loop.create_future()
+
+    def run() -> None:
+        try:
+            model = work()
+        except BaseException as error:  # noqa: BLE001  # whatever loading raises belongs to who waits for it
+            settle = partial(done.set_exception, error)
+        else:
+            settle = partial(done.set_result, model)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=run, name="aweigh-load", daemon=True).start()
+    return done
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:
