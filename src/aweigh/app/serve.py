@@ -11,11 +11,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from aweigh.app.packages import open_store
+from aweigh.core.names import Reference, model_name
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
+from aweigh.engine.control import ModelControl
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.lifecycle import load_model
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.guard import is_loopback
 from aweigh.serve.server import HttpServer
 
 _LOG = logging.getLogger("aweigh.server")
@@ -29,6 +33,8 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
     The port answers from the start: live at once, ready once every model has replayed its golden set.
     """
     dataplane = DataPlane(settings)
+    control = _control(settings, dataplane, variant)
+    dataplane.control = control
     server = HttpServer(dataplane)
     port = server.bind()
     try:
@@ -37,7 +43,30 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
         )
     finally:
         server.close()
+        control.close()
         dataplane.close()
+
+
+class _StoreRepository:
+    """The store of the home folder as the place to load from."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = open_store(settings)
+
+    def versions(self) -> list[tuple[str, int]]:
+        return [(line.name, line.version) for line in self._store.list()]
+
+    def open(self, name: str, version: int | None) -> PackageHandle:
+        return self._store.open(Reference(name=model_name(name), version=version))
+
+
+def _control(settings: Settings, dataplane: DataPlane, variant: str) -> ModelControl:
+    """Loading by request, as the settings allow it: by themselves only where no stranger can ask for it."""
+    safe = bool(settings.api_key_file) or is_loopback(settings.host)
+    allowed = settings.model_control == "on" or (settings.model_control == "auto" and safe)
+    return ModelControl(
+        dataplane, _StoreRepository(settings), lambda handle: load_model(handle, settings, variant=variant), allowed=allowed
+    )
 
 
 async def _serve(

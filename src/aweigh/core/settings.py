@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """File with one API key per line (`name:key` or `key`); requests need `Authorization: Bearer KEY`."""
     no_auth: bool = False
     """Allow a non-loopback address without API keys."""
+    model_control: Literal["auto", "on", "off"] = "auto"
+    """Whether models may be loaded and unloaded by request; auto allows it on loopback and where API keys are set."""
     executor: Literal["auto", "inline", "thread"] = "auto"
     """Where sessions run; auto measures at warm-up."""
     inline_limit_us: int = 1000

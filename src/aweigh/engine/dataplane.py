@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
 from aweigh.core.settings import Settings
@@ -29,6 +29,14 @@ class WireFacts(Protocol):
     def open_connections(self) -> int: ...
 
 
+class Control(Protocol):
+    """What changes the models of a data plane; `control.ModelControl` is one."""
+
+    def index(self, done: Callable[[Any, AweighError | None], None], *, ready_only: bool = False) -> None: ...
+    def load(self, name: str, version: int | None, done: Callable[[Any, AweighError | None], None]) -> None: ...
+    def unload(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
+
+
 class DataPlane:
     """The models of this process by name and version, and what can be asked of them."""
 
@@ -41,6 +49,8 @@ class DataPlane:
         """Requests handed to threads and not yet answered."""
         self.wire: WireFacts | None = None
         """What carries the requests, where it can be counted."""
+        self.control: Control | None = None
+        """What loads and unloads while the server runs; None where models stay as they are."""
         self._versions: dict[str, dict[str, LoadedModel]] = {}
         self._default: dict[str, LoadedModel] = {}
         self.max_rows = settings.max_rows
@@ -49,6 +59,21 @@ class DataPlane:
         """Make a loaded model answerable; the last added version of a name is its default."""
         self._versions.setdefault(model.name, {})[model.version] = model
         self._default[model.name] = model
+
+    def replace(self, model: LoadedModel) -> list[LoadedModel]:
+        """Let a model take over its name; what it takes over from, the same version or the one that was the default, is no longer answerable."""
+        versions = self._versions.get(model.name, {})
+        default = self._default.get(model.name)
+        old = [each for each in (versions.get(model.version), default) if each is not None]
+        for each in old:
+            versions.pop(each.version, None)
+        self.add(model)
+        return list({id(each): each for each in old}.values())
+
+    def remove(self, name: str) -> list[LoadedModel]:
+        """Take a name out of service; its models, which the caller closes."""
+        self._default.pop(name, None)
+        return list(self._versions.pop(name, {}).values())
 
     def close(self) -> None:
         """Release every model."""
@@ -111,7 +136,9 @@ class DataPlane:
         except Exception:
             model.statistics.failure(Kind.INTERNAL)
             raise
-        model.statistics.success(perf_counter() - started, rows)
+        statistics = model.statistics
+        statistics.last = ended = perf_counter()
+        statistics.success(ended - started, rows)
         return outputs
 
     def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
@@ -140,7 +167,8 @@ class DataPlane:
         model.statistics.in_flight -= 1
         model.statistics.queued.observe(waited)
         if error is None:
-            model.statistics.success(perf_counter() - started, rows)
+            model.statistics.last = ended = perf_counter()
+            model.statistics.success(ended - started, rows)
         else:
             model.statistics.failure(error.kind)
         done(outputs, error)

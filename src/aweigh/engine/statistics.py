@@ -11,6 +11,8 @@ from aweigh.core.errors import Kind
 BOUNDS_S: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram buckets in seconds; one more bucket takes the rest."""
 
+MAX_BATCH_SIZES: Final = 256
+
 
 class Histogram:
     """Counts per bucket and the sum, in seconds."""
@@ -27,9 +29,9 @@ class Histogram:
 
 
 class ModelStatistics:
-    """Requests answered and failed, rows, and how long they took in all and in the queue."""
+    """Requests answered and failed, rows, and how long they took: in all, in the queue, per size of batch, and around the model."""
 
-    __slots__ = ("duration", "failed", "in_flight", "queued", "rows", "succeeded")
+    __slots__ = ("batches", "decoding_s", "duration", "encoding_s", "failed", "in_flight", "last", "queued", "rows", "succeeded")
 
     def __init__(self) -> None:
         self.succeeded = 0
@@ -37,7 +39,15 @@ class ModelStatistics:
         self.in_flight = 0
         self.failed: dict[Kind, int] = {}
         self.duration = Histogram()
+        """From decoded request to outputs, the wait for a thread included."""
         self.queued = Histogram()
+        self.decoding_s = 0.0
+        """From bytes to tensors, written by the dialects that measure it."""
+        self.encoding_s = 0.0
+        self.last = 0.0
+        """When the last request succeeded, in seconds of `perf_counter`; 0 for never."""
+        self.batches: dict[int, list[float]] = {}
+        """Rows -> requests of so many rows, and the seconds they took. No more than MAX_BATCH_SIZES sizes are told apart."""
 
     def success(self, seconds: float, rows: int) -> None:
         self.succeeded += 1
@@ -45,6 +55,12 @@ class ModelStatistics:
         duration = self.duration
         duration.counts[bisect_left(BOUNDS_S, seconds)] += 1
         duration.sum_s += seconds
+        batch = self.batches.get(rows)
+        if batch is not None:
+            batch[0] += 1
+            batch[1] += seconds
+        elif len(self.batches) < MAX_BATCH_SIZES:
+            self.batches[rows] = [1, seconds]
 
     def failure(self, kind: Kind) -> None:
         self.failed[kind] = self.failed.get(kind, 0) + 1

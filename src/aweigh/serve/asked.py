@@ -12,7 +12,7 @@ from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw
 from aweigh.serve.message import Request
 
-EXTENSIONS: Final = ("classification", "binary_tensor_data", "parameters")
+EXTENSIONS: Final = ("classification", "model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
 """What both doors of Open Inference announce, in Triton's order."""
 _DATATYPES: Final = frozenset(datatype.value for datatype in Datatype)
 _RESERVED_NUMBERS: Final = frozenset({"priority", "timeout"})

@@ -5,6 +5,7 @@ Answers carry raw contents, as Triton's do, put together from a prefix that is e
 
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +30,7 @@ from aweigh.serve.asked import (
     wanted_outputs,
 )
 from aweigh.serve.classes import classified
+from aweigh.serve.dialects.open_inference_grpc_models import ModelMethods
 from aweigh.serve.known_requests import KnownRequests, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
 from aweigh.serve.outcome import answer_later
@@ -80,6 +82,7 @@ class OpenInferenceGrpc:
 
         public = Permission.PUBLIC
         return [
+            *ModelMethods(self._dataplane, _parsed).routes(route),
             route(_SERVICE, "ModelInfer", self._infer),
             route(_SERVICE, "ServerLive", _unary("inference.ServerLiveRequest", self._server_live), public),
             route(_SERVICE, "ServerReady", _unary("inference.ServerReadyRequest", self._server_ready), public),
@@ -128,6 +131,7 @@ class OpenInferenceGrpc:
         return message("grpc.health.v1.HealthCheckResponse")(status=_SERVING if self._dataplane.ready else _NOT_SERVING)
 
     def _infer(self, request: Request) -> AnyResponse | None:
+        began = perf_counter()
         payload = _payload(request.body)
         known = self._known.find(payload)
         if known is not None:
@@ -136,7 +140,7 @@ class OpenInferenceGrpc:
             if acceptance.simple and acceptance.name == known.input and acceptance.datatype == known.datatype:
                 inputs: dict[str, Tensor] = {known.input: np.frombuffer(known.raw(payload), acceptance.dtype).reshape(known.shape)}
                 chosen = output_positions(model.signature, known.wanted) if known.wanted else None
-                return self._run(request, model, inputs, "", chosen)
+                return self._run(request, model, inputs, "", chosen, (), began)
         try:
             asked = _parse_infer(payload)
         except DecodeError:
@@ -152,7 +156,7 @@ class OpenInferenceGrpc:
         self._known.learn(payload, asked)
         chosen = tuple(output.at for output in wanted) if asked.outputs else None
         classes = tuple(output.classes for output in wanted)
-        return self._run(request, model, inputs, asked.id, chosen, classes if any(classes) else ())
+        return self._run(request, model, inputs, asked.id, chosen, classes if any(classes) else (), began)
 
     def _run(
         self,
@@ -161,14 +165,19 @@ class OpenInferenceGrpc:
         inputs: dict[str, Tensor],
         identity: str,
         chosen: tuple[int, ...] | None,
-        classes: tuple[int, ...] = (),
+        classes: tuple[int, ...],
+        began: float,
     ) -> AnyResponse | None:
         try:
             rows = self._dataplane.accept(model, inputs)
         except AweighError as error:
             refuse(error, model.name, identity)
+        statistics = model.statistics
+        statistics.decoding_s += perf_counter() - began
         if rows <= model.inline_rows:
-            return _encode(model, identity, chosen, classes, self._dataplane.run(model, inputs, rows))
+            response = _encode(model, identity, chosen, classes, self._dataplane.run(model, inputs, rows))
+            statistics.encoding_s += perf_counter() - statistics.last
+            return response
         encode = partial(_encode, model, identity, chosen, classes)
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
@@ -211,16 +220,18 @@ def _undecodable(name: str) -> InvalidInput:
 
 def _unary(request_name: str, handler: Callable[[Any], Any]) -> Callable[[Request], GrpcResponse]:
     """A method that answers one message with another, at once."""
-    parse = message(request_name).FromString
 
     def handle(request: Request) -> GrpcResponse:
-        try:
-            asked = parse(_payload(request.body))
-        except DecodeError:
-            raise _undecodable(request_name.rpartition(".")[2]) from None
-        return GrpcResponse(handler(asked).SerializeToString())
+        return GrpcResponse(handler(_parsed(request_name, request)).SerializeToString())
 
     return handle
+
+
+def _parsed(name: str, request: Request) -> Any:
+    try:
+        return message(name).FromString(_payload(request.body))
+    except DecodeError:
+        raise _undecodable(name.rpartition(".")[2]) from None
 
 
 def _typed_contents(tensor: Any, spec: TensorSpec, shape: list[int], place: str) -> Tensor:

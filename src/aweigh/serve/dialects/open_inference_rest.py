@@ -5,6 +5,7 @@ https://github.com/kserve/open-inference-protocol, specification/protocol/infere
 
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ from aweigh.serve.asked import (
 )
 from aweigh.serve.binary import HEADER, Blobs, binary_answer, header_length, raw_output, raw_request
 from aweigh.serve.classes import classified
+from aweigh.serve.dialects.open_inference_rest_models import ModelRoutes
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.large_json import MIN_BYTES, LargeJson
 from aweigh.serve.message import AnyResponse, Request, Response
@@ -109,6 +111,7 @@ class OpenInferenceRest:
 
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
         return [
+            *ModelRoutes(self._dataplane).routes(route),
             route("GET", "/v2", self._server),
             route("GET", "/v2/health/live", self._live, Permission.PUBLIC),
             route("GET", "/v2/health/ready", self._ready, Permission.PUBLIC),
@@ -154,6 +157,7 @@ class OpenInferenceRest:
         return self._dataplane.find(params["name"], params.get("version", ""))
 
     def _infer(self, request: Request) -> AnyResponse | None:
+        began = perf_counter()
         params, head = request.head.params, request.head
         model = self._dataplane.find(params["name"], params.get("version", ""))
         asked: _FloatRequest | _AnyRequest
@@ -166,8 +170,12 @@ class OpenInferenceRest:
                 asked, inputs, rows = self._unusual(model, request, memoryview(b""))
         if asked.parameters is not None:
             take_parameters(asked.parameters, request)
+        statistics = model.statistics
+        statistics.decoding_s += perf_counter() - began
         if rows <= model.inline_rows:
-            return self._encode(model, asked, self._dataplane.run(model, inputs, rows))
+            response = self._encode(model, asked, self._dataplane.run(model, inputs, rows))
+            statistics.encoding_s += perf_counter() - statistics.last
+            return response
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(self._encode, model, asked)))
         return None
 

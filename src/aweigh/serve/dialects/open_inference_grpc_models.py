@@ -1,0 +1,86 @@
+"""Open Inference V2 over gRPC, Triton's methods about models: statistics, configuration, and the repository's index, load and unload."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from aweigh.core.errors import AweighError, Unsupported
+from aweigh.engine.dataplane import Control, DataPlane
+from aweigh.protos import message
+from aweigh.serve.asked import parameters_of
+from aweigh.serve.message import GrpcResponse, Request
+from aweigh.serve.model_facts import config_of, requested_version, statistics_of
+from aweigh.serve.outcome import failure_of
+from aweigh.serve.router import Permission, Route
+
+_SERVICE: Final = "/inference.GRPCInferenceService/"
+Parse = Callable[[str, Request], Any]
+"""Reads the one message of a request, by the full name of its type."""
+
+
+class ModelMethods:
+    """Part of the dialect `open-inference-grpc`."""
+
+    def __init__(self, dataplane: DataPlane, parse: Parse) -> None:
+        self._dataplane = dataplane
+        self._parse = parse
+
+    def routes(self, route: Callable[..., Route]) -> list[Route]:
+        """Its routes, made as the dialect makes them."""
+        operate = Permission.OPERATE
+        return [
+            route(_SERVICE, "ModelStatistics", self._statistics),
+            route(_SERVICE, "ModelConfig", self._config),
+            route(_SERVICE, "RepositoryIndex", self._index, operate),
+            route(_SERVICE, "RepositoryModelLoad", self._load, operate),
+            route(_SERVICE, "RepositoryModelUnload", self._unload, operate),
+        ]
+
+    def _statistics(self, request: Request) -> GrpcResponse:
+        asked = self._parse("inference.ModelStatisticsRequest", request)
+        if asked.name:
+            self._dataplane.find(asked.name, asked.version)
+        found = [
+            model
+            for model in self._dataplane.models()
+            if asked.name in ("", model.name) and (not asked.name or asked.version in ("", model.version))
+        ]
+        answer = message("inference.ModelStatisticsResponse")(model_stats=[statistics_of(model) for model in found])
+        return GrpcResponse(answer.SerializeToString())
+
+    def _config(self, request: Request) -> GrpcResponse:
+        asked = self._parse("inference.ModelConfigRequest", request)
+        model = self._dataplane.find(asked.name, asked.version)
+        answer = message("inference.ModelConfigResponse")(config=config_of(model, self._dataplane.max_rows))
+        return GrpcResponse(answer.SerializeToString())
+
+    def _index(self, request: Request) -> None:
+        asked = self._parse("inference.RepositoryIndexRequest", request)
+        self._control().index(partial(_answer, request, _index_answer), ready_only=asked.ready)
+
+    def _load(self, request: Request) -> None:
+        asked = self._parse("inference.RepositoryModelLoadRequest", request)
+        version = requested_version(parameters_of(asked.parameters) or {})
+        made = message("inference.RepositoryModelLoadResponse")
+        self._control().load(asked.model_name, version, partial(_answer, request, lambda _: made()))
+
+    def _unload(self, request: Request) -> None:
+        asked = self._parse("inference.RepositoryModelUnloadRequest", request)
+        made = message("inference.RepositoryModelUnloadResponse")
+        self._control().unload(asked.model_name, partial(_answer, request, lambda _: made()))
+
+    def _control(self) -> Control:
+        if self._dataplane.control is None:
+            raise Unsupported("this server has no repository to load models from", hint="'aweigh serve' has: it serves from the store")
+        return self._dataplane.control
+
+
+def _index_answer(lines: Any) -> Any:
+    answer = message("inference.RepositoryIndexResponse")()
+    for line in lines:
+        answer.models.add(name=line.name, version=line.version, state=line.state, reason=line.reason)
+    return answer
+
+
+def _answer(request: Request, encode: Callable[[Any], Any], outcome: Any, error: AweighError | None) -> None:
+    request.reply(request, failure_of(error, request) if error is not None else GrpcResponse(encode(outcome).SerializeToString()))

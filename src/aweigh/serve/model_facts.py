@@ -1,0 +1,100 @@
+"""What Triton's clients ask of a model beside its answers: statistics and configuration, in Triton's fields. The same at both doors."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aweigh.core.errors import InvalidInput, Kind, Unsupported
+from aweigh.core.signature import Signature, TensorSpec
+from aweigh.core.tensors import Datatype
+from aweigh.engine.model import LoadedModel
+from aweigh.engine.statistics import ModelStatistics
+
+_NS: Final = 1_000_000_000
+
+
+def statistics_of(model: LoadedModel) -> dict[str, Any]:
+    """The fields of ModelStatistics that are counted here. A request fails before it is timed, so failures have a count alone."""
+    done = model.statistics
+    return {
+        "name": model.name,
+        "version": model.version,
+        "last_inference": _milliseconds_ago(done),
+        "inference_count": done.rows,
+        "execution_count": done.succeeded,
+        "inference_stats": _inference(done),
+        "batch_stats": [_batch(rows, int(count), seconds) for rows, (count, seconds) in sorted(done.batches.items())],
+    }
+
+
+def _milliseconds_ago(done: ModelStatistics) -> int:
+    """Wall-clock time of the last answer: requests themselves are timed by a clock that has no date."""
+    return int((time.time() - (time.perf_counter() - done.last)) * 1000) if done.last else 0
+
+
+def _inference(done: ModelStatistics) -> dict[str, Any]:
+    count, queued = done.succeeded, done.queued.sum_s
+    whole = done.decoding_s + done.duration.sum_s + done.encoding_s
+    failed = sum(number for kind, number in done.failed.items() if kind is not Kind.CANCELLED)
+    return {
+        "success": _span(count, whole),
+        "fail": _span(failed, 0.0),
+        "queue": _span(count, queued),
+        "compute_input": _span(count, done.decoding_s),
+        "compute_infer": _span(count, max(0.0, done.duration.sum_s - queued)),
+        "compute_output": _span(count, done.encoding_s),
+        "cache_hit": _span(0, 0.0),
+        "cache_miss": _span(0, 0.0),
+    }
+
+
+def _batch(rows: int, count: int, seconds: float) -> dict[str, Any]:
+    unmeasured = _span(0, 0.0)
+    return {"batch_size": rows, "compute_input": unmeasured, "compute_infer": _span(count, seconds), "compute_output": unmeasured}
+
+
+def _span(count: int, seconds: float) -> dict[str, int]:
+    return {"count": count, "ns": int(seconds * _NS)}
+
+
+def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
+    """The model as a Triton configuration: without its batch axis where it has one, and how it is run under `parameters`."""
+    signature, report = model.signature, model.report
+    facts: Mapping[str, str] = {
+        "variant": model.variant.name,
+        "precision": model.variant.precision,
+        "executor": report.executor,
+        "executor_reason": report.why,
+        "inline_rows": str(model.inline_rows if model.threads is not None else max_rows),
+        "digest": model.digest,
+    }
+    return {
+        "name": model.name,
+        "platform": f"aweigh_{model.variant.runtime}",
+        "backend": model.variant.runtime,
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": max_rows if signature.batched else 0,
+        "input": [_tensor(spec, signature) for spec in signature.inputs],
+        "output": [_tensor(spec, signature) for spec in signature.outputs],
+        "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
+        "parameters": {name: {"string_value": text} for name, text in facts.items()},
+        "model_transaction_policy": {"decoupled": False},
+    }
+
+
+def _tensor(spec: TensorSpec, signature: Signature) -> dict[str, Any]:
+    datatype = "STRING" if spec.datatype is Datatype.BYTES else spec.datatype.value
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.wire_shape[1:] if signature.batched else spec.wire_shape}
+
+
+def requested_version(parameters: Mapping[str, object]) -> int | None:
+    """The version that a load asks for by the parameter `version`; None for the newest. Raises InvalidInput, Unsupported for Triton's own forms."""
+    for name, value in parameters.items():
+        if name == "config" or name.startswith("file:"):
+            raise Unsupported(
+                f"a model is loaded from the store: the parameter '{name[:40]}' is not taken", hint="publish a package, then load it"
+            )
+        if name == "version" and not str(value).isdigit():
+            raise InvalidInput(f"version {str(value)[:40]!r} is no number", hint="leave it out for the newest")
+    version = parameters.get("version")
+    return int(str(version)) if version is not None else None
