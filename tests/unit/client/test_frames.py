@@ -31,7 +31,7 @@ def test_wrong_cells_name_the_column_and_the_way_out(row: dict[str, object]) -> 
 
 def test_inputs_that_are_no_columns() -> None:
     with pytest.raises(Unsupported, match="X"):
-        tensors_of([{"X": 1}], model(X=("FP32", (-1, 4))))
+        tensors_of([{"X": 1}], model(X=("FP32", (-1, -1, 4))))
     with pytest.raises(Unsupported, match="FP8"):
         model(n=("FP8", (-1,)))
     with pytest.raises(InvalidInput, match="no rows"):
