@@ -102,6 +102,8 @@ def coded_route(route: Route, headers: Mapping[bytes, bytes], max_bytes: int) ->
             raise Unsupported(
                 f"grpc-encoding {asked.decode('latin-1')[:40]!r} is not taken", hint="this server takes identity, gzip and deflate"
             )
+        if route.converse is not None:
+            return route  # each message is inflated as it comes
         return dataclasses.replace(route, handler=_CodedMessages(route.handler, asked, max_bytes))
     asked = headers.get(b"content-encoding", b"").strip().lower()
     if asked not in _NONE and asked not in _WINDOW_BITS:

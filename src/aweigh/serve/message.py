@@ -1,7 +1,7 @@
 """What passes between wire, dispatcher and dialects: a head (decided once, shared by equal requests), a request, a reply."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from aweigh.core.errors import AweighError
@@ -89,3 +89,34 @@ class Request:
 Reply = Callable[[Request, AnyResponse], None]
 Handler = Callable[[Request], AnyResponse | None]
 """Answers a request: at once, or with None and `request.reply(request, response)` later on the event loop."""
+
+
+class Conversation(Protocol):
+    """A dialect's side of a streaming gRPC call. Everything is called on the event loop."""
+
+    def receive(self, message: bytes) -> None:
+        """One message; the next one comes after `Talk.next`. Raises AweighError to end the call with it."""
+        ...
+
+    def cancel(self) -> None:
+        """The call has ended, whoever ended it."""
+        ...
+
+
+class Talk(Protocol):
+    """The wire's side of a streaming gRPC call."""
+
+    head: Head
+    id: bytes
+
+    def answer(self, message: bytes) -> None:
+        """Send one message."""
+        ...
+
+    def next(self) -> None:
+        """The message that was received is answered."""
+        ...
+
+    def finish(self, status: GrpcResponse) -> None:
+        """End the call."""
+        ...

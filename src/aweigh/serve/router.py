@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from urllib.parse import unquote
 
 from aweigh.core.errors import AweighError, Conflict, InvalidInput
-from aweigh.serve.message import AnyResponse, Handler, Request
+from aweigh.serve.message import AnyResponse, Conversation, Handler, Request, Talk
 
 
 class Permission(enum.StrEnum):
@@ -45,6 +45,8 @@ class Route:
     handler: Handler
     failure: Callable[[AweighError, Request], AnyResponse]
     grpc: bool = False
+    converse: Callable[[Talk], Conversation] | None = None
+    """Of a streaming gRPC method: begins a call. `handler` then only answers what is refused before that."""
 
 
 class RouteNotFound(Exception):

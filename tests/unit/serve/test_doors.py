@@ -1,11 +1,12 @@
 """Router, guard and status tables: nothing is open that nobody opened, and every kind of error has its number."""
 
+import asyncio
 import json
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from tests.serving.kit import Http2Peer, exchange, model, rig
+from tests.serving.kit import Http2Peer, Rig, exchange, model, rig
 
 from aweigh.core.errors import Conflict, FileMissing, InvalidFile, InvalidSetting, Kind, NotFound, all_errors
 from aweigh.core.settings import Settings
@@ -28,14 +29,20 @@ def routes() -> list[Route]:
     return make_dispatcher(dataplane, Authoriser())._router.routes()
 
 
+async def ask_grpc(server: Rig, path: str, key: str) -> int:
+    """The status, 0 for a stream that answers and goes on."""
+    peer = Http2Peer(server)
+    stream = peer.call(b"", path, *([("authorization", f"Bearer {key}")] if key else []))
+    peer.pump()
+    reply = peer.response(stream)
+    return reply.grpc_status if reply.ended else 0
+
+
 def ask(route: Route, key: str) -> int:
     server = rig(keys={"one": sha256(KEY.encode()).digest()})
     path = route.template.replace("{name}", "iris").replace("{version}", "1")
     if route.grpc:
-        peer = Http2Peer(server)
-        stream = peer.call(b"", path, *([("authorization", f"Bearer {key}")] if key else []))
-        peer.pump()
-        return peer.response(stream).grpc_status
+        return asyncio.run(ask_grpc(server, path, key))
     lines = [f"{route.method} {path} HTTP/1.1", "Host: a", "Content-Length: 2", *([f"Authorization: Bearer {key}"] if key else [])]
     return exchange(server, ("\r\n".join(lines) + "\r\n\r\n{}").encode())[0].status
 
@@ -49,7 +56,7 @@ def test_only_health_and_the_front_page_are_public() -> None:
     public = {route.template for route in routes() if route.permission is Permission.PUBLIC}
     assert public == {
         "/", "/live", "/ready", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}/ready",
-        "/v2/models/{name}/versions/{version}/ready", "/grpc.health.v1.Health/Check", "/inference.GRPCInferenceService/ServerLive",
+        "/v2/models/{name}/versions/{version}/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/inference.GRPCInferenceService/ServerLive",
         "/inference.GRPCInferenceService/ServerReady", "/inference.GRPCInferenceService/ModelReady",
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Open Inference V2 over gRPC (the unary methods of GRPCInferenceService) and grpc.health.v1, over the wire's own HTTP/2.
+"""Open Inference V2 over gRPC (GRPCInferenceService) and grpc.health.v1, over the wire's own HTTP/2.
 
 Answers carry raw contents, as Triton's do, put together from a prefix that is encoded once per model and output shape.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 import aweigh
-from aweigh.core.errors import AweighError, InternalError, InvalidInput, ModelNotFound, NotFound, NotReady
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, ModelNotFound, NotFound, NotReady, Unsupported
 from aweigh.core.signature import TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, to_raw
 from aweigh.engine.dataplane import DataPlane
@@ -31,8 +31,9 @@ from aweigh.serve.asked import (
 )
 from aweigh.serve.classes import classified
 from aweigh.serve.dialects.open_inference_grpc_models import ModelMethods
+from aweigh.serve.dialects.open_inference_grpc_streams import HealthWatch, InferStream
 from aweigh.serve.known_requests import KnownRequests, varint
-from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.message import AnyResponse, Conversation, GrpcResponse, Request, Talk
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import grpc_error
@@ -41,7 +42,8 @@ from aweigh.serve.tensor_json import check_shape, numbers_to_tensor, texts_to_te
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 _MAX_PREPARED: Final = 64
-_SERVING, _NOT_SERVING = 1, 2
+_SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
+_SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.v1.Health"})
 
 _InferRequest: Final = message("inference.ModelInferRequest")
 _InferResponse: Final = message("inference.ModelInferResponse")
@@ -89,8 +91,21 @@ class OpenInferenceGrpc:
             route(_SERVICE, "ModelReady", _unary("inference.ModelReadyRequest", self._model_ready), public),
             route(_SERVICE, "ServerMetadata", _unary("inference.ServerMetadataRequest", self._server_metadata)),
             route(_SERVICE, "ModelMetadata", _unary("inference.ModelMetadataRequest", self._model_metadata)),
+            self._stream(_SERVICE, "ModelStreamInfer", partial(InferStream, self._infer), Permission.PREDICT),
+            self._stream(_HEALTH, "Watch", partial(HealthWatch, self._dataplane, self._watched), public),
             route(_HEALTH, "Check", _unary("grpc.health.v1.HealthCheckRequest", self._health), public),
         ]
+
+    def _stream(self, service: str, method: str, converse: Callable[[Talk], Conversation], permission: Permission) -> Route:
+        return Route(
+            method="POST",
+            template=service + method,
+            permission=permission,
+            handler=_needs_http2,
+            failure=self.failure,
+            grpc=True,
+            converse=converse,
+        )
 
     def failure(self, error: AweighError, request: Request) -> AnyResponse:
         return grpc_error(error)
@@ -121,9 +136,19 @@ class OpenInferenceGrpc:
                 field.add(name=spec.name, datatype=spec.datatype.value, shape=spec.wire_shape)
         return answer
 
+    def _watched(self, service: str) -> int:
+        """The status of a service to one who watches it: of one that is not there, that it is unknown."""
+        if service not in _SERVICES:
+            try:
+                self._dataplane.find(service)
+            except NotReady:
+                return _NOT_SERVING
+            except ModelNotFound:
+                return _SERVICE_UNKNOWN
+        return _SERVING if self._dataplane.ready else _NOT_SERVING
+
     def _health(self, asked: Any) -> Any:
-        known = asked.service in {"", "inference.GRPCInferenceService", "grpc.health.v1.Health"}
-        if not known:
+        if asked.service not in _SERVICES:
             try:
                 self._dataplane.find(asked.service)
             except ModelNotFound as error:
@@ -201,6 +226,10 @@ class OpenInferenceGrpc:
             else:
                 tensors[name] = _typed_contents(tensor, spec, shape, place)
         return tensors
+
+
+def _needs_http2(_: Request) -> AnyResponse:
+    raise Unsupported("a streaming gRPC method was called over HTTP/1.1", hint="use HTTP/2")
 
 
 def _payload(body: bytes) -> bytes:

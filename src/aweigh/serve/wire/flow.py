@@ -26,6 +26,8 @@ class _Waiting:
     payload: memoryview
     trailers: bytes
     """A header block, or nothing: then the last DATA frame ends the stream."""
+    open: bool = False
+    """Whether more may follow: then nothing ends the stream yet."""
 
 
 class SendWindow:
@@ -55,6 +57,28 @@ class SendWindow:
         self.waiting_bytes += size
         return self.flush()
 
+    def push(self, stream: int, payload: bytes) -> bytes:
+        """DATA frames for a part of an answer; the stream goes on."""
+        if self.waiting_bytes + len(payload) > _MAX_WAITING_BYTES:
+            raise StreamFault(stream, FLOW_CONTROL_ERROR, "the client does not read its answers")
+        waiting = self._waiting.get(stream)
+        if waiting is not None:
+            waiting.payload = memoryview(bytes(waiting.payload) + payload)
+            self.waiting_bytes += len(payload)
+            return b""
+        self._waiting[stream] = _Waiting(memoryview(payload), b"", open=True)
+        self.waiting_bytes += len(payload)
+        return self.flush()
+
+    def finish(self, stream: int, trailers: bytes) -> bytes:
+        """The trailers of a stream that was pushed to, now or behind what waits."""
+        waiting = self._waiting.get(stream)
+        if waiting is None:
+            self.forget(stream)
+            return frame(HEADERS, END_HEADERS | END_STREAM, stream, trailers)
+        waiting.trailers, waiting.open = trailers, False
+        return self.flush()
+
     def flush(self) -> bytes:
         """What the windows allow of the waiting answers, oldest first."""
         out: list[bytes] = []
@@ -73,12 +97,15 @@ class SendWindow:
                 return
             piece = waiting.payload[: min(left, max(window, 0))]
             last = len(piece) == left
-            out.append(frame(DATA, END_STREAM if last and not waiting.trailers else 0, stream, bytes(piece)))
+            out.append(frame(DATA, END_STREAM if last and not waiting.trailers and not waiting.open else 0, stream, bytes(piece)))
             self.connection -= len(piece)
             self._streams[stream] = self._streams.get(stream, 0) - len(piece)
             self.waiting_bytes -= len(piece)
             waiting.payload = waiting.payload[len(piece) :]
             if last:
+                if waiting.open:
+                    del self._waiting[stream]  # its window is kept: more may follow
+                    return
                 if waiting.trailers:
                     out.append(frame(HEADERS, END_HEADERS | END_STREAM, stream, waiting.trailers))
                 self.forget(stream)

@@ -128,3 +128,28 @@ def percent_encode(text: str) -> bytes:
 def grpc_failure(code: int, text: str, extra: bytes = b"") -> bytes:
     """The header block of a trailers-only gRPC answer."""
     return GRPC_HEADERS + extra + literal(b"grpc-status", str(code).encode()) + literal(b"grpc-message", percent_encode(text))
+
+
+def grpc_end(code: int, text: str, extra: bytes) -> bytes:
+    """The trailers of a gRPC answer whose headers were sent."""
+    return GRPC_OK if code == 0 else grpc_failure(code, text, extra)[len(GRPC_HEADERS) :]
+
+
+def check_ignored(kind: int, stream: int, payload: bytes) -> None:
+    """PRIORITY and GOAWAY change nothing here, and unknown frames are ignored; the first two must be well-formed all the same."""
+    if kind == PRIORITY:
+        if stream == 0:
+            raise ProtocolFault(PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5:
+            raise StreamFault(stream, FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
+    elif kind == GOAWAY and (stream or len(payload) < 8):
+        raise ProtocolFault(PROTOCOL_ERROR if stream else FRAME_SIZE_ERROR, "GOAWAY is wrong")
+
+
+def unpadded(flags: int, payload: bytes) -> bytes:
+    """The payload of a frame without its padding."""
+    if not flags & PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise ProtocolFault(PROTOCOL_ERROR, "padding longer than its frame")
+    return payload[1 : len(payload) - payload[0]]

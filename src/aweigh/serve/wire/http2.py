@@ -4,11 +4,13 @@ Called by the event loop. Everything a peer can make grow is bounded: streams, h
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aweigh.core.errors import DeadlineExceeded, TooLarge
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.wire import frames as f
+from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.flow import SendWindow
 from aweigh.serve.wire.frames import ProtocolFault, StreamFault, frame
 from aweigh.serve.wire.header_blocks import HeaderBlocks
@@ -16,6 +18,7 @@ from aweigh.serve.wire.header_blocks import HeaderBlocks
 if TYPE_CHECKING:
     from aweigh.serve.wire.listener import Listener
 
+_UNAVAILABLE: Final = 14
 _PREFACE_BYTES: Final = 24
 _STREAM_WINDOW: Final = 1024 * 1024
 _CONNECTION_WINDOW: Final = 16 * 1024 * 1024
@@ -35,7 +38,7 @@ _OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, 
 class _Stream:
     """A request that is still arriving or being answered."""
 
-    __slots__ = ("answered", "deadline", "ended", "head", "parts", "received", "request", "unacknowledged")
+    __slots__ = ("answered", "call", "deadline", "ended", "head", "parts", "received", "request", "unacknowledged")
 
     def __init__(self, head: Head, deadline: float) -> None:
         self.head = head
@@ -45,6 +48,7 @@ class _Stream:
         self.request: Request | None = None
         self.ended = False
         self.answered = False
+        self.call: Call | None = None
         self.deadline = deadline
 
 
@@ -91,6 +95,8 @@ class Http2Connection(asyncio.Protocol):
         for stream in self._streams.values():
             if stream.request is not None:
                 stream.request.cancelled = True
+            elif stream.call is not None:
+                stream.call.cancel()
         self._streams.clear()
         self._listener.forget(self)
 
@@ -164,7 +170,7 @@ class Http2Connection(asyncio.Protocol):
             raise ProtocolFault(f.PROTOCOL_ERROR, "HEADERS on a stream that a client cannot open")
         block = payload
         if flags & (f.PADDED | f.HAS_PRIORITY):
-            block = _unpadded(flags, payload)
+            block = f.unpadded(flags, payload)
             if flags & f.HAS_PRIORITY:
                 if len(block) < 5:
                     raise ProtocolFault(f.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
@@ -198,6 +204,11 @@ class Http2Connection(asyncio.Protocol):
         if self._closing:
             raise StreamFault(stream, f.REFUSED_STREAM, "shutting down")
         self._streams[stream] = found = _Stream(head, 0.0)
+        if head.route.converse is not None and head.fault is None:
+            self._open_call(stream, found)
+            if flags & f.END_STREAM:
+                self._end_call(found)
+            return
         if flags & f.END_STREAM:
             self._complete(stream, found, b"")
 
@@ -211,18 +222,24 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(stream, f.STREAM_CLOSED, "HEADERS on a stream that has ended")
         if not flags & f.END_STREAM:
             raise StreamFault(stream, f.PROTOCOL_ERROR, "trailers that do not end the stream")
+        if found.call is not None:
+            self._end_call(found)
+            return
         self._complete(stream, found, b"".join(found.parts))
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         found = self._streams.get(stream)
         size = len(payload)
         if flags & f.PADDED:
-            payload = _unpadded(flags, payload)
+            payload = f.unpadded(flags, payload)
         if found is None or found.ended:
             if stream == 0 or stream > self._last_stream:
                 raise ProtocolFault(f.PROTOCOL_ERROR, "DATA on an idle stream")
             self._acknowledge(size)  # the stream was reset or refused: its bytes count against the connection's window all the same
             self._count_control()
+            return
+        if found.call is not None:
+            self._call_data(flags, stream, found, payload, size)
             return
         if flags & f.END_STREAM and not found.parts and size <= self._small:
             self._unacknowledged += size
@@ -252,6 +269,62 @@ class Http2Connection(asyncio.Protocol):
             self._write(f.window_frame(stream, found.unacknowledged))
             found.unacknowledged = 0
         self._acknowledge(size)
+
+    def _open_call(self, stream: int, found: _Stream) -> None:
+        self._requests += 1
+        send, end = partial(self._call_answer, stream, found), partial(self._call_ended, stream, found)
+        head, now = found.head, self._listener.now()
+        found.call = Call(head, head.request_id or self._new_id(), self._limits, now, send, end)
+        found.deadline = found.call.deadline
+
+    def _call_data(self, flags: int, stream: int, found: _Stream, payload: bytes, size: int) -> None:
+        if not payload and not flags & f.END_STREAM:
+            self._count_control()
+        found.unacknowledged += size
+        self._acknowledge(size)
+        if found.call is not None:
+            found.call.feed(payload)
+        if flags & f.END_STREAM:
+            self._end_call(found)
+        self._relieve(stream, found)
+
+    def _end_call(self, found: _Stream) -> None:
+        found.ended = True
+        if found.call is not None:
+            found.call.half_close()
+
+    def _relieve(self, stream: int, found: _Stream) -> None:
+        """Let the client send more on a stream, unless enough of its messages wait."""
+        if found.unacknowledged > _STREAM_WINDOW // 2 and not found.ended and found.call is not None and not found.call.congested:
+            self._write(f.window_frame(stream, found.unacknowledged))
+            found.unacknowledged = 0
+
+    def _call_answer(self, stream: int, found: _Stream, payload: bytes) -> bool:
+        """Send one message of a streaming call; True when it waits for the client's window."""
+        start = b"" if found.parts else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
+        found.parts = [b""]  # marks that headers were sent: a call collects no body
+        try:
+            self._write(start + self._window.push(stream, payload))
+        except StreamFault as fault:
+            self._reset(stream, fault.code)
+            return True
+        waits = self._window.is_waiting(stream)
+        if waits:
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+        self._relieve(stream, found)
+        return waits
+
+    def _call_ended(self, stream: int, found: _Stream, status: GrpcResponse) -> None:
+        found.answered = True
+        extra = b"".join(f.literal(name, value) for name, value in status.trailers)
+        block = f.grpc_end(status.code, status.text, extra)
+        self._write(self._window.finish(stream, block if found.parts else f.GRPC_HEADERS + block))
+        if self._window.is_waiting(stream):
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+            return
+        if not found.ended:
+            self._write(f.reset_frame(stream, f.NO_ERROR))
+        self._close_stream(stream)
 
     def _acknowledge(self, size: int) -> None:
         """Open the connection's window again, unless more is buffered than two of the largest bodies."""
@@ -371,7 +444,7 @@ class Http2Connection(asyncio.Protocol):
         elif kind == f.PUSH_PROMISE:
             raise ProtocolFault(f.PROTOCOL_ERROR, "a client cannot push")
         else:
-            _check_ignored(kind, stream, payload)
+            f.check_ignored(kind, stream, payload)
 
     def _on_window_update(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -394,6 +467,10 @@ class Http2Connection(asyncio.Protocol):
         """Forget streams whose waiting answer has now been sent."""
         for stream in [stream for stream, found in self._streams.items() if found.answered and not self._window.is_waiting(stream)]:
             self._close_stream(stream)
+        for stream, found in list(self._streams.items()):
+            if found.call is not None and not self._window.is_waiting(stream):
+                found.deadline = found.call.deadline
+                found.call.unblock()
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -443,6 +520,8 @@ class Http2Connection(asyncio.Protocol):
             return
         if found.request is not None:
             found.request.cancelled = True
+        elif found.call is not None:
+            found.call.cancel()
         self._window.forget(stream)
         if found.parts:
             self._release(found)
@@ -483,6 +562,9 @@ class Http2Connection(asyncio.Protocol):
         """Take no new stream, answer those there are, then close."""
         self._write(f.goaway_frame(self._last_stream, f.NO_ERROR, "shutting down"))
         self._closing = True
+        for found in list(self._streams.values()):
+            if found.call is not None and found.call.idle:
+                found.call.finish(GrpcResponse(b"", _UNAVAILABLE, "the server is shutting down"))
         if not self._streams and self._out is None:
             self._transport.close()
 
@@ -516,22 +598,3 @@ class Http2Connection(asyncio.Protocol):
         found.request.cancelled = True
         error = DeadlineExceeded(f"no answer within {self._limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit")
         self._answer_later(stream, found, self._listener.dispatcher.failed(error, found.request))
-
-
-def _check_ignored(kind: int, stream: int, payload: bytes) -> None:
-    """PRIORITY and GOAWAY change nothing here, and unknown frames are ignored; the first two must be well-formed all the same."""
-    if kind == f.PRIORITY:
-        if stream == 0:
-            raise ProtocolFault(f.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5:
-            raise StreamFault(stream, f.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
-    elif kind == f.GOAWAY and (stream or len(payload) < 8):
-        raise ProtocolFault(f.PROTOCOL_ERROR if stream else f.FRAME_SIZE_ERROR, "GOAWAY is wrong")
-
-
-def _unpadded(flags: int, payload: bytes) -> bytes:
-    if not flags & f.PADDED:
-        return payload
-    if not payload or payload[0] >= len(payload):
-        raise ProtocolFault(f.PROTOCOL_ERROR, "padding longer than its frame")
-    return payload[1 : len(payload) - payload[0]]
