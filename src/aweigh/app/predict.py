@@ -30,7 +30,7 @@ class Answer:
 
 def predict_file(settings: Settings, model: str, source: str, *, out: str | None, variant: str = "") -> Answer:
     """Answer a file with the model that `model` names, and write the answers to `out`, if given."""
-    loaded = load_model(open_model(settings, model), settings, variant=variant)
+    loaded = load_model(open_model(settings, model), settings, variant=variant, purpose="batch")
     try:
         answer = predict_columns(loaded, read_columns(Path(source), loaded.signature))
     finally:

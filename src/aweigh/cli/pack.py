@@ -24,7 +24,7 @@ from aweigh.cli.proof import draw_proof
 def command(run: Run, source: str, name: str | None, aliases: tuple[str, ...], **said: object) -> None:
     """Turn a trained model file into a proven package.
 
-    FILE is recognised by its content: ONNX, or a scikit-learn estimator as joblib, pickle or skops. The model is run in its own framework,
+    FILE is recognised by its content: ONNX, XGBoost, LightGBM, CatBoost, or a scikit-learn estimator as joblib, pickle or skops. The model is run in its own framework,
     converted, and compared on the sample and on edge inputs; what disagrees is repaired, kept in its own runtime, or refused.
 
     \b

@@ -62,7 +62,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_invariant: bool = False
     """Whether f(batch)[i] equals f(x_i); batching stays off without it."""
     figures: dict[str, float] = {}
-    """Measured, not gating: `latency_us_b1`, `latency_us_b64`, `size_bytes`, `load_ms`, `source_latency_us_b1`, …"""
+    """Measured, not gating: `latency_us_b1`, `latency_us_b64`, `latency_us_b1000`, `size_bytes`, `load_ms`, `source_latency_us_b1`, …"""
 
     def check(self, name: str) -> Check | None:
         """The check of that name, or None."""

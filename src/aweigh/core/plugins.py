@@ -46,10 +46,34 @@ _BUILT_IN: Final = (
         extra="sklearn",
         runs_code=True,
     ),
+    Plugin(kind="runtime", name="xgboost", target="aweigh.runtimes.xgboost:XgboostRuntime", libraries=("xgboost",), extra="xgboost"),
+    Plugin(kind="runtime", name="lightgbm", target="aweigh.runtimes.lightgbm:LightgbmRuntime", libraries=("lightgbm",), extra="lightgbm"),
+    Plugin(kind="runtime", name="catboost", target="aweigh.runtimes.catboost:CatboostRuntime", libraries=("catboost",), extra="catboost"),
     Plugin(kind="runtime", name="reference", target="aweigh.runtimes.reference:ReferenceRuntime", libraries=("onnx",), extra="pack"),
     Plugin(kind="runtime", name="null", target="aweigh.runtimes.null:NullRuntime"),
     Plugin(
         kind="framework", name="onnx", target="aweigh.packing.frameworks.onnx:OnnxFramework", libraries=("onnx", "pandas"), extra="pack"
+    ),
+    Plugin(
+        kind="framework",
+        name="xgboost",
+        target="aweigh.packing.frameworks.xgboost:XgboostFramework",
+        libraries=("xgboost", "skl2onnx"),
+        extra="xgboost",
+    ),
+    Plugin(
+        kind="framework",
+        name="lightgbm",
+        target="aweigh.packing.frameworks.lightgbm:LightgbmFramework",
+        libraries=("lightgbm", "skl2onnx"),
+        extra="lightgbm",
+    ),
+    Plugin(
+        kind="framework",
+        name="catboost",
+        target="aweigh.packing.frameworks.catboost:CatboostFramework",
+        libraries=("catboost", "skl2onnx"),
+        extra="catboost",
     ),
     Plugin(
         kind="framework",

@@ -25,6 +25,7 @@ class Task(enum.StrEnum):
 
     CLASSIFICATION = "classification"
     REGRESSION = "regression"
+    RANKING = "ranking"
     CLUSTERING = "clustering"
     OUTLIERS = "outliers"
     TRANSFORM = "transform"

@@ -4,8 +4,10 @@ A model that fails any of these never reaches the data plane. Called by `app` at
 """
 
 import dataclasses
+import math
 from statistics import median
 from time import perf_counter
+from typing import Final, Literal
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from aweigh.engine.executors import ThreadExecutor
 from aweigh.engine.model import LoadedModel, LoadReport
 from aweigh.runtimes.hooks import load_variant
 
+Purpose = Literal["online", "batch"]
+_FIGURES: Final[dict[Purpose, str]] = {"online": "latency_us_b1", "batch": "latency_us_b1000"}
 _WARM_UP_CALLS = 3
 _TIMED_CALLS = 15
 _TIMED_BUDGET_S = 0.2
@@ -51,9 +55,9 @@ class _Loaded:
     load_ms: float
 
 
-def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") -> LoadedModel:
+def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "", purpose: Purpose = "online") -> LoadedModel:
     """Load one package until it may answer. Raises GoldenMismatch, ProofFailed, NotFound (no such variant) or what the runtime raises."""
-    chosen = choose_variant(handle.manifest, variant)
+    chosen = choose_variant(handle.manifest, variant, purpose=purpose)
     loaded = _load(handle, chosen, settings)
     try:
         golden = read_golden(handle.manifest, handle.path)
@@ -87,20 +91,24 @@ def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "") 
     )
 
 
-def choose_variant(manifest: PackageManifest, name: str = "") -> Variant:
-    """The named variant, or the first whose evidence passed. Raises NotFound, or ProofFailed when no variant is proven."""
+def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpose = "online") -> Variant:
+    """The named variant, or the quickest of those whose evidence passed: for single rows ("online") or for many at once ("batch").
+
+    Variants without the figure come after those that have it; among equals the first. Raises NotFound, or ProofFailed when none is proven.
+    """
     if name:
         found = manifest.variant(name)
         if found is None:
             known = ", ".join(variant.name for variant in manifest.variants)
             raise NotFound(f"there is no variant '{name}'", hint=f"this package has: {known}")
         return found
-    for variant in manifest.variants:
-        if variant.evidence is not None and variant.evidence.passed:
-            return variant
-    raise ProofFailed(
-        "no variant of this package has evidence that it answers as its source", hint="'aweigh verify' proves it on this machine"
-    )
+    proven = [variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed]
+    if not proven:
+        raise ProofFailed(
+            "no variant of this package has evidence that it answers as its source", hint="'aweigh verify' proves it on this machine"
+        )
+    figure = _FIGURES[purpose]
+    return min(proven, key=lambda variant: variant.evidence.figures.get(figure, math.inf) if variant.evidence else math.inf)
 
 
 def choose_executor(session: Session, cost: Cost, settings: Settings) -> Place:

@@ -10,7 +10,7 @@ import msgspec
 from aweigh.core.package import PackageManifest
 from aweigh.core.protocols import Progress
 from aweigh.packing.assemble import assemble
-from aweigh.packing.choose import framework_for_format
+from aweigh.packing.choose import framework_for_format, framework_for_loaded
 from aweigh.packing.job import PackRequest
 from aweigh.packing.recognise import recognise
 from aweigh.packing.trust import check_trust
@@ -61,6 +61,7 @@ def pack_in_child(job: ChildJob, progress: Progress) -> ChildResult:
     check_trust(source, recognised, trust=job.trust)
     framework = framework_for_format(recognised.format)
     model = framework.load(source, recognised, trust=job.trust)
+    framework = framework_for_loaded(model, framework)
     draft = assemble(framework, model, request, work, source=source, recognised=recognised)
     files: dict[str, str] = {}
     for number, (name, data) in enumerate(draft.files.items()):

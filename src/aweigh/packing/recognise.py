@@ -1,6 +1,6 @@
 """Says what a file is by its content: never by its name, never by importing or loading it. Called first by `pack` and `serve FILE`.
 
-`recognise` returns only formats that aweigh takes (onnx, pickle, joblib, skops); any other known format is named in the refusal, with the way
+`recognise` returns only formats that aweigh takes (onnx, pickle, joblib, skops, xgboost, lightgbm, catboost); any other known format is named in the refusal, with the way
 to ONNX. It must stay harmless on hostile bytes: it reads headers and lengths, bounded, and runs nothing.
 """
 
@@ -17,25 +17,28 @@ from aweigh.packing.pickles import SCAN_BYTES, PickleScan, compression_of, decom
 _HEAD: Final = 4096
 _MAX_ZIP_ENTRIES: Final = 200_000
 _TO_ONNX: Final = "convert it to ONNX with {tool} and pack the .onnx file"
-_TREE_TOOL: Final = "onnxmltools, or wrap the model in a scikit-learn estimator"
+_OLD_XGBOOST: Final = "an older XGBoost: load it there, and save it as .json or .ubj"
+_ALL: Final = "give an ONNX, XGBoost, LightGBM or CatBoost model or a scikit-learn estimator (joblib, pickle, skops)"
 
 _MAGIC: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"\x93NUMPY", "a numpy array", ""),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)", "tf2onnx or model.export(format='onnx')"),
     (4, b"TFL3", "a TensorFlow Lite model", "tf2onnx (python -m tf2onnx.convert --tflite)"),
     (4, b"ORTM", "an ONNX Runtime .ort model", ""),
-    (0, b"CBM1", "a CatBoost model", "model.save_model(path, format='onnx')"),
     (0, b"GGUF", "a GGUF model", ""),
-    (0, b"binf", "an XGBoost binary model", _TREE_TOOL),
-    (0, b"bs64", "an XGBoost binary model", _TREE_TOOL),
-    (0, b"tree\n", "a LightGBM text model", _TREE_TOOL),
-    (0, b"tree\r\n", "a LightGBM text model", _TREE_TOOL),
+    (0, b"binf", "an XGBoost binary model of before 3.1", _OLD_XGBOOST),
+    (0, b"bs64", "an XGBoost binary model of before 3.1", _OLD_XGBOOST),
     (257, b"ustar", "a tar archive", ""),
     (0, b"PAR1", "a Parquet file", ""),
     (0, b"ARROW1", "an Arrow file", ""),
     (0, b"\x7fELF", "a native binary", ""),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", ""),
     (0, b"Rar!", "a RAR archive", ""),
+)
+_TREES: Final[tuple[tuple[bytes, str, str], ...]] = (
+    (b"CBM1", "catboost", "CatBoost model"),
+    (b"tree\n", "lightgbm", "LightGBM text model"),
+    (b"tree\r\n", "lightgbm", "LightGBM text model"),
 )
 _DATA: Final = frozenset({"a numpy array", "a numpy archive (.npz)", "a Parquet file", "an Arrow file"})
 
@@ -63,12 +66,23 @@ def recognise(path: Path) -> Recognised:
     for at, magic, what, tool in _MAGIC:
         if head[at : at + len(magic)] == magic:
             raise _not_taken(path, what, tool)
-    found = _pickle(path, size) or _compressed(path, head)
+    found = _trees(head) or _pickle(path, size) or _compressed(path, head)
     if found:
         return found
     if onnx_wire.looks_like_model(path, size):
         return Recognised(format="onnx", detail="ONNX model")
     raise _by_text(path, head, size)
+
+
+def _trees(head: bytes) -> Recognised | None:
+    """Models of tree libraries: by their magic, or XGBoost's JSON and UBJSON by their first key."""
+    for magic, name, detail in _TREES:
+        if head.startswith(magic):
+            return Recognised(format=name, detail=detail)
+    start = head.lstrip()
+    if start[:1] == b"{" and (b'"learner"' in start[:256] or b"learner" in start[:64]):
+        return Recognised(format="xgboost", detail="XGBoost model")
+    return None
 
 
 def _size_of(path: Path) -> int:
@@ -106,7 +120,7 @@ def _folder(path: Path) -> UnknownFormat:
 def _not_taken(path: Path, what: str, tool: str) -> UnknownFormat:
     if what in _DATA:
         return UnknownFormat(f"{path}: recognised as {what}, which holds data and no model", hint="give it as --sample or --labels")
-    hint = _TO_ONNX.format(tool=tool) if tool else "give an ONNX model or a scikit-learn estimator (joblib, pickle, skops)"
+    hint = tool if tool is _OLD_XGBOOST else _TO_ONNX.format(tool=tool) if tool else _ALL
     return UnknownFormat(f"{path}: recognised as {what}, which this version of aweigh does not take yet", hint=hint, recognised=what)
 
 
@@ -168,8 +182,6 @@ def _compressed(path: Path, head: bytes) -> Recognised | None:
 
 def _by_text(path: Path, head: bytes, size: int) -> UnknownFormat | InvalidFile:
     start = head.lstrip()[:512]
-    if (start[:1] == b"{" and b'"learner"' in head) or (head[:1] == b"{" and b"learner" in head[:64]):
-        return _not_taken(path, "an XGBoost model", _TREE_TOOL)
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length < size + 100 * 1024 * 1024 and len(head) > 16:
         return _not_taken(path, "a safetensors file", "the framework whose weights it holds (torch.onnx.export, …)")
@@ -182,5 +194,5 @@ def _by_text(path: Path, head: bytes, size: int) -> UnknownFormat | InvalidFile:
         return InvalidFile(f"{path}: begins as a pickle but is none from byte 2 on", hint="the file is damaged: save it again")
     return UnknownFormat(
         f"{path}: not a format that aweigh knows (it begins with {head[:8].hex(' ')})",
-        hint="give an ONNX model or a scikit-learn estimator (joblib, pickle, skops)",
+        hint=_ALL,
     )

@@ -19,6 +19,9 @@ _LIBRARIES: Final = {
     "onnxruntime": ("onnxruntime", "numpy"),
     "sklearn": ("scikit-learn", "joblib", "numpy", "scipy", "pandas", "skops"),
     "reference": ("onnx", "numpy"),
+    "xgboost": ("xgboost", "xgboost-cpu", "numpy"),
+    "lightgbm": ("lightgbm", "numpy"),
+    "catboost": ("catboost", "numpy"),
 }
 """Runtime -> the distributions whose versions decide its answers."""
 

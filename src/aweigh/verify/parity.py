@@ -81,6 +81,16 @@ def not_numbers(runs: Sequence[CaseRun]) -> Check:
     return Check(name="nan", passed=not failed, figures={"cases": float(len(odd)), "failed": float(len(failed))}, note=note)
 
 
+def order(runs: Sequence[CaseRun]) -> Check:
+    """A ranker's rows stand in the same order in every case, equal scores included: each row keeps its rank among all others."""
+    moved = 0
+    for run in runs:
+        if run.actual is not None:
+            expected, actual = (np.unique(scores[0].ravel(), return_inverse=True)[1] for scores in (run.case.outputs, run.actual))
+            moved += int((expected != actual).sum()) if expected.shape == actual.shape else run.case.rows
+    return Check(name="order", passed=moved == 0, figures={"moved": float(moved)}, limits={"moved": 0.0})
+
+
 def determinism(session: Session, signature: Signature, runs: Sequence[CaseRun]) -> Check:
     """The largest case once more: the same within tolerance; `bit_equal` says whether it is the same to the bit."""
     ran = [run for run in runs if run.actual is not None]

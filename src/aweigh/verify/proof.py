@@ -15,17 +15,20 @@ from aweigh.core.evidence import Check, Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, read_golden
 from aweigh.core.package import Variant
 from aweigh.core.protocols import PackageHandle, Session
-from aweigh.core.signature import Signature
+from aweigh.core.signature import Signature, Task
 from aweigh.core.tensors import Tensor
 from aweigh.runtimes import load_session
 from aweigh.runtimes.hooks import load_variant
 from aweigh.verify.batches import batch_invariance, gather_rows
 from aweigh.verify.machine import machine, versions
-from aweigh.verify.parity import determinism, flips, not_numbers, parity, run_cases
+from aweigh.verify.parity import determinism, flips, not_numbers, order, parity, run_cases
 
 _BUDGET_S: Final = 0.2
 _MAX_CALLS: Final = 500
-_BATCH: Final = 64
+_MAX_BATCH_US: Final = 5e6
+"""A batch that would take longer than this, if the time grew with the rows, is not measured."""
+_BATCHES: Final = ((64, 1), (1000, 64))
+"""Sizes of batches that are measured, each with the size before it."""
 
 
 def prove(
@@ -96,6 +99,7 @@ def _checks(session: Session, signature: Signature, golden: Sequence[GoldenAnswe
         parity(signature, runs),
         flips(signature, runs),
         not_numbers(runs),
+        *([order(runs)] if signature.task is Task.RANKING else []),
         determinism(session, signature, runs),
         batch_invariance(session, signature, golden),
     ]
@@ -117,20 +121,23 @@ def _evidence(variant: Variant, checks: list[Check], figures: dict[str, float], 
 
 
 def _speed(session: Session, signature: Signature, golden: Sequence[GoldenAnswers], checks: Sequence[Check]) -> dict[str, float]:
-    """Median microseconds of one row and of 64, of a model that answers at all."""
+    """Median microseconds of one row, of 64 and of 1000, of a model that answers at all."""
     if not golden or not next(check.passed for check in checks if check.name == "parity"):
         return {}
     if not signature.batched:
         return {"latency_us_b1": median_us(session, golden[0].inputs)}
     rows = gather_rows(signature, golden)
-    batch = {name: np.resize(np.arange(len(tensor)), _BATCH) for name, tensor in rows.items()}
-    try:
-        return {
-            "latency_us_b1": median_us(session, {name: tensor[:1] for name, tensor in rows.items()}),
-            "latency_us_b64": median_us(session, {name: tensor[batch[name]] for name, tensor in rows.items()}),
-        }
-    except AweighError:  # rows that do not run together: batch-invariance says so
-        return {}
+    count = signature.batch_size(rows)
+    figures = {"latency_us_b1": median_us(session, {name: tensor[:1] for name, tensor in rows.items()})}
+    for size, before in _BATCHES:
+        if figures[f"latency_us_b{before}"] * size / before > _MAX_BATCH_US:
+            break
+        batch = np.resize(np.arange(count), size)
+        try:
+            figures[f"latency_us_b{size}"] = median_us(session, {name: tensor[batch] for name, tensor in rows.items()})
+        except AweighError:  # rows that do not run together: batch-invariance says so
+            break
+    return figures
 
 
 def median_us(session: Session, inputs: dict[str, Tensor]) -> float:

@@ -25,7 +25,7 @@ SIGNATURE = Signature(
 SETTINGS = Settings()
 
 
-def evidence(*, passed: bool) -> Evidence:
+def evidence(*, passed: bool, **figures: float) -> Evidence:
     machine = Machine(system="Linux", architecture="x", processor="p", cores=1)
     return Evidence(
         passed=passed,
@@ -34,6 +34,7 @@ def evidence(*, passed: bool) -> Evidence:
         made_at="2026-01-01T00:00:00Z",
         machine=machine,
         checks=(Check(name="golden", passed=passed),),
+        figures=figures,
     )
 
 
@@ -66,6 +67,22 @@ def test_the_first_proven_variant_is_chosen_or_the_named_one() -> None:
     assert "a, b, c, d" in caught.value.hint
     with pytest.raises(ProofFailed):
         choose_variant(manifest(variant("a", proven=None), variant("b", proven=False)))
+
+
+def test_the_quickest_proven_variant_of_each_purpose_is_chosen() -> None:
+    def timed(name: str, *, passed: bool = True, **figures: float) -> Variant:
+        return Variant(name=name, runtime="null", precision="fp32", evidence=evidence(passed=passed, **figures))
+
+    made = manifest(
+        timed("unmeasured"),
+        timed("single", latency_us_b1=20.0, latency_us_b1000=9000.0),
+        timed("many", latency_us_b1=300.0, latency_us_b1000=2000.0),
+        timed("wrong", passed=False, latency_us_b1=1.0, latency_us_b1000=1.0),
+    )
+    assert choose_variant(made).name == "single"
+    assert choose_variant(made, purpose="batch").name == "many"
+    assert choose_variant(made, "unmeasured", purpose="batch").name == "unmeasured"
+    assert choose_variant(manifest(timed("a"), timed("b")), purpose="batch").name == "a"
 
 
 def place(cost: Cost, *, isolated: bool = False, concurrent: bool = True, **settings: Any) -> tuple[str, int]:

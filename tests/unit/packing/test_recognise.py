@@ -72,15 +72,29 @@ KNOWN = {
     "a numpy array": numpy_file(),
     "HDF5": b"\x89HDF\r\n\x1a\n" + b"\0" * 50,
     "TensorFlow Lite": b"\x1c\0\0\0TFL3" + b"\0" * 50,
-    "CatBoost": b"CBM1" + b"\0" * 50,
     "GGUF": b"GGUF" + b"\0" * 50,
-    "LightGBM": b"tree\nversion=v4\n",
-    "XGBoost": b'{"learner":{"attributes":{}}}',
+    "XGBoost binary model": b"binf" + b"\0" * 50,
     "safetensors": (30).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}' + b" " * 30,
     "a tar archive": b"\0" * 257 + b"ustar\x0000" + b"\0" * 250,
     "tar archive compressed with gzip": gzip.compress(b"\0" * 257 + b"ustar\x0000" + b"\0" * 250),
     "JSON text": b'{"a": 1}',
 }
+
+
+TREES = {
+    "catboost": b"CBM1" + b"\0" * 50,
+    "lightgbm": b"tree\nversion=v4\n",
+    "xgboost": b'{"learner":{"attributes":{}}}',
+    "xgboost ": b"{L\0\0\0\0\0\0\0\x07learner{L",
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_tree_libraries_are_told_by_their_content(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.pkl").write_bytes(TREES[name])
+    found = recognise(tmp_path / "model.pkl")
+    assert found.format == name.strip()
+    assert not found.is_pickle
 
 
 @pytest.mark.parametrize("words", KNOWN)

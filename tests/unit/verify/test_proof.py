@@ -17,6 +17,7 @@ from aweigh.core.tensors import Datatype, Tensor
 from aweigh.testing import FakeHandle
 from aweigh.verify import prove, reprove
 from aweigh.verify.machine import machine, parse_cpuinfo, versions
+from aweigh.verify.parity import CaseRun, order
 
 B = "batch"
 SIGNATURE = Signature(
@@ -98,7 +99,7 @@ def test_right_variant_passes_with_figures(tmp_path: Path) -> None:
     assert parity is not None
     assert parity.figures["rows"] == 43
     assert parity.limits["score.atol"] == 1e-5
-    assert set(evidence.figures) == {"load_ms", "size_bytes", "latency_us_b1", "latency_us_b64"}
+    assert set(evidence.figures) == {"load_ms", "size_bytes", "latency_us_b1", "latency_us_b64", "latency_us_b1000"}
     assert evidence.figures["size_bytes"] == (tmp_path / "model.onnx").stat().st_size
     nan = evidence.check("nan")
     assert nan is not None
@@ -189,3 +190,14 @@ def test_machine_is_described() -> None:
 )
 def test_cpuinfo_is_read(text: str, expected: dict[str, str]) -> None:
     assert parse_cpuinfo(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("actual", "moved"), [([3.0, 1.0, 2.0, 1.0], 0), ([30.0, -1.0, 2.0, -1.0], 0), ([3.0, 1.0, 2.0, 1.1], 3), ([3.0, 2.0, 1.0, 2.0], 3)]
+)
+def test_a_ranker_keeps_its_order_and_its_ties(actual: list[float], moved: int) -> None:
+    scores = np.array([3.0, 1.0, 2.0, 1.0])
+    case = GoldenAnswers(name="sample", why="", inputs={"x": scores.reshape(-1, 1)}, outputs=[scores])
+    check = order([CaseRun(case=case, actual=[np.array(actual)], difference=None)])
+    assert check.passed == (moved == 0)
+    assert check.figures == {"moved": float(moved)}

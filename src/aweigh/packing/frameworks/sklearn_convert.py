@@ -17,6 +17,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import BooleanTensorType, DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.sklapi import CastTransformer
+from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -26,6 +27,7 @@ from sklearn.svm import LinearSVC
 
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
+from aweigh.packing.frameworks.boosted_pipeline import register_boosted
 from aweigh.packing.frameworks.sklearn_columns import column_converters
 from aweigh.packing.frameworks.sklearn_concat import widened
 from aweigh.packing.frameworks.sklearn_signature import steps_of, text_columns, transformed_columns
@@ -95,6 +97,7 @@ def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
     source = rewritten(estimator, way, signature)
     types = [(spec.name, _initial_type(spec, way)) for spec in signature.inputs]
     functions, shapes = _converters() if way.exact else (None, None)
+    register_boosted(parts_of(source), sparse=gives_sparse(source))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # skl2onnx warns of what the proof is going to check
         model = convert_sklearn(
@@ -132,9 +135,15 @@ def _options(estimator: Any, way: Way) -> dict[Any, Any]:
             options[id(part)] = {"locale": "C"} | ({"tokenexp": _PATTERNS[part.token_pattern]} if part.token_pattern in _PATTERNS else {})
         elif isinstance(part, StandardScaler) and way.division:
             options[id(part)] = {"div": way.division}
-    if hasattr(estimator, "classes_") and hasattr(estimator, "predict") and not isinstance(steps_of(estimator)[-1], LinearSVC):
+    if is_classifier(estimator) and not isinstance(steps_of(estimator)[-1], LinearSVC):
         options[id(estimator)] = {"zipmap": False}
     return options
+
+
+def gives_sparse(estimator: Any) -> bool:
+    """Whether a pipeline's last step is fed sparse rows: its columns' transformers decided so when they were fitted."""
+    front = steps_of(estimator)[:-1]
+    return bool(front) and bool(getattr(front[-1], "sparse_output_", getattr(front[-1], "sparse_output", False)))
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:

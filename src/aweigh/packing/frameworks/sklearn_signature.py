@@ -30,6 +30,11 @@ def steps_of(estimator: Any) -> list[Any]:
     return [inner for _name, step in estimator.steps if step is not None and not isinstance(step, str) for inner in steps_of(step)]
 
 
+def is_ranker(estimator: Any) -> bool:
+    """Whether the estimator answers scores to order rows by; scikit-learn has no tag that all tree libraries set."""
+    return type(steps_of(estimator)[-1]).__name__.endswith("Ranker")
+
+
 def takes_text(estimator: Any) -> bool:
     """Whether the estimator is fed a plain list of texts."""
     first = steps_of(estimator)[0]
@@ -140,7 +145,8 @@ def _plain(label: Any) -> Any:
 def _outputs(estimator: Any, sample: Sample) -> tuple[Task, tuple[TensorSpec, ...]]:
     few = sample.data.iloc[:2] if sample.form == "frame" else sample.data[:2]
     if is_classifier(estimator):
-        specs = [_spec("label", np.asarray(estimator.predict(few)), "label")]
+        labels = np.asarray(estimator.predict(few))
+        specs = [_spec("label", labels[:, 0] if _single(estimator) and labels.shape == (len(few), 1) else labels, "label")]
         if _single(estimator) and callable(getattr(estimator, "predict_proba", None)):
             specs.append(_spec("probabilities", np.asarray(estimator.predict_proba(few)), "probability"))
         return Task.CLASSIFICATION, tuple(specs)
@@ -149,6 +155,8 @@ def _outputs(estimator: Any, sample: Sample) -> tuple[Task, tuple[TensorSpec, ..
         if callable(getattr(estimator, "decision_function", None)):
             specs.append(_spec("decision", np.asarray(estimator.decision_function(few)), "decision"))
         return Task.OUTLIERS, tuple(specs)
+    if is_ranker(estimator):
+        return Task.RANKING, (_spec("score", np.asarray(estimator.predict(few)), ""),)
     if is_clusterer(estimator) and hasattr(estimator, "predict"):
         return Task.CLUSTERING, (_spec("cluster", np.asarray(estimator.predict(few)), "cluster"),)
     if is_regressor(estimator) or hasattr(estimator, "predict"):

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
+from aweigh.packing.frameworks.boosted import boosted_thresholds, library_of
 from aweigh.packing.frameworks.sklearn_trees import thresholds
 from aweigh.runtimes.sklearn_estimator import to_frame_or_matrix
 
@@ -25,7 +26,8 @@ def threshold_rows(
     estimator: Any, signature: Signature, sample: Mapping[str, Tensor], options: Mapping[str, str | int | float | bool]
 ) -> dict[str, Tensor] | None:
     """Rows at the trees' thresholds, or None where there are no trees or no numeric column reaches them."""
-    found = thresholds(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator)
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    found = boosted_thresholds(last) if library_of(last) else thresholds(last)
     slots = _numeric_slots(signature)
     if not found or not slots:
         return None
@@ -38,7 +40,7 @@ def threshold_rows(
             continue
         (name, column), slope, offset = reach[feature]
         base = {key: tensor[[number % count]] for key, tensor in sample.items()}
-        for value in _around((threshold - offset) / slope, base[name].dtype):
+        for value in around((threshold - offset) / slope, base[name].dtype):
             changed = base[name].copy()
             changed.reshape(-1)[column] = value
             for key, tensor in ({**base, name: changed}).items():
@@ -55,7 +57,7 @@ def _numeric_slots(signature: Signature) -> list[_Slot]:
     return found
 
 
-def _around(value: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+def around(value: float, dtype: np.dtype[Any]) -> NDArray[Any]:
     """The value, and its neighbours in float64 and float32; whole numbers beside it for an integer column."""
     if not np.isfinite(value) or abs(value) > 1e30:
         return np.zeros(0, dtype=dtype)

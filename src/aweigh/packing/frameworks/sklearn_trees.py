@@ -4,12 +4,11 @@ skl2onnx adds leaves in float32, so near-ties fall to the other class. Here one 
 input is rounded to float32 first where scikit-learn does so (all trees but histogram gradient boosting). Called by `sklearn_convert.py`.
 """
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
@@ -24,9 +23,9 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
+from aweigh.packing.frameworks.forest import MAX_LEAVES, Tree, attributes
 from aweigh.packing.frameworks.sklearn_nodes import Nodes, joined
 
-MAX_LEAVES: Final = 3_000_000
 _SINGLE: Final = (DecisionTreeClassifier, ExtraTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor)
 _FORESTS: Final = (RandomForestClassifier, ExtraTreesClassifier, RandomForestRegressor, ExtraTreesRegressor)
 _BOOSTED: Final = (GradientBoostingClassifier, GradientBoostingRegressor)
@@ -39,20 +38,6 @@ _CLASSIFIERS: Final = (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
 )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Tree:
-    """One tree in arrays; `values` are its leaves' weights, `target` the output that they add to."""
-
-    feature: NDArray[np.int64]
-    threshold: NDArray[np.float64]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    leaf: NDArray[np.bool_]
-    missing_left: NDArray[np.bool_]
-    values: NDArray[np.float64]
-    target: int
 
 
 def has_categorical_splits(estimator: Any) -> bool:
@@ -113,7 +98,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         source = graph.add("Cast", [source], to=TensorProto.FLOAT)
     source = graph.add("Cast", [source], to=TensorProto.DOUBLE)
     trees, targets = _trees(model)
-    raw = graph.add("TreeEnsemble", [source], domain="ai.onnx.ml", **_attributes(trees, targets))
+    raw = graph.add("TreeEnsemble", [source], domain="ai.onnx.ml", **attributes(trees, targets))
     outputs = [output.full_name for output in operator.outputs]
     if isinstance(model, (*_SINGLE, *_FORESTS)):
         count = len(model.estimators_) if isinstance(model, _FORESTS) else 1
@@ -166,7 +151,7 @@ def _baseline(model: Any) -> NDArray[np.float64]:
     raise NotImplementedError("gradient boosting that starts from an estimator")
 
 
-def _trees(model: Any) -> tuple[list[_Tree], int]:
+def _trees(model: Any) -> tuple[list[Tree], int]:
     if isinstance(model, _HISTOGRAM):
         found = [_histogram_tree(tree.nodes, target) for group in model._predictors for target, tree in enumerate(group)]
         return found, len(model._predictors[0])
@@ -181,9 +166,9 @@ def _trees(model: Any) -> tuple[list[_Tree], int]:
     return [_plain_tree(member.tree_, 1.0, target, target) for member in members for target in range(targets)], targets
 
 
-def _plain_tree(tree: Any, rate: float, column: int, target: int) -> _Tree:
+def _plain_tree(tree: Any, rate: float, column: int, target: int) -> Tree:
     missing = tree.__getstate__()["nodes"]["missing_go_to_left"].astype(np.bool_)
-    return _Tree(
+    return Tree(
         feature=tree.feature,
         threshold=tree.threshold,
         left=tree.children_left,
@@ -195,8 +180,8 @@ def _plain_tree(tree: Any, rate: float, column: int, target: int) -> _Tree:
     )
 
 
-def _histogram_tree(nodes: Any, target: int) -> _Tree:
-    return _Tree(
+def _histogram_tree(nodes: Any, target: int) -> Tree:
+    return Tree(
         feature=nodes["feature_idx"].astype(np.int64),
         threshold=nodes["num_threshold"],
         left=nodes["left"].astype(np.int64),
@@ -206,40 +191,3 @@ def _histogram_tree(nodes: Any, target: int) -> _Tree:
         values=nodes["value"],
         target=target,
     )
-
-
-def _attributes(trees: list[_Tree], targets: int) -> dict[str, Any]:
-    parts: dict[str, list[NDArray[Any]]] = {}
-    roots, nodes, leaves = [], 0, 0
-    for tree in trees:
-        columns = _columns(tree, nodes, leaves)
-        roots.append(nodes)
-        nodes, leaves = nodes + len(columns["nodes_featureids"]), leaves + len(columns["leaf_weights"])
-        for name, column in columns.items():
-            parts.setdefault(name, []).append(column)
-    joined = {name: np.concatenate(columns) for name, columns in parts.items()}
-    tensors = {"nodes_splits", "leaf_weights", "nodes_modes"}
-    attributes = {name: numpy_helper.from_array(array) if name in tensors else array.tolist() for name, array in joined.items()}
-    return {**attributes, "tree_roots": roots, "n_targets": targets, "aggregate_function": 1, "post_transform": 0}
-
-
-def _columns(tree: _Tree, nodes: int, leaves: int) -> dict[str, NDArray[Any]]:
-    """One tree as the operator's columns; branches count from `nodes`, leaves from `leaves`. A lone leaf gets a branch to itself twice."""
-    inner = np.flatnonzero(~tree.leaf)
-    place = np.where(tree.leaf, leaves + np.cumsum(tree.leaf) - 1, nodes + np.cumsum(~tree.leaf) - 1)
-    if not len(inner):
-        inner, left, right = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    else:
-        left, right = tree.left[inner], tree.right[inner]
-    return {
-        "nodes_featureids": np.maximum(tree.feature[inner], 0).astype(np.int64),
-        "nodes_splits": tree.threshold[inner].astype(np.float64),
-        "nodes_modes": np.zeros(len(inner), dtype=np.uint8),
-        "nodes_truenodeids": place[left].astype(np.int64),
-        "nodes_trueleafs": tree.leaf[left].astype(np.int64),
-        "nodes_falsenodeids": place[right].astype(np.int64),
-        "nodes_falseleafs": tree.leaf[right].astype(np.int64),
-        "nodes_missing_value_tracks_true": tree.missing_left[inner].astype(np.int64),
-        "leaf_targetids": np.full(int(tree.leaf.sum()), tree.target, dtype=np.int64),
-        "leaf_weights": tree.values[tree.leaf].astype(np.float64),
-    }
