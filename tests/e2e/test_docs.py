@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,13 +109,14 @@ class Shell:
                 stderr=log,
             )
         self.background.append(started)
-        self._await_port(started)
+        self._await_ready(started)
         return ""
 
-    def _await_port(self, started: subprocess.Popen[bytes]) -> None:
+    def _await_ready(self, started: subprocess.Popen[bytes]) -> None:
+        """As a person does who waits for the server to say that it serves."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and started.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(self.port)), timeout=1):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5):
                 return
             time.sleep(0.02)
         pytest.fail(f"the server of this page did not come up:\n{(self.folder / 'background.log').read_text()}")
