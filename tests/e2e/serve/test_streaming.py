@@ -38,7 +38,7 @@ def test_answers_come_in_order_and_errors_among_them(server: Served, rows: np.nd
         assert error is None
         response = result.get_response()
         assert response.id == str(at)
-        assert response.parameters["triton_final_response"].bool_param is (at == 9)
+        assert response.parameters["triton_final_response"].bool_param
         assert response.model_name == ("dear" if at % 5 == 0 else "linear")
 
 

@@ -11,7 +11,6 @@ from aweigh.serve.known_requests import varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Handler, Request, Talk
 from aweigh.serve.outcome import failure_of, unexpected_failure_of
 
-_EMPTY_FINAL: Final = b"triton_enable_empty_final_response"
 _WATCH_ROUND_S: Final = 0.5
 _UNAVAILABLE: Final = 14
 _NOT_SERVING: Final = 2
@@ -19,7 +18,7 @@ _InferRequest: Final = message("inference.ModelInferRequest")
 _FINAL: Final = message("inference.ModelInferResponse")(
     parameters={"triton_final_response": message("inference.InferParameter")(bool_param=True)}
 ).SerializeToString()
-"""Says of an answer that it is its request's last; appended, for that is how protobuf merges."""
+"""Says of an answer that it is its request's last, as each is here: clients wait for it. Appended, for that is how protobuf merges."""
 
 
 class InferStream:
@@ -29,14 +28,12 @@ class InferStream:
         self._infer = infer
         self._talk = talk
         self._request: Request | None = None
-        self._final = b""
 
     def receive(self, message: bytes) -> None:
         """One ModelInferRequest."""
         frame = b"".join((b"\0", len(message).to_bytes(4, "big"), message))
         request = Request(self._talk.head, frame, self._talk.id, self._reply)
         self._request = request
-        self._final = _FINAL if _EMPTY_FINAL in message and _wants_final(message) else b""
         try:
             response = self._infer(request)
         except AweighError as error:
@@ -55,18 +52,11 @@ class InferStream:
             return
         self._request = None
         if response.code == 0:
-            answered = response.message + self._final
+            answered = response.message + _FINAL
             self._talk.answer(b"\x12" + varint(len(answered)) + answered)
         else:
             self._talk.answer(_failed(request, response))
         self._talk.next()
-
-
-def _wants_final(asked: bytes) -> bool:
-    try:
-        return bool(_InferRequest.FromString(asked).parameters[_EMPTY_FINAL.decode()].bool_param)
-    except DecodeError:
-        return False
 
 
 def _failed(request: Request, response: GrpcResponse) -> bytes:

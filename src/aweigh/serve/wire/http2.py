@@ -303,13 +303,13 @@ class Http2Connection(asyncio.Protocol):
         """Send one message of a streaming call; True when it waits for the client's window."""
         start = b"" if found.parts else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
         found.parts = [b""]  # marks that headers were sent: a call collects no body
+        self._requests += 1  # each message is one, by which control frames are judged
         try:
             self._write(start + self._window.push(stream, payload))
         except StreamFault as fault:
             self._reset(stream, fault.code)
             return True
-        waits = self._window.is_waiting(stream)
-        if waits:
+        if waits := self._window.is_waiting(stream):
             found.deadline = self._listener.now() + self._limits.request_timeout_s
         self._relieve(stream, found)
         return waits

@@ -102,17 +102,26 @@ def test_an_error_is_an_answer_and_the_stream_goes_on() -> None:
     assert (fourth.error_message, fourth.infer_response.id) == ("", "3")
 
 
-def test_the_final_flag_is_set_for_those_who_ask() -> None:
+def test_every_answer_is_its_requests_last() -> None:
     peer = Http2Peer(rig())
     stream = peer.open(STREAM)
-    wanting = infer_message(id="1")
-    wanting.parameters["triton_enable_empty_final_response"].bool_param = True
-    for payload in (wanting.SerializeToString(), asked(2)):
+    asking = infer_message(id="1")
+    asking.parameters["triton_enable_empty_final_response"].bool_param = True
+    for payload in (asking.SerializeToString(), asked(2)):
         peer.client.send_data(stream, grpc_frame(payload))
     peer.pump()
-    first, second = messages(peer.response(stream))
-    assert first.infer_response.parameters["triton_final_response"].bool_param
-    assert not second.infer_response.parameters
+    assert [each.infer_response.parameters["triton_final_response"].bool_param for each in messages(peer.response(stream))] == [True, True]
+
+
+def test_a_long_stream_with_its_control_frames_is_no_flood() -> None:
+    peer = Http2Peer(rig())
+    stream = peer.open(STREAM)
+    for at in range(1500):
+        peer.client.send_data(stream, grpc_frame(asked(at % 100)))
+        peer.client.ping(b"measured")
+        peer.pump()
+    assert peer.goaway is None
+    assert len(messages(peer.response(stream))) == 1500
 
 
 def test_messages_may_be_compressed() -> None:
