@@ -147,7 +147,7 @@ def _provenance(packed: Packed, request: PackRequest, source: Path | None, recog
         command=request.command,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count() or 1} cores",
         packed_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        trusted=request.trust and recognised is not None and recognised.format != "onnx",
+        trusted=request.trust and recognised is not None and recognised.format in {"pickle", "joblib", "skops"},
     )
 
 

@@ -3,8 +3,10 @@
 Options of a variant: those of `features`, and `missing`, the number that stands for a missing value.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xgboost
@@ -40,12 +42,22 @@ class XgboostRuntime:
         return _XgboostSession(booster, variant, signature, matrix_of(variant, signature, path, np.float32))
 
 
+def _through_matrix(booster: xgboost.Booster) -> Callable[..., Any]:
+    """Prediction for boosters without trees, which take no plain array."""
+
+    def predict(rows: Numbers, *, missing: float, validate_features: bool) -> Any:
+        return booster.predict(xgboost.DMatrix(rows, missing=missing), validate_features=validate_features)
+
+    return predict
+
+
 class _XgboostSession:
     concurrent = True
     isolated = False
 
     def __init__(self, booster: xgboost.Booster, variant: Variant, signature: Signature, matrix: Callable[[Tensors], Numbers]) -> None:
-        self._predict = booster.inplace_predict
+        linear = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear"
+        self._predict: Callable[..., Any] = _through_matrix(booster) if linear else booster.inplace_predict
         self._missing = float(variant.options.get("missing", np.nan))
         self._matrix = matrix
         self._answers = Answers(signature)

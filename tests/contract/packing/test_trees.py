@@ -129,8 +129,9 @@ def test_a_classifier_file_answers_classes_by_number(tmp_path: Path) -> None:
     sample = rows(300, 1, "lightgbm")
     model = fitted("lightgbm", "Classifier", 8, sample)
     save(model, "lightgbm", "txt", tmp_path / "model.txt")
-    draft = packed(tmp_path / "model.txt", sample, tmp_path / "work")
+    draft = packed(tmp_path / "model.txt", sample, tmp_path / "work", trust=True)
     assert draft.manifest.signature.labels == (0, 1)
+    assert not draft.manifest.provenance.trusted  # there was no pickle to trust
     assert draft.manifest.signature.task is Task.CLASSIFICATION
 
 

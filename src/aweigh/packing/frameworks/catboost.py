@@ -29,6 +29,8 @@ _CLASSES: Final = {
     "MultiClassOneVsAll": Link.EACH,
 }
 _EXPONENTS: Final = ("Poisson", "Tweedie")
+_ANSWERS: Final = dict.fromkeys(_EXPONENTS, "Exponent") | {"RMSEWithUncertainty": "RMSEWithUncertainty"}
+"""Losses whose estimators answer something other than the raw sums."""
 _RANKERS: Final = (
     "YetiRank",
     "PairLogit",
@@ -117,7 +119,7 @@ class CatboostFramework:
 
     def options(self, model: Any) -> Options:
         found: Options = {"categorical": " ".join(map(str, model.get_cat_feature_indices()))}
-        return found | ({"prediction_type": "Exponent"} if _loss(model) in _EXPONENTS else {})
+        return found | ({"prediction_type": _ANSWERS[_loss(model)]} if _loss(model) in _ANSWERS else {})
 
     def save(self, model: Any, place: Path) -> None:
         model.save_model(str(place), format="cbm")
@@ -133,8 +135,8 @@ def as_estimator(model: Any) -> Any:
         place = str(Path(folder) / "model.cbm")
         model.save_model(place, format="cbm")
         estimator = kind().load_model(place, format="cbm")
-    if loss in _EXPONENTS:
-        estimator._init_params["loss_function"] = loss  # a loaded regressor forgets that it answers exponents
+    if loss in _ANSWERS:
+        estimator._init_params["loss_function"] = loss  # a loaded regressor forgets what it answers
     return estimator
 
 

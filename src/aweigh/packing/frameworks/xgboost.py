@@ -3,6 +3,7 @@
 Found through `core/plugins.py`. A file is first parsed in the packing child, whose crash is contained; only what this library wrote again is kept.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ class XgboostFramework:
         base = _base(still)
         made = [lone_leaf(float(value), target) for target, value in enumerate(base)]
         made += [
-            _tree(tree, target, 1.0 if weights is None else float(weights[at]))
+            _tree(tree, target) if weights is None else _dropped(_tree(tree, target), weights[at], base[target])
             for at, (tree, target) in enumerate(zip(trees, inner["model"]["tree_info"], strict=True))
         ]
         labels = tuple(np.asarray(model.classes_).tolist()) if _is_classifier(model) else ()
@@ -190,7 +191,13 @@ def _cut(still: xgboost.Booster) -> float:
     return smallest_from(-_SURE_S, _SURE_S, second, np.float32)
 
 
-def _tree(tree: dict[str, Any], target: int, weight: float) -> Tree:
+def _dropped(tree: Tree, weight: float, base: np.float32) -> Tree:
+    """A tree of DART: the library asks it with the base, takes the base off again, and weighs what is left, each step in float32."""
+    values = ((tree.values.astype(np.float32) + base) - base) * np.float32(weight)
+    return dataclasses.replace(tree, values=values.astype(np.float64))
+
+
+def _tree(tree: dict[str, Any], target: int) -> Tree:
     left, right = np.array(tree["left_children"], dtype=np.int64), np.array(tree["right_children"], dtype=np.int64)
     leaf = left < 0
     values = as_float32(tree["split_conditions"])
@@ -210,7 +217,7 @@ def _tree(tree: dict[str, Any], target: int, weight: float) -> Tree:
         right=right,
         leaf=leaf,
         missing_left=default,
-        values=as_float32(values * weight),
+        values=values,
         target=int(target),
         mode=mode,
         members=members,
