@@ -219,7 +219,7 @@ LIES = {
     "another part": ({"status": 206, "body": LARGE[5:], "Content_Range": "bytes 5-9/10"}, InvalidFile),
     "no such blob": ({"status": 404}, NotFound),
     "not for us": ({"status": 403}, Denied),
-    "too many": ({"status": 429, "Retry_After": "1"}, Overloaded),
+    "too many": ({"status": 429, "Retry_After": "1"}, (Overloaded, Unavailable)),  # the last try may meet a connection the peer has closed
     "broken for good": ({"status": 500}, Unavailable),
     "a page": ({"status": 200, "body": b"<html>sign in</html>"}, (InvalidFile, Unavailable)),
 }
