@@ -203,8 +203,7 @@ def answering(peer, pattern, **answer):
 
     def meddle(handler, method, path):
         if method == "GET" and path.partition("?")[0].endswith(pattern):
-            send(handler, status, body, **answer)
-            handler.close_connection = True
+            send(handler, status, body, **answer, Connection="close")
             return True
         return False
 
@@ -219,7 +218,7 @@ LIES = {
     "another part": ({"status": 206, "body": LARGE[5:], "Content_Range": "bytes 5-9/10"}, InvalidFile),
     "no such blob": ({"status": 404}, NotFound),
     "not for us": ({"status": 403}, Denied),
-    "too many": ({"status": 429, "Retry_After": "1"}, (Overloaded, Unavailable)),  # the last try may meet a connection the peer has closed
+    "too many": ({"status": 429, "Retry_After": "1"}, Overloaded),
     "broken for good": ({"status": 500}, Unavailable),
     "a page": ({"status": 200, "body": b"<html>sign in</html>"}, (InvalidFile, Unavailable)),
 }
