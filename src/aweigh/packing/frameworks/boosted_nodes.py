@@ -14,24 +14,10 @@ from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.packing.frameworks.boosted import Boosted, Link
 from aweigh.packing.frameworks.forest import attributes
+from aweigh.packing.frameworks.onnx_types import ONNX_TYPES
 
 OPSET: Final = 18
 ML_OPSET: Final = 5
-ONNX_TYPES: Final = {
-    Datatype.BOOL: TensorProto.BOOL,
-    Datatype.UINT8: TensorProto.UINT8,
-    Datatype.UINT16: TensorProto.UINT16,
-    Datatype.UINT32: TensorProto.UINT32,
-    Datatype.UINT64: TensorProto.UINT64,
-    Datatype.INT8: TensorProto.INT8,
-    Datatype.INT16: TensorProto.INT16,
-    Datatype.INT32: TensorProto.INT32,
-    Datatype.INT64: TensorProto.INT64,
-    Datatype.FP16: TensorProto.FLOAT16,
-    Datatype.FP32: TensorProto.FLOAT,
-    Datatype.FP64: TensorProto.DOUBLE,
-    Datatype.BYTES: TensorProto.STRING,
-}
 
 
 class Graph(Protocol):

@@ -13,7 +13,7 @@ from typing import Any, Final
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import BooleanTensorType, DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.sklapi import CastTransformer
@@ -28,6 +28,7 @@ from sklearn.svm import LinearSVC
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.packing.frameworks.boosted_pipeline import register_boosted
+from aweigh.packing.frameworks.onnx_types import ONNX_TYPES
 from aweigh.packing.frameworks.sklearn_columns import column_converters
 from aweigh.packing.frameworks.sklearn_concat import widened
 from aweigh.packing.frameworks.sklearn_signature import steps_of, text_columns, transformed_columns
@@ -40,22 +41,6 @@ MISSING: Final = "\ufdd0missing"
 """Stands for a missing text: begins with a Unicode noncharacter, which no text holds (Unicode 23.7)."""
 _PATTERNS: Final = {r"(?u)\b\w\w+\b": r"[\p{L}\p{N}_]{2,}"}
 """Token patterns that RE2 needs otherwise: scikit-learn's default, whose \\w means Unicode where RE2's means ASCII."""
-_ONNX_TYPES: Final = {
-    Datatype.BOOL: TensorProto.BOOL,
-    Datatype.UINT8: TensorProto.UINT8,
-    Datatype.UINT16: TensorProto.UINT16,
-    Datatype.UINT32: TensorProto.UINT32,
-    Datatype.UINT64: TensorProto.UINT64,
-    Datatype.INT8: TensorProto.INT8,
-    Datatype.INT16: TensorProto.INT16,
-    Datatype.INT32: TensorProto.INT32,
-    Datatype.INT64: TensorProto.INT64,
-    Datatype.FP16: TensorProto.FLOAT16,
-    Datatype.BF16: TensorProto.BFLOAT16,
-    Datatype.FP32: TensorProto.FLOAT,
-    Datatype.FP64: TensorProto.DOUBLE,
-    Datatype.BYTES: TensorProto.STRING,
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +217,7 @@ def fitted(model: ModelProto, signature: Signature) -> ModelProto:
     graph = model.graph
     before, after = [], []
     for spec, value in _paired(graph, signature):
-        wanted = _ONNX_TYPES[spec.datatype]
+        wanted = ONNX_TYPES[spec.datatype]
         if value.type.tensor_type.elem_type != wanted:
             inner = f"{spec.name}__inside"
             _rename(graph, spec.name, inner)
@@ -243,9 +228,7 @@ def fitted(model: ModelProto, signature: Signature) -> ModelProto:
     for position, spec in enumerate(signature.outputs):
         after += _door(graph, _source_output(found, spec, position), spec)
     del graph.output[:]
-    graph.output.extend(
-        helper.make_tensor_value_info(spec.name, _ONNX_TYPES[spec.datatype], list(spec.shape)) for spec in signature.outputs
-    )
+    graph.output.extend(helper.make_tensor_value_info(spec.name, ONNX_TYPES[spec.datatype], list(spec.shape)) for spec in signature.outputs)
     nodes = [*before, *graph.node, *after]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -280,14 +263,14 @@ def _door(graph: Any, source: str, spec: TensorSpec) -> list[Any]:
         _rename(graph, spec.name, f"{spec.name}__inside")  # the graph's own use of a name that is ours outside
     inner = f"{source}__inside" if source == spec.name else source
     if len(spec.shape) > 2:
-        return [helper.make_node("Cast", [inner], [spec.name], to=_ONNX_TYPES[spec.datatype])]
+        return [helper.make_node("Cast", [inner], [spec.name], to=ONNX_TYPES[spec.datatype])]
     shaped = f"{spec.name}__shaped"
     sizes = [-1, *[axis for axis in spec.shape[1:] if isinstance(axis, int)]]
     graph.initializer.append(numpy_helper.from_array(np.array(sizes, dtype=np.int64), f"{spec.name}__shape"))
     reshape = helper.make_node("Reshape", [inner, f"{spec.name}__shape"], [shaped])
     if spec.datatype is Datatype.BYTES:
         return [reshape, helper.make_node("Identity", [shaped], [spec.name])]
-    return [reshape, helper.make_node("Cast", [shaped], [spec.name], to=_ONNX_TYPES[spec.datatype])]
+    return [reshape, helper.make_node("Cast", [shaped], [spec.name], to=ONNX_TYPES[spec.datatype])]
 
 
 def _rename(graph: Any, old: str, new: str) -> None:
