@@ -31,10 +31,14 @@ class Histogram:
 class ModelStatistics:
     """Requests answered and failed, rows, and how long they took: in all, in the queue, per size of batch, and around the model."""
 
-    __slots__ = ("batches", "decoding_s", "duration", "encoding_s", "failed", "in_flight", "last", "queued", "rows", "succeeded")
+    __slots__ = (
+        "batches", "decoding_s", "duration", "encoding_s", "executions", "failed", "in_flight", "last", "queued", "rows", "succeeded",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.succeeded = 0
+        self.executions = 0
+        """Calls of the session that answered; fewer than requests where these ran together."""
         self.rows = 0
         self.in_flight = 0
         self.failed: dict[Kind, int] = {}
@@ -47,7 +51,7 @@ class ModelStatistics:
         self.last = 0.0
         """When the last request succeeded, in seconds of `perf_counter`; 0 for never."""
         self.batches: dict[int, list[float]] = {}
-        """Rows -> requests of so many rows, and the seconds they took. No more than MAX_BATCH_SIZES sizes are told apart."""
+        """Rows -> calls of the session with so many rows, and the seconds they took. No more than MAX_BATCH_SIZES sizes are told apart."""
 
     def success(self, seconds: float, rows: int) -> None:
         self.succeeded += 1
@@ -55,6 +59,20 @@ class ModelStatistics:
         duration = self.duration
         duration.counts[bisect_left(BOUNDS_S, seconds)] += 1
         duration.sum_s += seconds
+        self.execution(seconds, rows)
+
+    def together(self, seconds: float, rows: int, requests: int) -> None:
+        """Several requests that one call answered, each counted with the seconds of the whole."""
+        self.succeeded += requests
+        self.rows += rows
+        duration = self.duration
+        duration.counts[bisect_left(BOUNDS_S, seconds)] += requests
+        duration.sum_s += seconds * requests
+        self.execution(seconds, rows)
+
+    def execution(self, seconds: float, rows: int) -> None:
+        """One call of the session."""
+        self.executions += 1
         batch = self.batches.get(rows)
         if batch is not None:
             batch[0] += 1

@@ -21,7 +21,7 @@ def statistics_of(model: LoadedModel) -> dict[str, Any]:
         "version": model.version,
         "last_inference": _milliseconds_ago(done),
         "inference_count": done.rows,
-        "execution_count": done.succeeded,
+        "execution_count": done.executions,
         "inference_stats": _inference(done),
         "batch_stats": [_batch(rows, int(count), seconds) for rows, (count, seconds) in sorted(done.batches.items())],
     }
