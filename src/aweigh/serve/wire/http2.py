@@ -1,4 +1,4 @@
-"""One HTTP/2 connection (RFC 9113): frames to requests, replies to frames. Carries gRPC, and REST for clients that speak HTTP/2 from the start.
+"""One HTTP/2 connection (RFC 9113): frames to requests; `replies` sends what is answered. Carries gRPC, and REST for clients that speak HTTP/2 from the start.
 
 Called by the event loop. Everything a peer can make grow is bounded: streams, header bytes, body bytes, control frames, resets, waiting answers.
 """
@@ -8,20 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aweigh.core.errors import DeadlineExceeded, TooLarge
-from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.message import AnyResponse, GrpcResponse, Request
 from aweigh.serve.wire import frames as f
 from aweigh.serve.wire.calls import Call
-from aweigh.serve.wire.flow import SendWindow
 from aweigh.serve.wire.frames import ProtocolFault, StreamFault, frame
 from aweigh.serve.wire.header_blocks import HeaderBlocks
+from aweigh.serve.wire.replies import CONNECTION_WINDOW, STREAM_WINDOW, Replies, Stream
 
 if TYPE_CHECKING:
     from aweigh.serve.wire.listener import Listener
 
 _UNAVAILABLE: Final = 14
 _PREFACE_BYTES: Final = 24
-_STREAM_WINDOW: Final = 1024 * 1024
-_CONNECTION_WINDOW: Final = 16 * 1024 * 1024
 _MAX_CONTINUATIONS: Final = 64
 _FREE_CONTROL_FRAMES: Final = 1000
 _CONTROL_FRAMES_PER_REQUEST: Final = 16
@@ -31,25 +29,6 @@ _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 _GRPC_PREFIX_BYTES: Final = 5
 _GOODBYE: Final = b"goodbye!"
 _GOODBYE_WAIT_S: Final = 0.5
-_OK_TRAILERS: Final = len(f.GRPC_OK).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS | f.END_STREAM))
-_OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS))
-
-
-class _Stream:
-    """A request that is still arriving or being answered."""
-
-    __slots__ = ("answered", "call", "deadline", "ended", "head", "parts", "received", "request", "unacknowledged")
-
-    def __init__(self, head: Head, deadline: float) -> None:
-        self.head = head
-        self.parts: list[bytes] = []
-        self.received = 0
-        self.unacknowledged = 0
-        self.request: Request | None = None
-        self.ended = False
-        self.answered = False
-        self.call: Call | None = None
-        self.deadline = deadline
 
 
 class Http2Connection(asyncio.Protocol):
@@ -62,34 +41,32 @@ class Http2Connection(asyncio.Protocol):
         self._new_id = listener.dispatcher.request_id
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
         self._blocks = HeaderBlocks(listener.dispatcher, listener.limits)
-        self._window = SendWindow()
-        self._streams: dict[int, _Stream] = {}
+        self._replies = Replies(listener)
+        self._write = self._replies.write
+        self._answer = self._replies.answer
+        self._streams = self._replies.streams
         self._tail = b""
         self._small = min(f.DEFAULT_FRAME, self._limits.max_body)
         self._started = False
         self._last_stream = 0
         self._block: tuple[int, int, list[bytes]] | None = None
         """Stream, flags and fragments of a header block that continues."""
-        self._unacknowledged = 0
-        self._buffered = 0
         self._requests = 0
         self._control = 0
         self._resets = 0
-        self._closing = False
         self._draining_since = 0.0
-        self._out: list[bytes] | None = None
         self._since = listener.now()
         self._seen_requests = 0
         self._paused_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # the loop gives stream protocols a Transport
+        self._transport = self._replies.transport = transport  # type: ignore[assignment]  # the loop gives stream protocols a Transport
         ours = {
             f.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
-            f.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            f.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
             f.MAX_HEADER_LIST_SIZE: self._limits.max_head,
         }
-        self._transport.write(f.settings_frame(ours) + f.window_frame(0, _CONNECTION_WINDOW - f.DEFAULT_WINDOW))
+        self._transport.write(f.settings_frame(ours) + f.window_frame(0, CONNECTION_WINDOW - f.DEFAULT_WINDOW))
 
     def connection_lost(self, exc: Exception | None) -> None:
         for stream in self._streams.values():
@@ -101,7 +78,7 @@ class Http2Connection(asyncio.Protocol):
         self._listener.forget(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._closing and not self._streams:
+        if self._replies.closing and not self._streams:
             return
         if self._tail:
             data = self._tail + data
@@ -112,8 +89,7 @@ class Http2Connection(asyncio.Protocol):
                 self._tail = data
                 return
             at, self._started = _PREFACE_BYTES, True
-        out: list[bytes] = []
-        self._out = out
+        self._replies.collect()
         try:
             while size - at >= 9:
                 length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
@@ -133,18 +109,7 @@ class Http2Connection(asyncio.Protocol):
             self._fail(fault)
             at = size
         self._tail = data[at:] if at < size else b""
-        self._out = None
-        if out:
-            self._transport.write(b"".join(out))
-        if self._closing and not self._streams:
-            self._transport.close()
-
-    def _write(self, data: bytes) -> None:
-        """Into this read's batch, or straight out when an answer comes later."""
-        if self._out is not None:
-            self._out.append(data)
-        elif data:
-            self._transport.write(data)
+        self._replies.flush()
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != f.CONTINUATION:
@@ -156,7 +121,7 @@ class Http2Connection(asyncio.Protocol):
         elif kind == f.CONTINUATION:
             self._on_continuation(flags, stream, payload)
         else:
-            if kind != f.WINDOW_UPDATE or self._window.idle or payload < _USEFUL_INCREMENT:
+            if kind != f.WINDOW_UPDATE or self._replies.window.idle or payload < _USEFUL_INCREMENT:
                 self._count_control()
             self._control_frame(kind, flags, stream, payload)
 
@@ -201,9 +166,9 @@ class Http2Connection(asyncio.Protocol):
             head = self._blocks.request(block, stream)
         if len(self._streams) >= self._limits.max_streams:
             raise StreamFault(stream, f.REFUSED_STREAM, "too many streams")
-        if self._closing:
+        if self._replies.closing:
             raise StreamFault(stream, f.REFUSED_STREAM, "shutting down")
-        self._streams[stream] = found = _Stream(head, 0.0)
+        self._streams[stream] = found = Stream(head, 0.0)
         if head.route.converse is not None and head.fault is None:
             self._open_call(stream, found)
             if flags & f.END_STREAM:
@@ -235,109 +200,73 @@ class Http2Connection(asyncio.Protocol):
         if found is None or found.ended:
             if stream == 0 or stream > self._last_stream:
                 raise ProtocolFault(f.PROTOCOL_ERROR, "DATA on an idle stream")
-            self._acknowledge(size)  # the stream was reset or refused: its bytes count against the connection's window all the same
+            self._replies.acknowledge(size)  # the stream was reset or refused: its bytes count against the connection's window all the same
             self._count_control()
             return
         if found.call is not None:
             self._call_data(flags, stream, found, payload, size)
             return
         if flags & f.END_STREAM and not found.parts and size <= self._small:
-            self._unacknowledged += size
+            self._replies.unacknowledged += size
             self._complete(stream, found, payload)
-            if self._unacknowledged > _CONNECTION_WINDOW // 2:
-                self._acknowledge(0)
+            if self._replies.unacknowledged > CONNECTION_WINDOW // 2:
+                self._replies.acknowledge(0)
             return
         self._more_data(flags, stream, found, payload, size)
 
-    def _more_data(self, flags: int, stream: int, found: _Stream, payload: bytes, size: int) -> None:
+    def _more_data(self, flags: int, stream: int, found: Stream, payload: bytes, size: int) -> None:
         if not payload and not flags & f.END_STREAM:
             self._count_control()
         found.received += len(payload)
         if found.received > self._limits.max_body + (_GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
             self._too_large(stream, found)
-            self._acknowledge(size)
+            self._replies.acknowledge(size)
             return
         found.parts.append(payload)
-        self._buffered += len(payload)
+        self._replies.buffered += len(payload)
         if flags & f.END_STREAM:
             self._complete(stream, found, b"".join(found.parts))
-            self._acknowledge(size)
+            self._replies.acknowledge(size)
             return
         found.deadline = found.deadline or self._listener.now() + self._limits.request_timeout_s
         found.unacknowledged += size
-        if found.unacknowledged > _STREAM_WINDOW // 2:
+        if found.unacknowledged > STREAM_WINDOW // 2:
             self._write(f.window_frame(stream, found.unacknowledged))
             found.unacknowledged = 0
-        self._acknowledge(size)
+        self._replies.acknowledge(size)
 
-    def _open_call(self, stream: int, found: _Stream) -> None:
+    def _open_call(self, stream: int, found: Stream) -> None:
         self._requests += 1
-        send, end = partial(self._call_answer, stream, found), partial(self._call_ended, stream, found)
+        send, end = partial(self._call_message, stream, found), partial(self._replies.end_call, stream, found)
         head, now = found.head, self._listener.now()
         found.call = Call(head, head.request_id or self._new_id(), self._limits, now, send, end)
         found.deadline = found.call.deadline
 
-    def _call_data(self, flags: int, stream: int, found: _Stream, payload: bytes, size: int) -> None:
+    def _call_data(self, flags: int, stream: int, found: Stream, payload: bytes, size: int) -> None:
         if not payload and not flags & f.END_STREAM:
             self._count_control()
         found.unacknowledged += size
-        self._acknowledge(size)
+        self._replies.acknowledge(size)
         if found.call is not None:
             found.call.feed(payload)
         if flags & f.END_STREAM:
             self._end_call(found)
-        self._relieve(stream, found)
+        self._replies.relieve(stream, found)
 
-    def _end_call(self, found: _Stream) -> None:
+    def _end_call(self, found: Stream) -> None:
         found.ended = True
         if found.call is not None:
             found.call.half_close()
 
-    def _relieve(self, stream: int, found: _Stream) -> None:
-        """Let the client send more on a stream, unless enough of its messages wait."""
-        if found.unacknowledged > _STREAM_WINDOW // 2 and not found.ended and found.call is not None and not found.call.congested:
-            self._write(f.window_frame(stream, found.unacknowledged))
-            found.unacknowledged = 0
-
-    def _call_answer(self, stream: int, found: _Stream, payload: bytes) -> bool:
-        """Send one message of a streaming call; True when it waits for the client's window."""
-        start = b"" if found.parts else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
-        found.parts = [b""]  # marks that headers were sent: a call collects no body
+    def _call_message(self, stream: int, found: Stream, payload: bytes) -> bool:
         self._requests += 1  # each message is one, by which control frames are judged
-        try:
-            self._write(start + self._window.push(stream, payload))
-        except StreamFault as fault:
-            self._reset(stream, fault.code)
-            return True
-        if waits := self._window.is_waiting(stream):
-            found.deadline = self._listener.now() + self._limits.request_timeout_s
-        self._relieve(stream, found)
-        return waits
+        return self._replies.stream_message(stream, found, payload)
 
-    def _call_ended(self, stream: int, found: _Stream, status: GrpcResponse) -> None:
-        found.answered = True
-        extra = b"".join(f.literal(name, value) for name, value in status.trailers)
-        block = f.grpc_end(status.code, status.text, extra)
-        self._write(self._window.finish(stream, block if found.parts else f.GRPC_HEADERS + block))
-        if self._window.is_waiting(stream):
-            found.deadline = self._listener.now() + self._limits.request_timeout_s
-            return
-        if not found.ended:
-            self._write(f.reset_frame(stream, f.NO_ERROR))
-        self._close_stream(stream)
-
-    def _acknowledge(self, size: int) -> None:
-        """Open the connection's window again, unless more is buffered than two of the largest bodies."""
-        self._unacknowledged += size
-        if self._unacknowledged > _CONNECTION_WINDOW // 2 and self._buffered <= 2 * self._limits.max_body:
-            self._write(f.window_frame(0, self._unacknowledged))
-            self._unacknowledged = 0
-
-    def _complete(self, stream: int, found: _Stream, body: bytes) -> None:
+    def _complete(self, stream: int, found: Stream, body: bytes) -> None:
         head = found.head
         found.ended = True
         if found.parts:
-            self._release(found)
+            self._replies.release(found)
         if head.content_length >= 0 and head.content_length != len(body):
             raise StreamFault(stream, f.PROTOCOL_ERROR, "content-length differs from the body")
         self._requests += 1
@@ -350,13 +279,8 @@ class Http2Connection(asyncio.Protocol):
         else:
             found.deadline = self._listener.now() + self._limits.request_timeout_s
 
-    def _release(self, found: _Stream) -> None:
-        """What was collected of a body no longer counts."""
-        self._buffered -= sum(map(len, found.parts))
-        found.parts = []
-
-    def _too_large(self, stream: int, found: _Stream) -> None:
-        self._release(found)
+    def _too_large(self, stream: int, found: Stream) -> None:
+        self._replies.release(found)
         found.ended = True
         error = TooLarge(f"a message of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
         request = Request(found.head, b"", self._new_id(), self._reply)
@@ -366,66 +290,7 @@ class Http2Connection(asyncio.Protocol):
     def _reply(self, request: Request, response: AnyResponse) -> None:
         found = self._streams.get(request.stream)
         if found is not None and found.request is request and not found.answered:
-            self._answer_later(request.stream, found, response)
-
-    def _answer_later(self, stream: int, found: _Stream, response: AnyResponse) -> None:
-        """Answer outside of a read."""
-        try:
-            self._answer(stream, found, response)
-        except StreamFault as fault:
-            self._reset(stream, fault.code)
-
-    def _answer(self, stream: int, found: _Stream, response: AnyResponse) -> None:
-        window = self._window
-        found.answered = True
-        if isinstance(response, GrpcResponse):
-            message = response.message
-            if response.coding:
-                self._answer_coded(stream, response)
-            elif response.code == 0:
-                size = len(message) + 5
-                tag = stream.to_bytes(4, "big")
-                headers = _OK_HEADERS + tag + f.GRPC_HEADERS
-                payload = b"\0" + (size - 5).to_bytes(4, "big") + message
-                if size <= f.DEFAULT_FRAME and size <= window.connection and size <= window.initial:
-                    window.connection -= size
-                    self._write(b"".join((headers, size.to_bytes(3, "big"), b"\0\0", tag, payload, _OK_TRAILERS, tag, f.GRPC_OK)))
-                else:
-                    self._write(headers + window.send(stream, payload, f.GRPC_OK))
-            else:
-                extra = b"".join(f.literal(name, value) for name, value in response.trailers)
-                if found.request is not None:
-                    extra += f.literal(b"x-request-id", found.request.id)
-                block = f.grpc_failure(response.code, response.text, extra)
-                self._write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
-        else:
-            self._answer_http(stream, found, response)
-        if window.idle or not window.is_waiting(stream):
-            self._close_stream(stream)
-        else:
-            found.deadline = self._listener.now() + self._limits.request_timeout_s
-
-    def _answer_coded(self, stream: int, response: GrpcResponse) -> None:
-        message = response.message
-        block = f.GRPC_HEADERS + f.literal(b"grpc-encoding", response.coding)
-        payload = b"\1" + len(message).to_bytes(4, "big") + message
-        self._write(frame(f.HEADERS, f.END_HEADERS, stream, block) + self._window.send(stream, payload, f.GRPC_OK))
-
-    def _close_stream(self, stream: int) -> None:
-        self._window.forget(stream)
-        self._streams.pop(stream, None)
-        if self._closing and not self._streams and self._out is None:
-            self._transport.close()
-
-    def _answer_http(self, stream: int, found: _Stream, response: Response) -> None:
-        request_id = found.request.id if found.request is not None else self._new_id()
-        fields = [f.status_field(response.status), f.literal(b"content-type", response.content_type)]
-        fields += [f.literal(b"content-length", str(len(response.body)).encode()), f.literal(b"x-request-id", request_id)]
-        fields += [f.literal(name, value) for name, value in response.headers]
-        bare = not response.body or found.head.method == "HEAD"
-        self._write(frame(f.HEADERS, f.END_HEADERS | (f.END_STREAM if bare else 0), stream, b"".join(fields)))
-        if not bare:
-            self._write(self._window.send(stream, response.body, b""))
+            self._replies.answer_later(request.stream, found, response)
 
     def _control_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == f.WINDOW_UPDATE:
@@ -435,7 +300,7 @@ class Http2Connection(asyncio.Protocol):
                 raise ProtocolFault(f.PROTOCOL_ERROR if stream else f.FRAME_SIZE_ERROR, "PING is wrong")
             if not flags & f.ACK:
                 self._write(frame(f.PING, f.ACK, 0, payload))
-            elif payload == _GOODBYE and self._draining_since and not self._closing:
+            elif payload == _GOODBYE and self._draining_since and not self._replies.closing:
                 self._say_last_goodbye()
         elif kind == f.SETTINGS:
             self._on_settings(flags, stream, payload)
@@ -453,24 +318,15 @@ class Http2Connection(asyncio.Protocol):
         if stream == 0:
             if increment == 0:
                 raise ProtocolFault(f.PROTOCOL_ERROR, "a window increment of 0")
-            self._write(self._window.grow_connection(increment))
-            self._sweep()
+            self._write(self._replies.window.grow_connection(increment))
+            self._replies.sweep()
         elif stream > self._last_stream:
             raise ProtocolFault(f.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
         elif stream in self._streams:
             if increment == 0:
                 raise StreamFault(stream, f.PROTOCOL_ERROR, "a window increment of 0")
-            self._write(self._window.grow_stream(stream, increment))
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Forget streams whose waiting answer has now been sent."""
-        for stream in [stream for stream, found in self._streams.items() if found.answered and not self._window.is_waiting(stream)]:
-            self._close_stream(stream)
-        for stream, found in list(self._streams.items()):
-            if found.call is not None and not self._window.is_waiting(stream):
-                found.deadline = found.call.deadline
-                found.call.unblock()
+            self._write(self._replies.window.grow_stream(stream, increment))
+            self._replies.sweep()
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -485,15 +341,15 @@ class Http2Connection(asyncio.Protocol):
         for at in range(0, len(payload), 6):
             key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if key == f.INITIAL_WINDOW_SIZE:
-                released += self._window.set_initial(value)
+                released += self._replies.window.set_initial(value)
             elif key == f.MAX_FRAME_SIZE:
                 if not f.DEFAULT_FRAME <= value < 2**24:
                     raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of range")
-                self._window.max_frame = min(value, 1 << 20)
+                self._replies.window.max_frame = min(value, 1 << 20)
             elif key == f.ENABLE_PUSH and value > 1:
                 raise ProtocolFault(f.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH is not 0 or 1")
         self._write(frame(f.SETTINGS, f.ACK, 0) + released)  # in this order: the peer's windows move when it reads the acknowledgement
-        self._sweep()
+        self._replies.sweep()
 
     def _on_reset(self, stream: int, payload: bytes) -> None:
         if stream == 0 or stream > self._last_stream:
@@ -501,12 +357,12 @@ class Http2Connection(asyncio.Protocol):
         if len(payload) != 4:
             raise ProtocolFault(f.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
         self._count_reset()
-        self._drop(stream)
+        self._replies.drop(stream)
 
     def _on_fault(self, fault: StreamFault) -> None:
         if fault.code != f.REFUSED_STREAM:  # a client that has not seen our limit yet means no harm
             self._count_reset()
-        self._reset(fault.stream, fault.code)
+        self._replies.reset(fault.stream, fault.code)
 
     def _count_reset(self) -> None:
         """Resets cost more than they carry, the client's own and those it provokes."""
@@ -514,32 +370,12 @@ class Http2Connection(asyncio.Protocol):
         if self._resets > _FREE_RESETS + self._requests // 2:
             raise ProtocolFault(f.ENHANCE_YOUR_CALM, "streams are reset faster than they are used")
 
-    def _drop(self, stream: int) -> None:
-        found = self._streams.pop(stream, None)
-        if found is None:
-            return
-        if found.request is not None:
-            found.request.cancelled = True
-        elif found.call is not None:
-            found.call.cancel()
-        self._window.forget(stream)
-        if found.parts:
-            self._release(found)
-            self._acknowledge(0)
-
-    def _reset(self, stream: int, code: int) -> None:
-        self._drop(stream)
-        self._listener.refused += 1
-        self._write(f.reset_frame(stream, code))
-        if self._closing and not self._streams and self._out is None:
-            self._transport.close()
-
     def _fail(self, fault: ProtocolFault) -> None:
         self._listener.refused += 1
         self._write(f.goaway_frame(self._last_stream, fault.code, fault.reason))
         for stream in list(self._streams):
-            self._drop(stream)
-        self._closing = True
+            self._replies.drop(stream)
+        self._replies.closing = True
 
     def pause_writing(self) -> None:
         """The client does not read: take no more from it until it does."""
@@ -561,12 +397,11 @@ class Http2Connection(asyncio.Protocol):
     def _say_last_goodbye(self) -> None:
         """Take no new stream, answer those there are, then close."""
         self._write(f.goaway_frame(self._last_stream, f.NO_ERROR, "shutting down"))
-        self._closing = True
+        self._replies.closing = True
         for found in list(self._streams.values()):
             if found.call is not None and found.call.idle:
                 found.call.finish(GrpcResponse(b"", _UNAVAILABLE, "the server is shutting down"))
-        if not self._streams and self._out is None:
-            self._transport.close()
+        self._replies.close_if_done()
 
     def abort(self) -> None:
         """Answer what is in progress with an error and drop the connection."""
@@ -582,7 +417,7 @@ class Http2Connection(asyncio.Protocol):
                 found.deadline = now + self._limits.request_timeout_s
             elif now > found.deadline:
                 self._expire(stream, found)
-        if self._draining_since and not self._closing and now - self._draining_since > _GOODBYE_WAIT_S:
+        if self._draining_since and not self._replies.closing and now - self._draining_since > _GOODBYE_WAIT_S:
             self._say_last_goodbye()
         if self._paused_since and now - self._paused_since > self._limits.request_timeout_s:
             self._transport.abort()
@@ -591,10 +426,10 @@ class Http2Connection(asyncio.Protocol):
         elif now - self._since > self._limits.idle_timeout_s:
             self.drain()
 
-    def _expire(self, stream: int, found: _Stream) -> None:
+    def _expire(self, stream: int, found: Stream) -> None:
         if found.request is None or found.answered:
-            self._reset(stream, f.CANCEL)
+            self._replies.reset(stream, f.CANCEL)
             return
         found.request.cancelled = True
         error = DeadlineExceeded(f"no answer within {self._limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit")
-        self._answer_later(stream, found, self._listener.dispatcher.failed(error, found.request))
+        self._replies.answer_later(stream, found, self._listener.dispatcher.failed(error, found.request))

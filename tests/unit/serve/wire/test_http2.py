@@ -143,7 +143,7 @@ def test_the_window_opens_again_after_abandoned_uploads() -> None:
         peer.client.reset_stream(stream)
     peer.pump()
     assert peer.client.outbound_flow_control_window > 8_000_000
-    assert peer.pipe.protocol._buffered == 0
+    assert peer.pipe.protocol._replies.buffered == 0
 
 
 def test_a_body_beyond_the_limit_is_refused_and_the_connection_goes_on() -> None:

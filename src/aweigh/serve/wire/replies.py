@@ -1,0 +1,217 @@
+"""What one HTTP/2 connection sends: answers and streamed messages as frames, window updates, resets; and the streams that wait for them.
+
+Called by the connection, which reads the frames that come in. Everything that is sent goes through `write`, and nothing here reads from the peer.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.wire import frames as f
+from aweigh.serve.wire.calls import Call
+from aweigh.serve.wire.flow import SendWindow
+from aweigh.serve.wire.frames import StreamFault, frame
+
+if TYPE_CHECKING:
+    from aweigh.serve.wire.listener import Listener
+
+STREAM_WINDOW: Final = 1024 * 1024
+CONNECTION_WINDOW: Final = 16 * 1024 * 1024
+_OK_TRAILERS: Final = len(f.GRPC_OK).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS | f.END_STREAM))
+_OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS))
+
+
+class Stream:
+    """A request that is still arriving or being answered."""
+
+    __slots__ = ("answered", "call", "deadline", "ended", "head", "parts", "received", "request", "unacknowledged")
+
+    def __init__(self, head: Head, deadline: float) -> None:
+        self.head = head
+        self.parts: list[bytes] = []
+        self.received = 0
+        self.unacknowledged = 0
+        self.request: Request | None = None
+        self.ended = False
+        self.answered = False
+        self.call: Call | None = None
+        self.deadline = deadline
+
+
+class Replies:
+    """Between `collect` and `flush`, writes are joined; outside of them each goes out at once."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
+        self.window = SendWindow()
+        self.streams: dict[int, Stream] = {}
+        self.closing = False
+        """Whether the connection ends with the last of its streams."""
+        self.unacknowledged = 0
+        """Bytes taken from the peer that its window does not know of yet."""
+        self.buffered = 0
+        """Bytes of bodies that are not whole yet."""
+        self._listener = listener
+        self._limits = listener.limits
+        self._new_id = listener.dispatcher.request_id
+        self._out: list[bytes] | None = None
+
+    def collect(self) -> None:
+        """Hold back what is written until `flush`."""
+        self._out = []
+
+    def flush(self) -> None:
+        """Send what was held back, and close if that was the last."""
+        out, self._out = self._out, None
+        if out:
+            self.transport.write(b"".join(out))
+        self.close_if_done()
+
+    def close_if_done(self) -> None:
+        """Close a connection that takes no new streams and has answered all others."""
+        if self.closing and not self.streams and self._out is None:
+            self.transport.close()
+
+    def write(self, data: bytes) -> None:
+        """Send frames, or hold them back."""
+        if self._out is not None:
+            self._out.append(data)
+        elif data:
+            self.transport.write(data)
+
+    def acknowledge(self, size: int) -> None:
+        """Open the connection's window again, unless more is buffered than two of the largest bodies."""
+        self.unacknowledged += size
+        if self.unacknowledged > CONNECTION_WINDOW // 2 and self.buffered <= 2 * self._limits.max_body:
+            self.write(f.window_frame(0, self.unacknowledged))
+            self.unacknowledged = 0
+
+    def release(self, found: Stream) -> None:
+        """What was collected of a body no longer counts."""
+        self.buffered -= sum(map(len, found.parts))
+        found.parts = []
+
+    def answer(self, stream: int, found: Stream, response: AnyResponse) -> None:
+        """Answer a request; the stream is done unless the answer waits for the peer's window. Raises StreamFault when too much waits."""
+        window = self.window
+        found.answered = True
+        if isinstance(response, GrpcResponse):
+            if response.coding:
+                self._coded(stream, response)
+            elif response.code == 0:
+                self._message(stream, response.message)
+            else:
+                extra = b"".join(f.literal(name, value) for name, value in response.trailers)
+                if found.request is not None:
+                    extra += f.literal(b"x-request-id", found.request.id)
+                block = f.grpc_failure(response.code, response.text, extra)
+                self.write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
+        else:
+            self._http(stream, found, response)
+        if window.idle or not window.is_waiting(stream):
+            self.close_stream(stream)
+        else:
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+
+    def answer_later(self, stream: int, found: Stream, response: AnyResponse) -> None:
+        """Answer outside of a read."""
+        try:
+            self.answer(stream, found, response)
+        except StreamFault as fault:
+            self.reset(stream, fault.code)
+
+    def _message(self, stream: int, message: bytes) -> None:
+        window, size = self.window, len(message) + 5
+        tag = stream.to_bytes(4, "big")
+        headers = _OK_HEADERS + tag + f.GRPC_HEADERS
+        payload = b"\0" + (size - 5).to_bytes(4, "big") + message
+        if size <= f.DEFAULT_FRAME and size <= window.connection and size <= window.initial:
+            window.connection -= size
+            self.write(b"".join((headers, size.to_bytes(3, "big"), b"\0\0", tag, payload, _OK_TRAILERS, tag, f.GRPC_OK)))
+        else:
+            self.write(headers + window.send(stream, payload, f.GRPC_OK))
+
+    def _coded(self, stream: int, response: GrpcResponse) -> None:
+        message = response.message
+        block = f.GRPC_HEADERS + f.literal(b"grpc-encoding", response.coding)
+        payload = b"\1" + len(message).to_bytes(4, "big") + message
+        self.write(frame(f.HEADERS, f.END_HEADERS, stream, block) + self.window.send(stream, payload, f.GRPC_OK))
+
+    def _http(self, stream: int, found: Stream, response: Response) -> None:
+        request_id = found.request.id if found.request is not None else self._new_id()
+        fields = [f.status_field(response.status), f.literal(b"content-type", response.content_type)]
+        fields += [f.literal(b"content-length", str(len(response.body)).encode()), f.literal(b"x-request-id", request_id)]
+        fields += [f.literal(name, value) for name, value in response.headers]
+        bare = not response.body or found.head.method == "HEAD"
+        self.write(frame(f.HEADERS, f.END_HEADERS | (f.END_STREAM if bare else 0), stream, b"".join(fields)))
+        if not bare:
+            self.write(self.window.send(stream, response.body, b""))
+
+    def stream_message(self, stream: int, found: Stream, payload: bytes) -> bool:
+        """Send one message of a streaming call; True when it waits for the client's window, or was refused."""
+        start = b"" if found.parts else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
+        found.parts = [b""]  # marks that headers were sent: a call collects no body
+        try:
+            self.write(start + self.window.push(stream, payload))
+        except StreamFault as fault:
+            self.reset(stream, fault.code)
+            return True
+        if waits := self.window.is_waiting(stream):
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+        self.relieve(stream, found)
+        return waits
+
+    def end_call(self, stream: int, found: Stream, status: GrpcResponse) -> None:
+        """Send the trailers of a streaming call, behind what still waits."""
+        found.answered = True
+        extra = b"".join(f.literal(name, value) for name, value in status.trailers)
+        block = f.grpc_end(status.code, status.text, extra)
+        self.write(self.window.finish(stream, block if found.parts else f.GRPC_HEADERS + block))
+        if self.window.is_waiting(stream):
+            found.deadline = self._listener.now() + self._limits.request_timeout_s
+            return
+        if not found.ended:
+            self.write(f.reset_frame(stream, f.NO_ERROR))
+        self.close_stream(stream)
+
+    def relieve(self, stream: int, found: Stream) -> None:
+        """Let the client send more on a stream, unless enough of its messages wait."""
+        if found.unacknowledged > STREAM_WINDOW // 2 and not found.ended and found.call is not None and not found.call.congested:
+            self.write(f.window_frame(stream, found.unacknowledged))
+            found.unacknowledged = 0
+
+    def sweep(self) -> None:
+        """Forget streams whose waiting answer has now been sent."""
+        for stream in [stream for stream, found in self.streams.items() if found.answered and not self.window.is_waiting(stream)]:
+            self.close_stream(stream)
+        for stream, found in list(self.streams.items()):
+            if found.call is not None and not self.window.is_waiting(stream):
+                found.deadline = found.call.deadline
+                found.call.unblock()
+
+    def close_stream(self, stream: int) -> None:
+        """The stream is answered."""
+        self.window.forget(stream)
+        self.streams.pop(stream, None)
+        self.close_if_done()
+
+    def drop(self, stream: int) -> None:
+        """The stream ends without an answer, or without the rest of it."""
+        found = self.streams.pop(stream, None)
+        if found is None:
+            return
+        if found.request is not None:
+            found.request.cancelled = True
+        elif found.call is not None:
+            found.call.cancel()
+        self.window.forget(stream)
+        if found.parts:
+            self.release(found)
+            self.acknowledge(0)
+
+    def reset(self, stream: int, code: int) -> None:
+        """End a stream by RST_STREAM."""
+        self.drop(stream)
+        self._listener.refused += 1
+        self.write(f.reset_frame(stream, code))
+        self.close_if_done()
