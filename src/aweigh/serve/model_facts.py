@@ -15,7 +15,7 @@ _NS: Final = 1_000_000_000
 
 def statistics_of(model: LoadedModel) -> dict[str, Any]:
     """The fields of ModelStatistics that are counted here. A request fails before it is timed, so failures have a count alone."""
-    done = model.statistics
+    done = model.statistics.total()
     return {
         "name": model.name,
         "version": model.version,
@@ -23,7 +23,7 @@ def statistics_of(model: LoadedModel) -> dict[str, Any]:
         "inference_count": done.rows,
         "execution_count": done.executions,
         "inference_stats": _inference(done),
-        "batch_stats": [_batch(rows, int(count), seconds) for rows, (count, seconds) in sorted(done.batches.items())],
+        "batch_stats": [_batch(rows, int(count), seconds) for rows, (count, seconds, _) in sorted(done.batches.items())],
     }
 
 
@@ -66,6 +66,8 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "executor": report.executor,
         "executor_reason": report.why,
         "inline_rows": str(model.inline_rows if model.threads is not None else max_rows),
+        "batch_rows": str(report.batch_rows),
+        "batch_reason": report.batching,
         "digest": model.digest,
     }
     return {

@@ -9,7 +9,7 @@ import aweigh
 from aweigh.core.errors import AweighError
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
-from aweigh.engine.statistics import BOUNDS_S, Histogram
+from aweigh.engine.statistics import BOUNDS_S, Histogram, ModelStatistics
 from aweigh.serve.message import TEXT, AnyResponse, Request, Response
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
@@ -55,39 +55,40 @@ class Operations:
         return Response(200, "".join(self._lines()).encode(), _PROMETHEUS)
 
     def _lines(self) -> Iterator[str]:
-        models = list(self._dataplane.models())
+        models = [(model, model.statistics.total()) for model in self._dataplane.models()]
         yield _family("aweigh_ready", "gauge", "Whether this process takes requests")
         yield f"aweigh_ready {int(self._dataplane.ready)}\n"
         yield from _counters(models)
         yield _family("aweigh_request_duration_seconds", "histogram", "Time from decoded request to outputs")
-        for model in models:
-            yield from _histogram("aweigh_request_duration_seconds", _labels(model), model.statistics.duration)
+        for model, done in models:
+            yield from _histogram("aweigh_request_duration_seconds", _labels(model), done.duration)
         yield _family("aweigh_queue_duration_seconds", "histogram", "Time spent waiting for a thread")
-        for model in models:
-            yield from _histogram("aweigh_queue_duration_seconds", _labels(model), model.statistics.queued)
+        for model, done in models:
+            yield from _histogram("aweigh_queue_duration_seconds", _labels(model), done.queued)
         if (wire := self._dataplane.wire) is not None:
             yield _family("aweigh_connections", "gauge", "Open connections")
-            yield f"aweigh_connections {wire.open_connections}\n"
+            connections = wire.connections()
+            yield f"aweigh_connections {connections.open}\n"
             yield _family("aweigh_connections_total", "counter", "Connections accepted")
-            yield f"aweigh_connections_total {wire.accepted}\n"
+            yield f"aweigh_connections_total {connections.accepted}\n"
             yield _family("aweigh_malformed_total", "counter", "Requests refused by the wire as malformed")
-            yield f"aweigh_malformed_total {wire.refused}\n"
+            yield f"aweigh_malformed_total {connections.refused}\n"
 
 
-def _counters(models: list[LoadedModel]) -> Iterator[str]:
+def _counters(models: list[tuple[LoadedModel, ModelStatistics]]) -> Iterator[str]:
     yield _family("aweigh_requests_total", "counter", "Requests that reached a model, by outcome")
-    for model in models:
-        yield f'aweigh_requests_total{{{_labels(model)},outcome="ok"}} {model.statistics.succeeded}\n'
-        for kind, count in sorted(model.statistics.failed.items()):
+    for model, done in models:
+        yield f'aweigh_requests_total{{{_labels(model)},outcome="ok"}} {done.succeeded}\n'
+        for kind, count in sorted(done.failed.items()):
             yield f'aweigh_requests_total{{{_labels(model)},outcome="{kind.value.lower()}"}} {count}\n'
     yield _family("aweigh_rows_total", "counter", "Rows answered")
-    for model in models:
-        yield f"aweigh_rows_total{{{_labels(model)}}} {model.statistics.rows}\n"
+    for model, done in models:
+        yield f"aweigh_rows_total{{{_labels(model)}}} {done.rows}\n"
     yield _family("aweigh_requests_in_flight", "gauge", "Requests handed to a thread and not yet answered")
-    for model in models:
-        yield f"aweigh_requests_in_flight{{{_labels(model)}}} {model.statistics.in_flight}\n"
+    for model, done in models:
+        yield f"aweigh_requests_in_flight{{{_labels(model)}}} {done.in_flight}\n"
     yield _family("aweigh_model_info", "gauge", "What serves: variant, runtime, executor and package digest")
-    for model in models:
+    for model, _ in models:
         facts = (
             f'variant="{model.variant.name}",runtime="{model.variant.runtime}",executor="{model.report.executor}",digest="{model.digest}"'
         )

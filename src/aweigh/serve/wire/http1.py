@@ -229,7 +229,7 @@ class Http1Connection(asyncio.Protocol):
         """Answer what cannot be understood, drop what still comes, and close."""
         response = json_error(error)
         response.status = status or response.status
-        self._listener.refused += 1
+        self._listener.misunderstood()
         self._turn_away(response, self._new_id())
 
     def _turn_away(self, response: Response, request_id: bytes) -> None:

@@ -371,7 +371,7 @@ class Http2Connection(asyncio.Protocol):
             raise ProtocolFault(f.ENHANCE_YOUR_CALM, "streams are reset faster than they are used")
 
     def _fail(self, fault: ProtocolFault) -> None:
-        self._listener.refused += 1
+        self._listener.misunderstood()
         self._write(f.goaway_frame(self._last_stream, fault.code, fault.reason))
         for stream in list(self._streams):
             self._replies.drop(stream)

@@ -6,10 +6,12 @@ Called by the server. A connection belongs to exactly one listener and reports b
 import asyncio
 import contextlib
 import time
+from collections.abc import MutableSequence
 from email.utils import formatdate
 from typing import Final, Protocol
 
 from aweigh.core.errors import Unavailable
+from aweigh.engine.slab import ACCEPTED, CELLS, OPEN, REFUSED, Board, Connections, Slab
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import Request
 from aweigh.serve.outcome import failure_of
@@ -32,7 +34,7 @@ class _Connection(Protocol):
 class Listener:
     """Shared state of all connections: limits, head cache, counters, the clock and the Date header."""
 
-    def __init__(self, dispatcher: Dispatcher, limits: Limits) -> None:
+    def __init__(self, dispatcher: Dispatcher, limits: Limits, *, board: Board | None = None, slab: Slab | None = None) -> None:
         self.dispatcher = dispatcher
         self.limits = limits
         self.heads = HeadCache()
@@ -40,9 +42,9 @@ class Listener:
         """Whether answers tell clients to go elsewhere."""
         self.closing = False
         """Whether connections end as soon as nothing is under way on them."""
-        self.accepted = 0
-        self.refused = 0
-        """Requests that were not understood."""
+        self._board = board
+        self.cells: MutableSequence[int] = [0] * CELLS if slab is None else slab.cells  # type: ignore[assignment]  # a memoryview of whole numbers
+        """Counts, at OPEN, ACCEPTED and REFUSED (requests that were not understood); with several workers in shared memory."""
         self.date = self.ok_json = b""
         self._set_date()
         self.now = time.monotonic
@@ -54,6 +56,12 @@ class Listener:
     def open_connections(self) -> int:
         """Connections open now."""
         return len(self._connections)
+
+    def connections(self) -> Connections:
+        """The counts of this process, or of all workers together."""
+        if self._board is not None:
+            return self._board.connections()
+        return Connections(self.cells[OPEN], self.cells[ACCEPTED], self.cells[REFUSED])
 
     def start(self) -> None:
         """Begin the once-a-second round; needs a running loop."""
@@ -75,11 +83,17 @@ class Listener:
         return len(self._connections) >= self.limits.max_connections
 
     def remember(self, connection: _Connection) -> None:
-        self.accepted += 1
+        self.cells[ACCEPTED] += 1
         self._connections.add(connection)
+        self.cells[OPEN] = len(self._connections)
+
+    def misunderstood(self) -> None:
+        """Count a request that was refused as malformed."""
+        self.cells[REFUSED] += 1
 
     def forget(self, connection: _Connection) -> None:
         self._connections.discard(connection)
+        self.cells[OPEN] = len(self._connections)
         if self.closing and not self._connections:
             self._emptied.set()
 
@@ -143,7 +157,7 @@ class _FirstBytes(asyncio.Protocol):
         protocol = Http2Connection(self._listener) if data.startswith(PREFACE) else Http1Connection(self._listener)
         self._listener.forget(self)
         self._listener.remember(protocol)
-        self._listener.accepted -= 1
+        self._listener.cells[ACCEPTED] -= 1
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(data)

@@ -212,6 +212,6 @@ class Replies:
     def reset(self, stream: int, code: int) -> None:
         """End a stream by RST_STREAM."""
         self.drop(stream)
-        self._listener.refused += 1
+        self._listener.misunderstood()
         self.write(f.reset_frame(stream, code))
         self.close_if_done()

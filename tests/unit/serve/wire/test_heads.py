@@ -85,7 +85,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_the_connection_ends(serve
 def test_what_is_no_request_is_refused(server: Rig, raw: bytes) -> None:
     found = exchange(server, raw)
     assert [(answer.status, answer.headers["connection"]) for answer in found] == [(400, "close")]
-    assert server.listener.refused == 1
+    assert server.listener.connections().refused == 1
 
 
 def test_heads_have_a_limit_in_bytes_and_in_lines(server: Rig) -> None:
