@@ -29,7 +29,7 @@ STARTING, SERVING, LOADING, DRAINING = range(4)
 """Values of STATE. A worker that is STARTING or LOADING may hold its event loop for longer than one that serves."""
 
 KINDS: Final = tuple(Kind)
-_TIMES: Final = struct.Struct("<qqqddddd")
+_TIMES: Final = struct.Struct("<qqqdddddd")
 _AT_TIMES: Final = _KEY_BYTES
 _AT_FAILED: Final = _AT_TIMES + 128
 _AT_DURATION: Final = _AT_FAILED + 256
@@ -61,6 +61,7 @@ class Slow(NamedTuple):
     encoding_s: float = 0.0
     last: float = 0.0
     """When the last answer was given, by `perf_counter`, which all processes of a machine share."""
+    failed_s: float = 0.0
 
 
 class Record:

@@ -39,7 +39,7 @@ class ModelStatistics:
 
     __slots__ = (
         "_board", "_calls", "_other_calls", "_other_rows", "_record", "batches", "decoding_s", "duration", "encoding_s", "executions",
-        "failed", "in_flight", "last", "queued", "rows", "succeeded",
+        "failed", "failed_s", "in_flight", "last", "queued", "rows", "succeeded",
     )  # fmt: skip
 
     def __init__(self, record: Record | None = None, board: Board | None = None) -> None:
@@ -51,6 +51,8 @@ class ModelStatistics:
         self.rows = 0
         self.in_flight = 0
         self.failed: dict[Kind, int] = {}
+        self.failed_s = 0.0
+        """From a request's arrival at its model to its failure."""
         self.duration = Histogram(None if record is None else record.duration)  # type: ignore[arg-type]  # a memoryview of whole numbers
         """From decoded request to outputs, the wait for a thread included."""
         self.queued = Histogram(None if record is None else record.queued)  # type: ignore[arg-type]  # as above
@@ -108,8 +110,9 @@ class ModelStatistics:
             self._record.sizes[place] = rows
         return batch
 
-    def failure(self, kind: Kind) -> None:
+    def failure(self, kind: Kind, seconds: float = 0.0) -> None:
         self.failed[kind] = self.failed.get(kind, 0) + 1
+        self.failed_s += seconds
         if self._record is not None:
             self._record.failed[KINDS.index(kind)] = self.failed[kind]
 
@@ -125,6 +128,7 @@ class ModelStatistics:
                 decoding_s=self.decoding_s,
                 encoding_s=self.encoding_s,
                 last=self.last,
+                failed_s=self.failed_s,
             )
             for _, seconds, place in self.batches.values():
                 self._record.seconds[int(place)] = seconds
@@ -165,6 +169,7 @@ class ModelStatistics:
         self.decoding_s += slow.decoding_s
         self.encoding_s += slow.encoding_s
         self.last = max(self.last, slow.last)
+        self.failed_s += slow.failed_s
         if record is not self._record:
             for at in range(BUCKETS):
                 self.duration.counts[at] += record.duration[at]
