@@ -1,44 +1,51 @@
-"""The thread executor: runs dear or isolated sessions off the event loop, with a bounded queue. (Inline needs no executor: it is a call.)"""
+"""The thread executor: runs dear sessions off the event loop, with a bounded queue. (Inline needs no executor: it is a call.)"""
 
 import asyncio
 import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
-from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError, Overloaded
+from aweigh.core.errors import AweighError, InternalError, Overloaded
 from aweigh.core.tensors import Tensor
+from aweigh.engine.queue import Call, Caller, Done, Entry, Queue, Run, refusal
 
+__all__ = ["Caller", "Done", "Executor", "Run", "ThreadExecutor", "failed_unexpectedly"]
 _LOG = logging.getLogger("aweigh.engine")
 
 
-class Caller(Protocol):
-    """Who waits for an answer: work whose caller has left or whose deadline (`time.monotonic`) has passed is never started."""
+class Executor(Protocol):
+    """Where a model's calls run beside the event loop: `ThreadExecutor`, or `processes.ProcessExecutor`."""
 
-    deadline: float | None
-    cancelled: bool
-    id: bytes
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue now."""
+        ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether a call would be answered."""
+        ...
 
-Run = Callable[[], list[Tensor]]
-Done = Callable[[list[Tensor] | None, AweighError | None, float], None]
-"""Called on the event loop with the outputs or the error, and the seconds spent waiting for a thread."""
+    def submit(self, run: Call, caller: Caller, done: Done) -> None:
+        """Queue one call, on the event loop; `done` is called there. Raises Overloaded, Unavailable."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class ThreadExecutor:
     """`threads` workers that take work in order; at most `max_queue` requests wait, more raise Overloaded at once.
 
-    The threads start with the first request. `submit` must be called on the event loop; `done` is called there too.
+    The threads start with the first request. `submit` must be called on one event loop; `done` is called there too.
     """
 
     def __init__(self, name: str, *, threads: int, max_queue: int) -> None:
         self._name = name
         self._max_threads = threads
-        self._max_queue = max_queue
-        self._work: deque[tuple[Run, Caller, Done, asyncio.AbstractEventLoop, float]] = deque()
+        self._work = Queue(name, max_queue)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -52,17 +59,17 @@ class ThreadExecutor:
         """Requests in the queue now."""
         return len(self._work)
 
+    @property
+    def ready(self) -> bool:
+        return not self._closed
+
     def submit(self, run: Run, caller: Caller, done: Done) -> None:
         """Queue one call. Raises Overloaded when the queue is full."""
         with self._ready:
             if self._closed:
                 raise Overloaded(f"model '{self._name}' is being unloaded", hint="try again")
-            if len(self._work) >= self._max_queue + self._max_threads - self._busy:
-                raise Overloaded(
-                    f"model '{self._name}': {len(self._work)} requests are waiting already",
-                    hint="try again later; max_queue sets the limit",
-                )
-            self._work.append((run, caller, done, asyncio.get_running_loop(), time.monotonic()))
+            self._loop = asyncio.get_running_loop()
+            self._work.add(Entry(run, caller, done, time.monotonic()), free=self._max_threads - self._busy)
             if len(self._work) > self._idle and len(self._threads) < self._max_threads:
                 thread = threading.Thread(target=self._serve, name=f"aweigh-{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
@@ -73,11 +80,12 @@ class ThreadExecutor:
         """Let running calls finish, refuse what waits, and join the threads."""
         with self._ready:
             self._closed = True
-            waiting = list(self._work)
-            self._work.clear()
+            waiting = self._work.take_all()
             self._ready.notify_all()
-        for _, _, done, loop, queued_at in waiting:
-            _deliver(loop, done, None, Overloaded(f"model '{self._name}' was unloaded", hint="try again"), time.monotonic() - queued_at)
+        for entry in waiting:
+            self._deliver(
+                entry, None, Overloaded(f"model '{self._name}' was unloaded", hint="try again"), time.monotonic() - entry.queued_at
+            )
         for thread in self._threads:
             thread.join(timeout_s)
 
@@ -90,20 +98,24 @@ class ThreadExecutor:
                     self._idle += 1
                     self._ready.wait()
                     self._idle -= 1
-                run, caller, done, loop, queued_at = self._work.popleft()
+                entry = self._work.take()
                 self._busy += 1
-            waited = time.monotonic() - queued_at
-            outputs, error = _attempt(run, caller)
+            waited = time.monotonic() - entry.queued_at
+            outputs, error = _attempt(entry.run, entry.caller)
             with self._ready:
                 self._busy -= 1
-            _deliver(loop, done, outputs, error, waited)
+            self._deliver(entry, outputs, error, waited)
+
+    def _deliver(self, entry: Entry, outputs: list[Tensor] | None, error: AweighError | None, waited: float) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(entry.done, outputs, error, waited)
 
 
 def _attempt(run: Run, caller: Caller) -> tuple[list[Tensor] | None, AweighError | None]:
-    if caller.cancelled:
-        return None, Cancelled("the client left before its request was started")
-    if caller.deadline is not None and time.monotonic() > caller.deadline:
-        return None, DeadlineExceeded("the request's deadline passed while it waited for a thread", hint="allow more time, or add threads")
+    unwanted = refusal(caller, time.monotonic())
+    if unwanted is not None:
+        return None, unwanted
     try:
         return run(), None
     except AweighError as error:
@@ -116,8 +128,3 @@ def _attempt(run: Run, caller: Caller) -> tuple[list[Tensor] | None, AweighError
 def failed_unexpectedly(request_id: bytes) -> InternalError:
     """What a caller is told of an exception that nobody expected: not what it says, but where it was logged."""
     return InternalError("the server failed to answer this request", hint=f"the server's log has it under request id {request_id.decode()}")
-
-
-def _deliver(loop: asyncio.AbstractEventLoop, done: Done, outputs: list[Tensor] | None, error: AweighError | None, waited: float) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-        loop.call_soon_threadsafe(done, outputs, error, waited)

@@ -1,4 +1,4 @@
-"""Capped, killable children: where files are first parsed, sources run and untrusted sessions live. `call` is one-shot, a `Worker` stays.
+"""Capped, killable children: where files are first parsed, sources run and untrusted sessions live. `call` is one-shot, a `Worker` stays; `Lane` is its inside.
 
 The names load on first use: every child imports this package on its way to `channel`, and must not pay for the parent's side (a fifth of a second).
 """
@@ -7,12 +7,24 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from aweigh.isolate.backoff import Backoff
     from aweigh.isolate.channel import Caps
+    from aweigh.isolate.here import Here
+    from aweigh.isolate.lane import Lane
     from aweigh.isolate.oneshot import Report, call, call_reporting
     from aweigh.isolate.worker import Worker
 
-_HOME: Final = {"Caps": "channel", "Report": "oneshot", "Worker": "worker", "call": "oneshot", "call_reporting": "oneshot"}
-__all__ = ["Caps", "Report", "Worker", "call", "call_reporting"]
+_HOME: Final = {
+    "Backoff": "backoff",
+    "Caps": "channel",
+    "Here": "here",
+    "Lane": "lane",
+    "Report": "oneshot",
+    "Worker": "worker",
+    "call": "oneshot",
+    "call_reporting": "oneshot",
+}
+__all__ = ["Backoff", "Caps", "Here", "Lane", "Report", "Worker", "call", "call_reporting"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,6 @@
 """The wire between a parent and its isolated child: length-prefixed frames over a socket. Used by both sides; imports nothing heavy.
 
-A frame is 8 bytes little-endian length of a msgpack message, the message, then the raw buffers whose sizes the message tells.
+A frame is 8 bytes little-endian length of a msgpack message, and the message. Tensors go another way: see `doorbell.py`.
 Must never trust a length that the other side sent: every one is held to a limit before memory is taken for it.
 """
 
@@ -13,13 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
-from aweigh.core.errors import InvalidFile, TooLarge
+from aweigh.core.errors import TooLarge
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
-MAX_BUFFERS_BYTES: Final = 4 * 1024 * 1024 * 1024
 _PREFIX_BYTES: Final = 8
-_GATHER: Final = 512
-_COPY_BELOW_BYTES: Final = 64 * 1024
 
 Buffer = bytes | bytearray | memoryview
 
@@ -62,10 +59,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Child to parent: the result (of a call), or the header of an answer followed by `buffers` (of a request)."""
+    """Child to parent: the result of a call; of a worker, that its target is open."""
 
     result: msgspec.Raw
-    buffers: tuple[int, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -76,13 +72,6 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 class OutOfMemory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Child to parent: MemoryError under the cap."""
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Parent to worker: a header, followed by `buffers`."""
-
-    header: msgspec.Raw
-    buffers: tuple[int, ...] = ()
 
 
 FromChild = Started | Step | Done | Failed | OutOfMemory
@@ -105,7 +94,6 @@ def _decode_hook(kind: type, value: object) -> object:
 _ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
 FROM_CHILD: Final = msgspec.msgpack.Decoder(FromChild)
 START: Final = msgspec.msgpack.Decoder(Start)
-REQUEST: Final = msgspec.msgpack.Decoder(Request)
 
 
 def encode(value: object) -> msgspec.Raw:
@@ -132,23 +120,15 @@ class Channel:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, message: object, buffers: Sequence[Buffer] = (), *, deadline: float | None = None) -> None:
+    def send(self, message: object, *, deadline: float | None = None) -> None:
         """Send one frame; `deadline` is a time of `monotonic()`."""
         body = _ENCODER.encode(message)
-        parts: list[Buffer] = [len(body).to_bytes(_PREFIX_BYTES, "little"), body, *buffers]
-        if sum(len(part) for part in parts) < _COPY_BELOW_BYTES:
-            parts = [b"".join(parts)]
-        views = [memoryview(part) for part in parts if len(part)]
-        while views:
+        view = memoryview(len(body).to_bytes(_PREFIX_BYTES, "little") + body)
+        while view:
             try:
-                sent = self._socket.sendmsg(views[:_GATHER])
+                view = view[self._socket.send(view) :]
             except BlockingIOError:
                 self._wait(select.POLLOUT, deadline)
-                continue
-            while views and sent >= len(views[0]):
-                sent -= len(views.pop(0))
-            if views and sent:
-                views[0] = views[0][sent:]
 
     def receive(self, *, deadline: float | None = None) -> bytearray:
         """The next message, undecoded. Raises TooLarge for a false length."""
@@ -157,13 +137,18 @@ class Channel:
             raise TooLarge(f"a message of {size} bytes between processes: at most {MAX_MESSAGE_BYTES} are taken")
         return self._exactly(size, deadline)
 
-    def receive_buffers(self, sizes: Sequence[int], *, deadline: float | None = None) -> list[bytearray]:
-        """The raw buffers after a message; writable, so that arrays over them are."""
-        if any(size < 0 for size in sizes):
-            raise InvalidFile(f"a negative buffer length between processes: {min(sizes)}")
-        if sum(sizes) > MAX_BUFFERS_BYTES:
-            raise TooLarge(f"buffers of {sum(sizes)} bytes between processes: at most {MAX_BUFFERS_BYTES} are taken")
-        return [self._exactly(size, deadline) for size in sizes]
+    def send_files(self, descriptors: Sequence[int], *, deadline: float | None = None) -> None:
+        """Hand open files over; the other side gets descriptors of its own."""
+        self._wait(select.POLLOUT, deadline)
+        socket.send_fds(self._socket, [b"f"], list(descriptors))
+
+    def receive_files(self, count: int, *, deadline: float | None = None) -> list[int]:
+        """The descriptors that `send_files` handed over."""
+        self._wait(select.POLLIN, deadline)
+        data, descriptors, _, _ = socket.recv_fds(self._socket, 1, count, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+        if not data or len(descriptors) != count:
+            raise ConnectionError("the other process closed the channel")
+        return descriptors
 
     def _exactly(self, size: int, deadline: float | None) -> bytearray:
         data = bytearray(size)

@@ -50,8 +50,9 @@ class ChildProcess:
             raise
         finally:
             theirs.close()
-        self._pidfd = _pidfd(self._process.pid)
-        self.channel = Channel(ours, self._pidfd)
+        self.pidfd = _pidfd(self._process.pid)
+        """Readable once the child has ended; None where the system has no such thing."""
+        self.channel = Channel(ours, self.pidfd)
         self.start = Start(target=target, argument=encode(argument), caps=caps, parent=os.getpid(), paths=tuple(paths))
 
     @property
@@ -112,8 +113,8 @@ class ChildProcess:
             return ""
         self._closed = True
         self.channel.close()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
         self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)

@@ -1,4 +1,4 @@
-"""The child's side of a `Worker`: opens the target once, then answers requests until the parent closes the channel."""
+"""The child's side of a `Lane`: opens the target once, then answers requests that lie in shared memory until the parent closes the bell."""
 
 import contextlib
 from collections.abc import Callable
@@ -6,10 +6,13 @@ from typing import Any, Final
 
 import msgspec
 
+from aweigh.core.errors import TooLarge
 from aweigh.core.tensors import Tensors
-from aweigh.isolate.channel import REQUEST, Channel, Done, encode
+from aweigh.isolate.channel import Buffer, Channel, Done, Failed, OutOfMemory, encode
 from aweigh.isolate.child import failure, parameter_type, resolve
-from aweigh.isolate.tensorbuffers import Described, describe, restore
+from aweigh.isolate.doorbell import Doorbell, Ring, Rung
+from aweigh.isolate.segment import Segment
+from aweigh.isolate.tensorbuffers import describe, read, room_of, write
 
 Handler = Callable[[dict[str, Any], Tensors], tuple[dict[str, Any], Tensors]]
 SERVE: Final = "aweigh.isolate.serving:serve"
@@ -20,40 +23,67 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     argument: Any
-
-
-class Header(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Of a request and of an answer: what was said, and the tensors that follow."""
-
-    said: dict[str, Any]
-    tensors: tuple[Described, ...] = ()
-
-
-_HEADER: Final = msgspec.msgpack.Decoder(Header)
+    keeps_inputs: bool = True
+    """Whether the handler may hold on to the arrays it is given: then it gets copies, else the shared memory itself."""
 
 
 def serve(opening: Opening, channel: Channel) -> None:
-    """Open the target, say so, answer until the channel closes. A target that cannot be opened ends the child with its error."""
+    """Open the target, say so, answer until the parent leaves. A target that cannot be opened ends the child with its error."""
     function = resolve(opening.target)
     handler: Handler = function(msgspec.convert(opening.argument, parameter_type(function)))
     channel.send(Done(result=encode(None)))
     with contextlib.suppress(ConnectionError):
+        answering = _Answering(channel, handler, opening)
         while True:
-            _answer_one(handler, channel, opening.target)
+            answering.one()
 
 
 serve.serves_channel = True  # type: ignore[attr-defined]  # the mark that child.answer looks for
 
 
-def _answer_one(handler: Handler, channel: Channel, target: str) -> None:
-    request = REQUEST.decode(channel.receive())
-    buffers = channel.receive_buffers(request.buffers)
-    try:
-        header = _HEADER.decode(request.header)
-        said, tensors = handler(header.said, restore(header.tensors, buffers))
-        descriptions, raw = describe(tensors)
-        answer = Done(result=encode(Header(said=said, tensors=descriptions)), buffers=tuple(len(part) for part in raw))
-    except BaseException as error:  # noqa: BLE001  # boundary: the worker loop; one bad request (sys.exit too) must not end the session
-        channel.send(failure(error, target))
-        return
-    channel.send(answer, raw)
+class _Answering:
+    def __init__(self, channel: Channel, handler: Handler, opening: Opening) -> None:
+        self._channel = channel
+        self._handler = handler
+        self._target = opening.target
+        self._copy = opening.keeps_inputs
+        reads, writes, request, answer = channel.receive_files(4)
+        self._bell = Doorbell(reads, writes)
+        self._request, self._answer = Segment.attach(request), Segment.attach(answer)
+
+    def one(self) -> None:
+        """Wait for one ring of the parent's and do what it means."""
+        rung = self._bell.take()
+        if rung.kind == Ring.REQUEST_ROOM:
+            self._request = Segment.attach(self._channel.receive_files(1)[0])
+            return
+        try:
+            said, tensors = self._handler(*read(self._request.view, rung.header_bytes, copy=self._copy))
+            header, buffers = describe(said, tensors)
+        except BaseException as error:  # noqa: BLE001  # boundary: the worker loop; one bad request (sys.exit too) must not end the session
+            self._fail(failure(error, self._target))
+            return
+        self._send(Ring.ANSWER, header, buffers)
+
+    def _fail(self, message: Failed | OutOfMemory) -> None:
+        if isinstance(message, OutOfMemory):
+            self._bell.ring(Ring.OUT_OF_MEMORY)
+        else:
+            self._send(Ring.FAILED, msgspec.msgpack.encode(message), [])
+
+    def _send(self, kind: Ring, header: bytes, buffers: list[Buffer]) -> None:
+        size = room_of(header, buffers)
+        if size > self._answer.size and not self._more_room(size):
+            error = TooLarge(f"an answer of {size} bytes is more than may cross between processes", hint="send fewer rows")
+            self._send(Ring.FAILED, msgspec.msgpack.encode(failure(error, self._target)), [])
+            return
+        write(self._answer.view, header, buffers)
+        self._bell.ring(kind, len(header), size)
+
+    def _more_room(self, size: int) -> bool:
+        self._bell.ring(Ring.NEEDS_ROOM, size=size)
+        rung: Rung = self._bell.take()
+        if not rung.size:
+            return False
+        self._answer = Segment.attach(self._channel.receive_files(1)[0])
+        return True

@@ -1,10 +1,11 @@
-"""Tensors as a description plus raw buffers, for the channel between a parent and its worker. Used by both sides.
+"""Tensors in memory that a parent and its child share: a header that describes them, then their bytes. Used by both sides.
 
-Numeric tensors travel as their memory; object tensors as msgpack, so that text, bytes, numbers and missing elements arrive as they were.
+Numeric tensors lie there as their memory; object tensors as msgpack, so that text, bytes, numbers and missing elements arrive as they were.
+Must never trust a size or place that the other side told: each is held against the memory there is.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -15,34 +16,86 @@ from aweigh.isolate.channel import Buffer
 
 _NUMERIC: Final = "biuf"
 _MAX_RANK: Final = 64
+_ALIGNMENT: Final = 64
 _ELEMENTS: Final = frozenset({str, bytes, int, float, bool, type(None)})
+_ITEMS: Final = msgspec.msgpack.Decoder(list[Any])
 
 
-class Described(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One tensor: name, numpy dtype ("O" for objects), shape."""
+class Described(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One tensor: name, numpy dtype ("O" for objects), shape, and how many bytes it takes."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    size: int
 
 
-def describe(tensors: Mapping[str, Tensor]) -> tuple[tuple[Described, ...], list[Buffer]]:
-    """The descriptions and buffers of named tensors. Raises InvalidInput for a dtype or element that cannot travel."""
-    descriptions, buffers = [], []
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    """Of a request and of an answer: what was said, and the tensors that follow."""
+
+    said: dict[str, Any]
+    tensors: tuple[Described, ...] = ()
+
+
+_HEADER: Final = msgspec.msgpack.Decoder(Header)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def describe(said: dict[str, Any], tensors: Mapping[str, Tensor]) -> tuple[bytes, list[Buffer]]:
+    """The header and the bytes of named tensors. Raises InvalidInput for a dtype or element that cannot travel."""
+    described, buffers = [], []
     for name, tensor in tensors.items():
-        numeric = tensor.dtype.kind in _NUMERIC
-        if not numeric and tensor.dtype.kind not in "OUST":
-            raise InvalidInput(f"tensor '{name}': dtype {tensor.dtype} does not cross to another process")
-        descriptions.append(Described(name=name, dtype=tensor.dtype.str if numeric else "O", shape=tensor.shape))
-        buffers.append(_numbers(tensor) if numeric else _objects(name, tensor))
-    return tuple(descriptions), buffers
+        dtype = tensor.dtype
+        if dtype.kind in _NUMERIC:
+            kind, buffer = dtype.str, _numbers(tensor)
+        elif dtype.kind in "OUST":
+            kind, buffer = "O", _objects(name, tensor)
+        else:
+            raise InvalidInput(f"tensor '{name}': dtype {dtype} does not cross to another process")
+        described.append(Described(name, kind, tensor.shape, len(buffer)))
+        buffers.append(buffer)
+    return _ENCODER.encode(Header(said, tuple(described))), buffers
 
 
-def restore(descriptions: Sequence[Described], buffers: Sequence[bytearray]) -> dict[str, Tensor]:
-    """The tensors again; numeric ones are writable arrays over the buffers. Raises InvalidFile when description and buffer disagree."""
-    if len(descriptions) != len(buffers):
-        raise InvalidFile(f"{len(descriptions)} tensors were told between processes, but {len(buffers)} came")
-    return {told.name: _restore_one(told, buffer) for told, buffer in zip(descriptions, buffers, strict=True)}
+def room_of(header: bytes, buffers: Sequence[Buffer]) -> int:
+    """How many bytes `write` takes."""
+    at = len(header)
+    for buffer in buffers:
+        at = _aligned(at) + len(buffer)
+    return at
+
+
+def write(view: memoryview, header: bytes, buffers: Sequence[Buffer]) -> None:
+    """Lay header and tensors into memory that has room for them."""
+    at = len(header)
+    view[:at] = header
+    for buffer in buffers:
+        at = _aligned(at)
+        end = at + len(buffer)
+        view[at:end] = buffer
+        at = end
+
+
+def read(view: memoryview, header_bytes: int, *, copy: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `write` laid there; without `copy`, numeric tensors are the memory itself. Raises InvalidFile where the header does not fit it."""
+    try:
+        header = _HEADER.decode(bytes(view[:header_bytes]))
+    except msgspec.DecodeError as error:
+        raise InvalidFile(f"a header between processes cannot be read: {error}") from error
+    tensors: dict[str, Tensor] = {}
+    at = header_bytes
+    for told in header.tensors:
+        at = _aligned(at)
+        end = at + told.size
+        if told.size < 0 or end > len(view):
+            raise InvalidFile(f"tensor '{told.name}' between processes claims {told.size} bytes, which are not there")
+        tensors[told.name] = _restored(told, view[at:end], copy=copy)
+        at = end
+    return header.said, tensors
+
+
+def _aligned(at: int) -> int:
+    return -(-at // _ALIGNMENT) * _ALIGNMENT
 
 
 def _numbers(tensor: Tensor) -> Buffer:
@@ -65,19 +118,29 @@ def _plain(item: object) -> object:
     raise TypeError(f"a {type(item).__name__}")
 
 
-def _restore_one(told: Described, buffer: bytearray) -> Tensor:
-    count = count_of(told.shape)
-    if len(told.shape) > _MAX_RANK or any(size < 0 for size in told.shape):
+def _restored(told: Described, data: memoryview, *, copy: bool) -> Tensor:
+    if len(told.shape) > _MAX_RANK or (told.shape and min(told.shape) < 0):
         raise InvalidFile(f"tensor '{told.name}' between processes has shape {list(told.shape)}")
+    count = count_of(told.shape)
     if told.dtype == "O":
-        items = msgspec.msgpack.decode(buffer, type=list)
-        if len(items) != count or not _ELEMENTS.issuperset(map(type, items)):
-            raise InvalidFile(f"tensor '{told.name}' between processes: {len(items)} elements do not make {list(told.shape)} of text")
-        filled = np.empty(count, dtype=object)
-        filled[:] = items
-        return filled.reshape(told.shape)
-    dtype = np.dtype(told.dtype)
-    if dtype.kind not in _NUMERIC or count * dtype.itemsize != len(buffer):
-        raise InvalidFile(f"tensor '{told.name}' between processes: {len(buffer)} bytes do not make {list(told.shape)} of {told.dtype}")
-    array: Tensor = np.frombuffer(buffer, dtype=dtype).reshape(told.shape)
+        return _restored_objects(told, data, count)
+    try:
+        dtype = np.dtype(told.dtype)
+    except TypeError as error:
+        raise InvalidFile(f"tensor '{told.name}' between processes has a dtype that is none") from error
+    if dtype.kind not in _NUMERIC or count * dtype.itemsize != told.size:
+        raise InvalidFile(f"tensor '{told.name}' between processes: {told.size} bytes do not make {list(told.shape)} of {told.dtype}")
+    array: Tensor = np.frombuffer(bytearray(data) if copy else data, dtype=dtype).reshape(told.shape)
     return array
+
+
+def _restored_objects(told: Described, data: memoryview, count: int) -> Tensor:
+    try:
+        items = _ITEMS.decode(bytes(data))  # its own copy: the other side could change it while it is judged
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidFile(f"tensor '{told.name}' between processes cannot be read: {error}") from error
+    if len(items) != count or not _ELEMENTS.issuperset(map(type, items)):
+        raise InvalidFile(f"tensor '{told.name}' between processes: {len(items)} elements do not make {list(told.shape)} of text")
+    filled = np.empty(count, dtype=object)
+    filled[:] = items
+    return filled.reshape(told.shape)

@@ -13,12 +13,16 @@ from aweigh.core.signature import Signature
 __all__ = ["load_session"]
 
 
-def load_session(variant: Variant, signature: Signature, path: Callable[[str], Path], *, session_threads: int = 1) -> Session:
+def load_session(
+    variant: Variant, signature: Signature, path: Callable[[str], Path], *, session_threads: int = 1, in_child: bool = False
+) -> Session:
     """Load a variant with its runtime; `path` maps a package path to a file. Raises AweighError, MissingLibrary naming the extra among them.
 
-    `session_threads` (threads inside one call) reaches runtimes whose constructor has a parameter of that name.
+    `session_threads` (threads inside one call) and `in_child` (this process is an isolated child: no further one is needed) reach runtimes whose
+    constructor has a parameter of that name.
     """
     make = cast("Callable[..., Runtime]", plugins.load("runtime", variant.runtime))
-    takes_threads = "session_threads" in inspect.signature(make).parameters
-    runtime = make(session_threads=session_threads) if takes_threads else make()
+    known = inspect.signature(make).parameters
+    options = {"session_threads": session_threads, "in_child": in_child}
+    runtime = make(**{name: value for name, value in options.items() if name in known})
     return runtime.load(variant, signature, path)

@@ -16,24 +16,30 @@ from aweigh.core.errors import AweighError, InternalError, InvalidFile
 from aweigh.core.package import Hooks, PackageManifest, Variant
 from aweigh.core.protocols import Session
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.isolate import Caps, Worker
+from aweigh.isolate import Caps, Here, Worker
 from aweigh.runtimes import load_session
 
 _ROOT: Final = "hooks"
+_TARGET: Final = "aweigh.runtimes.hooks_process:open_hooks"
 
 
-def load_variant(manifest: PackageManifest, variant: Variant, path: Callable[[str], Path], *, session_threads: int = 1) -> Session:
+def load_variant(
+    manifest: PackageManifest, variant: Variant, path: Callable[[str], Path], *, session_threads: int = 1, in_child: bool = False
+) -> Session:
     """The session of a package's variant as its clients see it: hooks included. Raises what `load_session` and `with_hooks` raise."""
-    session = load_session(variant, manifest.session_signature, path, session_threads=session_threads)
+    session = load_session(variant, manifest.session_signature, path, session_threads=session_threads, in_child=in_child)
     try:
-        return with_hooks(session, manifest.hooks, path)
+        return with_hooks(session, manifest.hooks, path, in_child=in_child)
     except AweighError:
         session.close()
         raise
 
 
-def with_hooks(session: Session, hooks: Hooks, path: Callable[[str], Path], *, caps: Caps | None = None) -> Session:
-    """The session with the hooks around it; itself when there are none. Raises InvalidInput where a hook cannot be loaded."""
+def with_hooks(session: Session, hooks: Hooks, path: Callable[[str], Path], *, caps: Caps | None = None, in_child: bool = False) -> Session:
+    """The session with the hooks around it; itself when there are none. `in_child`: this process is already one that may run them.
+
+    Raises InvalidInput where a hook cannot be loaded.
+    """
     if not hooks.pre and not hooks.post:
         return session
     if hooks.model_signature is None:
@@ -42,8 +48,11 @@ def with_hooks(session: Session, hooks: Hooks, path: Callable[[str], Path], *, c
     try:
         _lay_out(hooks.files, path, Path(folder))
         opening = {"folder": folder, "pre": hooks.pre, "post": hooks.post}
-        paths = [folder, *(place for place in sys.path if place)]
-        worker = Worker("aweigh.runtimes.hooks_process:open_hooks", opening, caps=caps or Caps(), paths=paths)
+        worker: Worker | Here
+        if in_child:
+            worker = Here(_TARGET, opening)
+        else:
+            worker = Worker(_TARGET, opening, caps=caps or Caps(), paths=[folder, *(place for place in sys.path if place)])
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -65,7 +74,7 @@ class _HookedSession:
     concurrent = False
     isolated = True
 
-    def __init__(self, session: Session, hooks: Hooks, worker: Worker, folder: str) -> None:
+    def __init__(self, session: Session, hooks: Hooks, worker: Worker | Here, folder: str) -> None:
         self._session = session
         self._hooks = hooks
         self._worker = worker

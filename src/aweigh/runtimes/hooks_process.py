@@ -51,7 +51,7 @@ def load_hook(text: str, what: str) -> Hook:
 def _called(function: Callable[..., object], tensors: Mapping[str, Tensor], text: str) -> dict[str, Tensor]:
     try:
         given = function(dict(tensors))
-    except AweighError:
+    except (AweighError, MemoryError, RecursionError):  # the last two are no fault of the request
         raise
     except Exception as error:  # boundary: a person's function may raise anything
         raise InvalidInput(f"hook {text} failed: {type(error).__name__}: {error}", hint="it is given a dict of numpy arrays") from error

@@ -12,7 +12,7 @@ from aweigh.core.package import Variant
 from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.isolate import Caps, Worker
+from aweigh.isolate import Caps, Here, Worker
 
 
 class SklearnRuntime:
@@ -20,8 +20,9 @@ class SklearnRuntime:
 
     name = "sklearn"
 
-    def __init__(self, *, session_threads: int = 1, caps: Caps | None = None) -> None:
+    def __init__(self, *, session_threads: int = 1, in_child: bool = False, caps: Caps | None = None) -> None:
         self._caps = caps or Caps(threads=session_threads)
+        self._in_child = in_child
 
     def load(self, variant: Variant, signature: Signature, path: Callable[[str], Path]) -> Session:
         """Start the process and load there. Raises InvalidFile, MissingLibrary, NotTrusted, ChildDied, DeadlineExceeded."""
@@ -29,9 +30,11 @@ class SklearnRuntime:
             raise InvalidFile(f"variant '{variant.name}' lists no file to load")
         file = path(variant.files[0]).absolute()
         opening = {"file": str(file), "signature": signature, "options": variant.options}
+        target = f"aweigh.runtimes.{_process_for(file)}:open_session"
+        if self._in_child:
+            return _SklearnSession(Here(target, opening), signature)
         paths = [place for place in sys.path if place]  # so that an estimator of the caller's own modules is found there too
-        worker = Worker(f"aweigh.runtimes.{_process_for(file)}:open_session", opening, caps=self._caps, paths=paths)
-        return _SklearnSession(worker, signature)
+        return _SklearnSession(Worker(target, opening, caps=self._caps, paths=paths), signature)
 
 
 def _process_for(file: Path) -> str:
@@ -47,7 +50,7 @@ class _SklearnSession:
     concurrent = False
     isolated = True
 
-    def __init__(self, worker: Worker, signature: Signature) -> None:
+    def __init__(self, worker: Worker | Here, signature: Signature) -> None:
         self._worker = worker
         self._names = [spec.name for spec in signature.outputs]
 
