@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from aweigh.app.logs import LogControl
 from aweigh.app.packages import open_store
 from aweigh.core.names import Reference, model_name
 from aweigh.core.protocols import PackageHandle
@@ -35,6 +36,7 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
     dataplane = DataPlane(settings)
     control = _control(settings, dataplane, variant)
     dataplane.control = control
+    dataplane.logs = logs = LogControl(settings, allowed=_allowed(settings))
     server = HttpServer(dataplane)
     port = server.bind()
     try:
@@ -45,6 +47,7 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
         server.close()
         control.close()
         dataplane.close()
+        logs.close()
 
 
 class _StoreRepository:
@@ -61,12 +64,15 @@ class _StoreRepository:
 
 
 def _control(settings: Settings, dataplane: DataPlane, variant: str) -> ModelControl:
-    """Loading by request, as the settings allow it: by themselves only where no stranger can ask for it."""
-    safe = bool(settings.api_key_file) or is_loopback(settings.host)
-    allowed = settings.model_control == "on" or (settings.model_control == "auto" and safe)
     return ModelControl(
-        dataplane, _StoreRepository(settings), lambda handle: load_model(handle, settings, variant=variant), allowed=allowed
+        dataplane, _StoreRepository(settings), lambda handle: load_model(handle, settings, variant=variant), allowed=_allowed(settings)
     )
+
+
+def _allowed(settings: Settings) -> bool:
+    """Whether the server may be changed by request, as the settings say: by themselves only where no stranger can ask for it."""
+    safe = bool(settings.api_key_file) or is_loopback(settings.host)
+    return settings.model_control == "on" or (settings.model_control == "auto" and safe)
 
 
 async def _serve(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aweigh.engine.model import LoadedModel
 
 _SETTINGS = (
-    "host", "port", "api_key_file", "no_auth", "model_control", "executor", "threads", "session_threads", "max_queue", "max_body_bytes", "request_timeout_s",
+    "host", "port", "api_key_file", "no_auth", "model_control", "shared_memory", "executor", "threads", "session_threads", "max_queue", "max_body_bytes", "request_timeout_s",
     "drain_timeout_s", "drain_delay_s", "access_log",
 )  # fmt: skip
 

@@ -33,6 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Allow a non-loopback address without API keys."""
     model_control: Literal["auto", "on", "off"] = "auto"
     """Whether models may be loaded and unloaded by request; auto allows it on loopback and where API keys are set."""
+    shared_memory: bool = False
+    """Let clients on this machine register memory under /dev/shm and send and take tensors through it."""
+    shared_memory_keys: str = "*"
+    """Names under /dev/shm that clients may register: patterns with * and ?, separated by commas. Those that begin with aweigh never."""
     executor: Literal["auto", "inline", "thread"] = "auto"
     """Where sessions run; auto measures at warm-up."""
     inline_limit_us: int = 1000

@@ -5,7 +5,7 @@ the event loop's thread.
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
@@ -17,6 +17,8 @@ from aweigh.engine.executors import Caller
 from aweigh.engine.model import LoadedModel
 
 Reply = Callable[[list[Tensor] | None, AweighError | None], None]
+from aweigh.engine.regions import Regions
+from aweigh.engine.slab import Connections
 
 
 class WireFacts(Protocol):
@@ -35,6 +37,18 @@ class Control(Protocol):
     def index(self, done: Callable[[Any, AweighError | None], None], *, ready_only: bool = False) -> None: ...
     def load(self, name: str, version: int | None, done: Callable[[Any, AweighError | None], None]) -> None: ...
     def unload(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
+class Logs(Protocol):
+    """What this process logs; `app.logs.LogControl` is one."""
+
+    def read(self) -> dict[str, bool | int | str]:
+        """Every log setting, by Triton's names."""
+        ...
+
+    def change(self, values: Mapping[str, object]) -> None:
+        """Set what is named. Raises InvalidInput, Unsupported, Denied, having changed nothing."""
+        ...
+
+
 
 
 class DataPlane:
@@ -49,6 +63,10 @@ class DataPlane:
         """Requests handed to threads and not yet answered."""
         self.wire: WireFacts | None = None
         """What carries the requests, where it can be counted."""
+        self.logs: Logs | None = None
+        """What is logged, where that can be asked and changed by request."""
+        self.regions = Regions(settings)
+        """Memory that clients share with this process."""
         self.control: Control | None = None
         """What loads and unloads while the server runs; None where models stay as they are."""
         self._versions: dict[str, dict[str, LoadedModel]] = {}
@@ -76,7 +94,8 @@ class DataPlane:
         return list(self._versions.pop(name, {}).values())
 
     def close(self) -> None:
-        """Release every model."""
+        """Release every model, and the memory of clients."""
+        self.regions.close()
         for versions in self._versions.values():
             for model in versions.values():
                 model.close()
@@ -131,10 +150,10 @@ class DataPlane:
         try:
             outputs = model.run(inputs)
         except AweighError as error:
-            model.statistics.failure(error.kind)
+            model.statistics.failure(error.kind, perf_counter() - started)
             raise
         except Exception:
-            model.statistics.failure(Kind.INTERNAL)
+            model.statistics.failure(Kind.INTERNAL, perf_counter() - started)
             raise
         statistics = model.statistics
         statistics.last = ended = perf_counter()
@@ -168,7 +187,7 @@ class DataPlane:
         model.statistics.queued.observe(waited)
         if error is None:
             model.statistics.last = ended = perf_counter()
-            model.statistics.success(ended - started, rows)
+            model.statistics.success(ended - started, rows, waited)
         else:
-            model.statistics.failure(error.kind)
+            model.statistics.failure(error.kind, perf_counter() - started)
         done(outputs, error)

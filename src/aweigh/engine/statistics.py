@@ -69,13 +69,18 @@ class ModelStatistics:
             self._add(record)
             self.in_flight = 0
 
-    def success(self, seconds: float, rows: int) -> None:
+    def success(self, seconds: float, rows: int, waited: float = 0.0) -> None:
+        """One request that one call answered; the seconds are those from its tensors to its outputs, of which it waited some."""
+        self.answered(seconds, rows)
+        self.execution(seconds - waited, rows)
+
+    def answered(self, seconds: float, rows: int) -> None:
+        """One request; the call that answered it, with others, is counted by itself."""
         self.succeeded += 1
         self.rows += rows
         duration = self.duration
         duration.counts[bisect_left(BOUNDS_S, seconds)] += 1
         duration.sum_s += seconds
-        self.execution(seconds, rows)
 
     def together(self, seconds: float, rows: int, requests: int) -> None:
         """Several requests that one call answered, each counted with the seconds of the whole."""

@@ -7,13 +7,18 @@ import time
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from aweigh.core.errors import AweighError, InvalidInput, TooLarge
+from aweigh.core.errors import AweighError, InvalidInput, TooLarge, Unsupported
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw
+from aweigh.engine.dataplane import DataPlane
+from aweigh.engine.regions import Regions
 from aweigh.serve.message import Request
+from aweigh.serve.shared_memory import Memory, memory_of
 
-EXTENSIONS: Final = ("classification", "model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
-"""What both doors of Open Inference announce, in Triton's order."""
+_EXTENSIONS: Final = (
+    "classification", "model_repository", "model_repository(unload_dependents)", "model_configuration", "system_shared_memory",
+    "binary_tensor_data", "parameters", "statistics", "logging",
+)  # fmt: skip
 _DATATYPES: Final = frozenset(datatype.value for datatype in Datatype)
 _RESERVED_NUMBERS: Final = frozenset({"priority", "timeout"})
 _RESERVED_FLAGS: Final = frozenset({"sequence_start", "sequence_end", "binary_data_output"})
@@ -26,11 +31,18 @@ _BATCH_NOTE: Final = (
 
 
 class Wanted(NamedTuple):
-    """An output that is asked for: where it stands in the signature, whether in binary, and as how many classes (0: as it is)."""
+    """An output that is asked for: where it stands in the signature, whether in binary, as how many classes (0: as it is), and to where."""
 
     at: int
     binary: bool = False
     classes: int = 0
+    memory: Memory | None = None
+
+
+def extensions(dataplane: DataPlane) -> list[str]:
+    """What both doors of Open Inference announce, in Triton's order: what works here, as it is set up."""
+    absent = {"" if dataplane.regions.allowed else "system_shared_memory", "" if dataplane.logs is not None else "logging"}
+    return [name for name in _EXTENSIONS if name not in absent]
 
 
 def input_spec(signature: Signature, name: str, datatype: str, taken: Container[str], place: str) -> TensorSpec:
@@ -70,8 +82,12 @@ def wanted_outputs(
 
 
 def _wanted(signature: Signature, at: int, parameters: Mapping[str, object], binary: bool) -> Wanted:
-    name = signature.outputs[at].name
-    _refuse_shared_memory(parameters, f"output '{name}'")
+    name, memory = signature.outputs[at].name, memory_of(parameters)
+    if memory is not None:
+        for other in ("classification", "binary_data"):
+            if parameters.get(other):
+                raise InvalidInput(f"Output can't set both 'shared_memory_region' and '{other}'")
+        return Wanted(at, memory=memory)
     binary_data = parameters.get("binary_data", binary)
     if not isinstance(binary_data, bool):
         raise InvalidInput("Unable to parse 'binary_data': attempt to access JSON non-boolean as boolean")
@@ -86,15 +102,11 @@ def _wanted(signature: Signature, at: int, parameters: Mapping[str, object], bin
     return Wanted(at, binary_data, int(classes))  # type: ignore[call-overload]  # checked just above
 
 
-def check_input_parameters(parameters: Mapping[str, object] | None, name: str) -> None:
-    """Raise InvalidInput for what an input's parameters cannot ask for here."""
-    if parameters:
-        _refuse_shared_memory(parameters, f"input '{name}'")
-
-
-def _refuse_shared_memory(parameters: Mapping[str, object], what: str) -> None:
-    if "shared_memory_region" in parameters:
-        raise InvalidInput(f"{what}: shared memory regions cannot be registered with this server", hint="send the data with the request")
+def check_memory(wanted: Sequence[Wanted], regions: Regions) -> None:
+    """Raise NotFound, InvalidInput for an output that is wanted where nothing can be put, before anything is run for it."""
+    for output in wanted:
+        if output.memory is not None:
+            regions.place(*output.memory)
 
 
 def take_parameters(parameters: Mapping[str, object] | None, request: Request) -> None:
@@ -116,6 +128,16 @@ def take_parameters(parameters: Mapping[str, object] | None, request: Request) -
     if isinstance(timeout, int) and timeout:
         deadline = time.monotonic() + min(timeout, _MAX_TIMEOUT_US) / 1e6
         request.deadline = deadline if request.deadline is None else min(request.deadline, deadline)
+
+
+def no_tracing() -> AweighError:
+    """What is said of trace settings. Triton says it where it is built without tracing."""
+    return Unsupported("the server does not support tracing", hint="/metrics tells where the time goes")
+
+
+def no_dynamic_logging() -> AweighError:
+    """What is said of log settings where the process is not aweigh's own."""
+    return Unsupported("the server does not support dynamic logging", hint="set up logging in the process that serves")
 
 
 def parameters_of(given: Any) -> dict[str, object] | None:

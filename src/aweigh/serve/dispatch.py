@@ -38,18 +38,20 @@ class Dispatcher:
         """Decide what can be decided from the head: route, permission, request id, timeout. Never raises: a refusal is the head's `fault`."""
         path, _, query = target.partition("?")
         fault: AweighError | None = None
+        stranger: AweighError | None = None
         params: Mapping[str, str] = {}
         route = _refused()
         try:
             route, params = self._router.resolve(method, path)
             self._authoriser.check(route.permission, headers)
+            stranger = self._authoriser.stranger(headers) if route.permission is Permission.PUBLIC else None
             route = coded_route(route, headers, self._max_body_bytes)
         except RouteNotFound as missing:
             route = _no_route(method, path, missing.allowed, headers)
         except AweighError as error:
             fault = error
         head = Head(method=method, path=path, query=query, headers=headers, route=route, params=params)
-        head.fault = fault or _door_fault(route, headers)
+        head.fault, head.stranger = fault or _door_fault(route, headers), stranger
         head.request_id, head.timeout_s = _request_id(headers), _timeout_s(headers)
         return head
 

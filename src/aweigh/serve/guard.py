@@ -38,6 +38,14 @@ class Authoriser:
             return "anyone"
         return self._holder(_presented(headers))
 
+    def stranger(self, headers: Mapping[bytes, bytes]) -> Unauthenticated | None:
+        """Why a caller on a public route would be refused on others; None for one who is known, and where no key is asked for."""
+        try:
+            self.check(Permission.PREDICT, headers)
+        except Unauthenticated as error:
+            return error
+        return None
+
     def _holder(self, key: bytes) -> str:
         digest = hashlib.sha256(key).digest()
         found = ""

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from aweigh.core.errors import AweighError, Unauthenticated
+
 if TYPE_CHECKING:
-    from aweigh.core.errors import AweighError
     from aweigh.serve.router import Route
 
 JSON = b"application/json"
@@ -19,7 +20,7 @@ class Head:
 
     __slots__ = (
         "chunked", "content_length", "expects_continue", "fault", "headers", "keep_alive", "method", "params", "path", "plain", "query", "request_id", "route",
-        "timeout_s",
+        "stranger", "timeout_s", "views",
     )  # fmt: skip
 
     def __init__(
@@ -38,8 +39,17 @@ class Head:
         self.keep_alive = True
         self.plain = True
         """Whether nothing but route and length was decided: only such heads are kept in the head cache."""
+        self.stranger: AweighError | None = None
+        """Of a public route: why the caller would be refused on any other. None for callers who are known."""
         self.request_id = b""
         self.timeout_s: float | None = None
+        self.views = False
+        """Whether the handler takes a large body as a view."""
+
+    def check_known(self) -> None:
+        """Raise Unauthenticated where only callers who are known may be answered, such as whether there is a model."""
+        if self.stranger is not None:
+            raise Unauthenticated(self.stranger.message, hint=self.stranger.hint)  # a new one: heads are shared, and tracebacks grow
 
 
 class Response:

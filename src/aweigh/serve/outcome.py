@@ -5,14 +5,17 @@ Whatever a session or an encoder raises ends here as an answer: a callback that 
 
 import logging
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 from aweigh.core.errors import AweighError, Kind
 from aweigh.core.tensors import Tensor
 from aweigh.engine.executors import failed_unexpectedly
+from aweigh.engine.model import LoadedModel
 from aweigh.serve.message import AnyResponse, Request
 
 _LOG = logging.getLogger("aweigh.request")
+Encode = Callable[[list[Tensor]], AnyResponse]
 _EXPECTED: Final = frozenset(
     {Kind.INVALID, Kind.NOT_FOUND, Kind.UNAUTHENTICATED, Kind.DENIED, Kind.TOO_LARGE, Kind.CANCELLED, Kind.UNSUPPORTED}
 )
@@ -31,9 +34,22 @@ def unexpected_failure_of(request: Request) -> AnyResponse:
     return request.head.route.failure(failed_unexpectedly(request.id), request)
 
 
-def answer_later(
-    request: Request, encode: Callable[[list[Tensor]], AnyResponse], outputs: list[Tensor] | None, error: AweighError | None
-) -> None:
+def timed(encode: Encode, model: LoadedModel, rows: int, decoding_s: float) -> Encode:
+    """The encoding of an answer that comes later, with the time that decoding took and encoding takes counted once it is there."""
+    statistics = model.statistics
+
+    def encode_and_count(outputs: list[Tensor]) -> AnyResponse:
+        began = perf_counter()
+        response = encode(outputs)
+        statistics.decoding_s += decoding_s
+        if rows > model.inline_rows or not model.turn_rows:  # those that run together are timed together
+            statistics.encoding_s += perf_counter() - began
+        return response
+
+    return encode_and_count
+
+
+def answer_later(request: Request, encode: Encode, outputs: list[Tensor] | None, error: AweighError | None) -> None:
     """Reply to a submitted request with its encoded outputs, or with what went wrong."""
     try:
         response = failure_of(error, request) if error is not None else encode(outputs or [])

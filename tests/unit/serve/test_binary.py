@@ -111,6 +111,9 @@ def test_a_numeric_input_is_a_view_into_the_body() -> None:
     assert len(base.obj) > image.nbytes, "the body itself"
 
 
+ONE_FORM = (
+    "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', 'shared_memory_region' in 'parameters'."
+)
 MISTAKES: dict[str, tuple[dict[str, Any], bytes, object, str]] = {
     "size too small": (given(28), bytes(28), None, "input byte size mismatch for input 'X' for model 'iris'. Expected 32, got 28"),
     "size too large": (given(36), bytes(36), None, "input byte size mismatch for input 'X' for model 'iris'. Expected 32, got 36"),
@@ -126,8 +129,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], bytes, object, str]] = {
     "negative header": (given(), bytes(32), -1, "inference header size should be in range (0, "),
     "header past the end": (given(), bytes(32), 10_000, "inference header size should be in range (0, "),
     "header too short": (given(), bytes(32), 20, "the body is not JSON"),
-    "both forms": ({"inputs": [given()["inputs"][0] | {"data": [1] * 8}]}, bytes(32), None, "$.inputs[0] has both data and binary_data_size"),
-    "shared memory": ({"inputs": [given()["inputs"][0] | {"parameters": {"shared_memory_region": "r"}}]}, b"", None, "input 'X': shared memory regions cannot be registered"),
+    "both forms": ({"inputs": [given()["inputs"][0] | {"data": [1] * 8}]}, bytes(32), None, ONE_FORM + " But set 'data' 'binary_data_size'"),
+    "shared memory": ({"inputs": [given()["inputs"][0] | {"data": [1] * 8, "parameters": {"shared_memory_region": "r"}}]}, b"", None, ONE_FORM + " But set 'data' 'shared_memory_region'"),
     "binary of text": (given(outputs=[{"name": "label", "parameters": {"binary_data": "yes"}}]), bytes(32), None, "Unable to parse 'binary_data'"),
     "raw of the wrong size": ({}, b"", 0, "input byte size mismatch for input 'X' for model 'iris'. Expected 16, got 2"),
 }  # fmt: skip

@@ -40,7 +40,7 @@ async def ask_grpc(server: Rig, path: str, key: str) -> int:
 
 def ask(route: Route, key: str) -> int:
     server = rig(keys={"one": sha256(KEY.encode()).digest()})
-    path = route.template.replace("{name}", "iris").replace("{version}", "1")
+    path = route.template.replace("{name}", "iris").replace("{version}", "1").replace("{region}", "r").replace("{repository}", "r")
     if route.grpc:
         return asyncio.run(ask_grpc(server, path, key))
     lines = [f"{route.method} {path} HTTP/1.1", "Host: a", "Content-Length: 2", *([f"Authorization: Bearer {key}"] if key else [])]
@@ -55,9 +55,8 @@ def test_every_route_answers_strangers_as_the_matrix_says() -> None:
 def test_only_health_and_the_front_page_are_public() -> None:
     public = {route.template for route in routes() if route.permission is Permission.PUBLIC}
     assert public == {
-        "/", "/live", "/ready", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}/ready",
-        "/v2/models/{name}/versions/{version}/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/inference.GRPCInferenceService/ServerLive",
-        "/inference.GRPCInferenceService/ServerReady", "/inference.GRPCInferenceService/ModelReady",
+        "/", "/live", "/ready", "/v2/health/live", "/v2/health/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+        "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
     }  # fmt: skip
 
 
@@ -103,14 +102,35 @@ def test_two_routes_for_one_path_conflict() -> None:
     Router([Dialect("/a/{name}/c"), Dialect("/a/{name}/d", "/a/{name}")])
 
 
+def probe(service: str, key: str, method: str = "Check") -> tuple[int, str, bytes]:
+    """What a caller is told of the health of a model: status, text and first answer."""
+
+    async def ask() -> tuple[int, str, bytes]:
+        peer = Http2Peer(rig(keys={"one": sha256(KEY.encode()).digest()}))
+        asked = message("grpc.health.v1.HealthCheckRequest")(service=service).SerializeToString()
+        stream = peer.call(asked, f"/grpc.health.v1.Health/{method}", *([("authorization", f"Bearer {key}")] if key else []))
+        peer.pump()
+        reply = peer.response(stream)
+        return (reply.grpc_status, reply.grpc_text, reply.data) if reply.ended else (0, "", reply.data)
+
+    return asyncio.run(ask())
+
+
 def test_strangers_are_not_told_which_models_there_are() -> None:
     server = rig(keys={"one": sha256(KEY.encode()).digest()})
-    found = exchange(server, b"GET /v2/models/irs/ready HTTP/1.1\r\nHost: a\r\n\r\n")[0]
-    assert (found.status, found.body) == (404, b'{"error":"Request for unknown model: \'irs\' is not found"}')
-    peer = Http2Peer(server)
-    stream = peer.call(message("grpc.health.v1.HealthCheckRequest")(service="irs").SerializeToString(), "/grpc.health.v1.Health/Check")
-    peer.pump()
-    assert (peer.response(stream).grpc_status, "iris" in peer.response(stream).grpc_text) == (5, False)
+    for key in ("", "wrong"):
+        line = "X-Request-Id: 1\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
+        for path in ("/v2/models/{}/ready", "/v2/models/{}/versions/1/ready", "/v2/models/{}", "/v2/models/{}/config", "/predict/{}"):
+            said = [exchange(server, f"GET {path.format(name)} HTTP/1.1\r\nHost: a\r\n{line}\r\n".encode())[0] for name in ("iris", "irs")]
+            assert (said[0].status, said[0].body) == (said[1].status, said[1].body)
+            assert said[0].status == 401
+        for method in ("Check", "Watch"):
+            assert probe("iris", key, method) == probe("irs", key, method)
+            assert probe("iris", key, method)[0] == 16
+    assert probe("", "")[::2] == probe("iris", KEY)[::2] == (0, b"\0\0\0\0\2\x08\1")
+    assert probe("irs", KEY)[0] == 5
+    known = f"GET /v2/models/iris/ready HTTP/1.1\r\nHost: a\r\nX-Api-Key: {KEY}\r\n\r\n"
+    assert [exchange(server, ask.encode())[0].status for ask in (known, known.replace("iris", "irs"))] == [200, 404]
 
 
 HOSTILE = [

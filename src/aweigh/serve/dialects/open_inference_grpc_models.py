@@ -60,12 +60,14 @@ class ModelMethods:
 
     def _load(self, request: Request) -> None:
         asked = self._parse("inference.RepositoryModelLoadRequest", request)
+        _check_repository(asked)
         version = requested_version(parameters_of(asked.parameters) or {})
         made = message("inference.RepositoryModelLoadResponse")
         self._control().load(asked.model_name, version, partial(_answer, request, lambda _: made()))
 
     def _unload(self, request: Request) -> None:
         asked = self._parse("inference.RepositoryModelUnloadRequest", request)
+        _check_repository(asked)
         made = message("inference.RepositoryModelUnloadResponse")
         self._control().unload(asked.model_name, partial(_answer, request, lambda _: made()))
 
@@ -73,6 +75,11 @@ class ModelMethods:
         if self._dataplane.control is None:
             raise Unsupported("this server has no repository to load models from", hint="'aweigh serve' has: it serves from the store")
         return self._dataplane.control
+
+
+def _check_repository(asked: Any) -> None:
+    if asked.repository_name:
+        raise Unsupported("'repository_name' specification is not supported", hint="leave it out: there is one repository, the store")
 
 
 def _index_answer(lines: Any) -> Any:

@@ -11,6 +11,8 @@ from aweigh.serve.known_requests import varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Handler, Request, Talk
 from aweigh.serve.outcome import failure_of, unexpected_failure_of
 
+SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.v1.Health"})
+"""What anyone may ask the health of; any other name is a model's, and those are told to callers who are known."""
 _WATCH_ROUND_S: Final = 0.5
 _UNAVAILABLE: Final = 14
 _NOT_SERVING: Final = 2
@@ -86,6 +88,8 @@ class HealthWatch:
             self._service = message("grpc.health.v1.HealthCheckRequest").FromString(message_bytes).service
         except DecodeError:
             raise InvalidInput("the message is not a HealthCheckRequest", hint="check the client's .proto file") from None
+        if self._service not in SERVICES:
+            self._talk.head.check_known()
         self._look()
 
     def cancel(self) -> None:

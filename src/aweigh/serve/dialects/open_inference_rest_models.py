@@ -15,6 +15,8 @@ from aweigh.serve.outcome import failure_of
 from aweigh.serve.router import Permission, Route
 
 _MODEL: Final = "/v2/models/{name}"
+_REPOSITORY: Final = "/v2/repository"
+_NAMED_REPOSITORY: Final = "/v2/repository/{repository}"
 
 
 class _Asked(msgspec.Struct):
@@ -30,25 +32,29 @@ class ModelRoutes:
 
     def routes(self, route: Callable[..., Route]) -> list[Route]:
         """Its routes, made as the dialect makes them."""
-        operate, at = Permission.OPERATE, "/v2/repository/models/{name}"
+        operate = Permission.OPERATE
         paths = (_MODEL, _MODEL + "/versions/{version}")
         return [
             route("GET", "/v2/models/stats", self._all_statistics),
             *(route("GET", f"{path}/stats", self._statistics) for path in paths),
             *(route("GET", f"{path}/config", self._config) for path in paths),
-            route("POST", "/v2/repository/index", self._index, operate),
-            route("POST", f"{at}/load", self._load, operate),
-            route("POST", f"{at}/unload", self._unload, operate),
+            route("GET", "/v2/models", self._list),
+            *(route("POST", f"{base}/index", self._index, operate) for base in (_REPOSITORY, _NAMED_REPOSITORY)),
+            *(route("POST", f"{base}/models/{{name}}/load", self._load, operate) for base in (_REPOSITORY, _NAMED_REPOSITORY)),
+            *(route("POST", f"{base}/models/{{name}}/unload", self._unload, operate) for base in (_REPOSITORY, _NAMED_REPOSITORY)),
         ]
 
+    def _list(self, request: Request) -> Response:
+        return Response(200, orjson.dumps({"models": sorted({model.name for model in self._dataplane.models()})}))
+
     def _all_statistics(self, request: Request) -> Response:
-        return Response(200, orjson.dumps({"model_stats": [_with_json_fields(model) for model in self._dataplane.models()]}))
+        return Response(200, orjson.dumps({"model_stats": [statistics_of(model) for model in self._dataplane.models()]}))
 
     def _statistics(self, request: Request) -> Response:
         name, version = request.head.params["name"], request.head.params.get("version", "")
         self._dataplane.find(name, version)
         found = [model for model in self._dataplane.models() if model.name == name and version in ("", model.version)]
-        return Response(200, orjson.dumps({"model_stats": [_with_json_fields(model) for model in found]}))
+        return Response(200, orjson.dumps({"model_stats": [statistics_of(model) for model in found]}))
 
     def _config(self, request: Request) -> Response:
         model = self._dataplane.find(request.head.params["name"], request.head.params.get("version", ""))
@@ -59,10 +65,12 @@ class ModelRoutes:
         self._control().index(partial(_answer, request, _index_body), ready_only=asked.ready)
 
     def _load(self, request: Request) -> None:
+        _check_repository(request)
         version = requested_version(_decoded(request.body).parameters)
         self._control().load(request.head.params["name"], version, partial(_answer, request, _nothing))
 
     def _unload(self, request: Request) -> None:
+        _check_repository(request)
         _decoded(request.body)
         self._control().unload(request.head.params["name"], partial(_answer, request, _nothing))
 
@@ -72,15 +80,16 @@ class ModelRoutes:
         return self._dataplane.control
 
 
+def _check_repository(request: Request) -> None:
+    if "repository" in request.head.params:
+        raise Unsupported("'repository_name' specification is not supported", hint="leave it out: there is one repository, the store")
+
+
 def _decoded(body: bytes) -> _Asked:
     try:
         return msgspec.json.decode(body or b"{}", type=_Asked)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"not a repository request: {error}", hint='send {} or {"parameters": {…}}') from None
-
-
-def _with_json_fields(model: Any) -> dict[str, Any]:
-    return statistics_of(model) | {"response_stats": {}, "memory_usage": []}
 
 
 def _index_body(lines: Any) -> bytes:
