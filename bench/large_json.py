@@ -27,7 +27,7 @@ def best_ms(function: Callable[[], object]) -> float:
 def main() -> None:
     tensor = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     spec = TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, *SHAPE[1:]))
-    acceptance, reader = Acceptance(Signature(inputs=(spec,), outputs=(spec,))), LargeJson()
+    acceptance, reader = Acceptance(Signature(inputs=(spec,), outputs=(spec,))), LargeJson(1 << 20)
     for form, data in (("flat", tensor.ravel()), ("nested", tensor)):
         request = {"inputs": [{"name": "X", "shape": list(SHAPE), "datatype": "FP32", "data": data}]}
         body = orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -26,8 +26,8 @@ _FAST: Final = 1
 """Tensors hardly shrink, so what little there is to gain is taken quickly."""
 _WORTHWHILE: Final = 1024
 """Answers below this many bytes are sent as they are."""
-_HERE: Final = 128 * 1024
-"""Up to this many bytes are coded on the event loop, more on a thread."""
+HERE: Final = 128 * 1024
+"""Up to this many bytes, coded or not, are handled on the event loop, more on a thread."""
 _MAX_MEMBERS: Final = 1024
 
 
@@ -126,15 +126,25 @@ class _Coded:
     def __call__(self, request: Request) -> AnyResponse | None:
         if self._answered:
             request.reply = partial(self._reply, request.reply)
-        if self._asked and len(request.body) > _HERE:
-            inflated = asyncio.get_running_loop().run_in_executor(None, self.inflated, request)
+        if self._asked and not self._inflated_here(request):
+            inflated = asyncio.get_running_loop().run_in_executor(None, self.inflated, request, self._max_bytes)
             inflated.add_done_callback(partial(self._continue, request))
             return None
-        if self._asked:
-            request.body = self.inflated(request)
         return self._code(request, self._handler(request))
 
-    def inflated(self, request: Request) -> bytes:
+    def _inflated_here(self, request: Request) -> bool:
+        """Whether the body was so small, coded and inflated, that this is done. What is small may become a thousand times as large."""
+        if len(request.body) > HERE:
+            return False
+        try:
+            request.body = self.inflated(request, min(HERE, self._max_bytes))
+        except TooLarge:
+            if self._max_bytes <= HERE:
+                raise
+            return False
+        return True
+
+    def inflated(self, request: Request, max_bytes: int) -> bytes:
         """The body as the handler wants it."""
         raise NotImplementedError
 
@@ -162,7 +172,7 @@ class _Coded:
     def _code(self, request: Request, response: AnyResponse | None) -> AnyResponse | None:
         if response is None or not self._answered or self.size(response) < _WORTHWHILE:
             return response
-        if self.size(response) <= _HERE:
+        if self.size(response) <= HERE:
             return self.deflated(response)
         deflated = asyncio.get_running_loop().run_in_executor(None, self.deflated, response)
         deflated.add_done_callback(partial(_send, request))
@@ -177,8 +187,8 @@ class _Coded:
 class _CodedBodies(_Coded):
     """Of REST: Content-Encoding and Accept-Encoding."""
 
-    def inflated(self, request: Request) -> bytes:
-        return inflate(request.body, self._asked, self._max_bytes)
+    def inflated(self, request: Request, max_bytes: int) -> bytes:
+        return inflate(request.body, self._asked, max_bytes)
 
     def size(self, response: AnyResponse) -> int:
         return len(response.body) if isinstance(response, Response) and not _is_coded(response) else 0
@@ -198,11 +208,11 @@ class _CodedMessages(_Coded):
     def __init__(self, handler: Handler, coding: bytes, max_bytes: int) -> None:
         super().__init__(handler, coding, coding, max_bytes)
 
-    def inflated(self, request: Request) -> bytes:
+    def inflated(self, request: Request, max_bytes: int) -> bytes:
         body = request.body
         if len(body) < 5 or body[0] != 1 or int.from_bytes(body[1:5], "big") != len(body) - 5:
             return body  # not coded after all, or not one message: the handler says so
-        message = inflate(memoryview(body)[5:], self._asked, self._max_bytes)
+        message = inflate(memoryview(body)[5:], self._asked, max_bytes)
         return b"".join((b"\0", len(message).to_bytes(4, "big"), message))
 
     def size(self, response: AnyResponse) -> int:

@@ -13,11 +13,14 @@ import simdjson
 
 from aweigh.core.tensors import Tensor, count_of
 from aweigh.engine.acceptance import Acceptance
+from aweigh.serve.json_structure import count_commas
 
 MIN_BYTES: Final = 32 * 1024
 """Below this the ordinary road is as quick."""
 _MAX_LISTS: Final = 4096
 """Inner lists whose lengths are looked at one by one."""
+_BESIDE: Final = 64
+"""Commas in a plain request that belong to no number."""
 _PLAIN_REQUEST: Final = (["inputs"], ["inputs", "id"], ["id", "inputs"])
 _PLAIN_INPUT: Final = {"name", "shape", "datatype", "data"}
 
@@ -31,15 +34,25 @@ class LargeRequest:
 
 
 class LargeJson:
-    """Holds the parser, which reuses its memory; for one thread."""
+    """Holds the parser, which reuses its memory; for one thread.
 
-    def __init__(self) -> None:
+    What simdjson notes of a body takes up to nine times its size: bodies of more than `free_bytes` are read only if they do not hold more
+    values than the model takes, and by a parser that is dropped afterwards.
+    """
+
+    def __init__(self, free_bytes: int) -> None:
         self._parser = simdjson.Parser()
+        self._free_bytes = free_bytes
 
     def read(self, body: bytes, acceptance: Acceptance, max_rows: int) -> LargeRequest | None:
         """The request of one float matrix that `acceptance` takes, or None."""
+        parser = self._parser
+        if len(body) > self._free_bytes:
+            if count_commas(body) > max_rows * count_of([size for size in acceptance.tail if isinstance(size, int)]) + _BESIDE:
+                return None
+            parser = simdjson.Parser()
         try:
-            document = self._parser.parse(body)
+            document = parser.parse(body)
             return _read(document, acceptance, max_rows)
         except (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError):  # simdjson's, and those of other shapes
             return None

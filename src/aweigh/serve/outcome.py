@@ -25,7 +25,14 @@ def failure_of(error: AweighError, request: Request) -> AnyResponse:
     """An error as the route's dialect says it, logged when it is not the caller's own."""
     if error.kind not in _EXPECTED:
         _LOG.warning(error.message, extra={"request_id": request.id.decode(), "path": request.head.path, "code": error.code})
+    _forget_frames(error)
     return request.head.route.failure(error, request)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that raised it: they hold the request's body, and often the error itself, which would keep both until the collector runs."""
+    while error is not None:
+        error.__traceback__, error = None, error.__context__
 
 
 def unexpected_failure_of(request: Request) -> AnyResponse:

@@ -16,6 +16,7 @@ import orjson
 from aweigh.core.errors import InvalidInput, TooLarge
 from aweigh.core.signature import MAX_RANK, TensorSpec
 from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of, count_of, out_of_range
+from aweigh.serve.json_structure import structure
 
 _FLOAT_LIST: Final = list[float | None]
 _LISTS: Final[dict[Datatype, Any]] = {
@@ -44,24 +45,8 @@ def parse_json(body: bytes, max_depth: int) -> Any:
 
 def check_depth(body: bytes, max_depth: int) -> None:
     """Raise InvalidInput when brackets nest deeper than `max_depth`. Counts at C speed, and looks closer only where the count is high."""
-    if body.count(b"[") + body.count(b"{") <= max_depth:
-        return
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of a quote is the begin or end of a text
-    structure = unescaped.translate(None, delete=_NOT_STRUCTURE)
-    depth, in_text = 0, 0
-    for at in range(0, len(structure), _DEPTH_BLOCK):
-        block = np.frombuffer(structure[at : at + _DEPTH_BLOCK], dtype=np.uint8)
-        texts = (np.cumsum(block == _QUOTE, dtype=np.int32) + in_text) & 1
-        depths = np.cumsum(np.where(texts == 0, _STEPS[block], 0), dtype=np.int32) + depth
-        if int(depths.max()) > max_depth:
-            raise InvalidInput(f"the JSON body nests deeper than {max_depth}", hint="flatten it; max_json_depth sets the limit")
-        depth, in_text = int(depths[-1]), int(texts[-1])
-
-
-_QUOTE: Final = 0x22
-_NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
-_DEPTH_BLOCK: Final = 1 << 18
-_STEPS: Final = np.array([1 if byte in b"[{" else -1 if byte in b"]}" else 0 for byte in range(256)], dtype=np.int8)
+    if body.count(b"[") + body.count(b"{") > max_depth:
+        structure(body, max_depth)
 
 
 def check_shape(shape: list[int], max_elements: int, place: str) -> int:

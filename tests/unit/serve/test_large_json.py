@@ -28,7 +28,7 @@ def body(data: Any, shape: Any = (2, 2, 3), **more: Any) -> bytes:
 def test_flat_and_nested_floats(nested: bool, datatype: Datatype) -> None:
     rows = np.random.default_rng(0).normal(size=(2, 2, 3))
     asked = body(rows.tolist() if nested else rows.ravel().tolist(), id="7").replace(b"FP32", datatype.value.encode())
-    found = LargeJson().read(asked, acceptance(datatype), 10)
+    found = LargeJson(1 << 20).read(asked, acceptance(datatype), 10)
     assert found is not None
     assert found.id == "7"
     assert found.tensor.dtype == datatype.dtype
@@ -36,7 +36,7 @@ def test_flat_and_nested_floats(nested: bool, datatype: Datatype) -> None:
 
 
 def test_integers_are_floats_too() -> None:
-    found = LargeJson().read(body([1, 2.5, -3, 0, 5, 6], (1, 2, 3)), acceptance(), 10)
+    found = LargeJson(1 << 20).read(body([1, 2.5, -3, 0, 5, 6], (1, 2, 3)), acceptance(), 10)
     assert found is not None
     assert found.tensor.ravel().tolist() == [1.0, 2.5, -3.0, 0.0, 5.0, 6.0]
     assert found.id is None
@@ -79,17 +79,17 @@ FLAT = [float(number) for number in range(12)]
     ],
 )
 def test_anything_else_is_left_to_the_ordinary_road(asked: bytes) -> None:
-    reader = LargeJson()
+    reader = LargeJson(1 << 20)
     assert reader.read(asked, acceptance(), 10) is None
     assert reader.read(body(FLAT), acceptance(), 10) is not None  # and the next request is read
 
 
 def test_too_many_rows_are_left_to_the_ordinary_road() -> None:
-    assert LargeJson().read(body(FLAT), acceptance(), 1) is None
+    assert LargeJson(1 << 20).read(body(FLAT), acceptance(), 1) is None
 
 
 def test_the_tensor_outlives_the_next_request() -> None:
-    reader = LargeJson()
+    reader = LargeJson(1 << 20)
     first = reader.read(body(FLAT), acceptance(), 10)
     assert first is not None
     reader.read(body([math.pi] * 12), acceptance(), 10)

@@ -33,7 +33,9 @@ from aweigh.serve.classes import classified
 from aweigh.serve.dialects.open_inference_grpc_models import ModelMethods
 from aweigh.serve.dialects.open_inference_grpc_streams import HealthWatch, InferStream
 from aweigh.serve.known_requests import KnownRequests, varint
+from aweigh.serve.large_requests import check_small, most_elements
 from aweigh.serve.message import AnyResponse, Conversation, GrpcResponse, Request, Talk
+from aweigh.serve.message_bounds import LARGE, check_inference
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import grpc_error
@@ -167,6 +169,8 @@ class OpenInferenceGrpc:
                 chosen = output_positions(model.signature, known.wanted) if known.wanted else None
                 return self._run(request, model, inputs, "", chosen, (), began)
         try:
+            if len(payload) >= LARGE:
+                check_inference(memoryview(payload), self._most_elements)
             asked = _parse_infer(payload)
         except DecodeError:
             raise _undecodable("ModelInferRequest") from None
@@ -182,6 +186,9 @@ class OpenInferenceGrpc:
         chosen = tuple(output.at for output in wanted) if asked.outputs else None
         classes = tuple(output.classes for output in wanted)
         return self._run(request, model, inputs, asked.id, chosen, classes if any(classes) else (), began)
+
+    def _most_elements(self, name: str, version: str) -> int:
+        return most_elements(self._dataplane.find(name, version).signature, self._dataplane.settings)
 
     def _run(
         self,
@@ -257,6 +264,7 @@ def _unary(request_name: str, handler: Callable[[Any], Any]) -> Callable[[Reques
 
 
 def _parsed(name: str, request: Request) -> Any:
+    check_small(request.body)
     try:
         return message(name).FromString(_payload(request.body))
     except DecodeError:

@@ -9,6 +9,7 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.protos import DecodeError, message
 from aweigh.serve.known_requests import varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Handler, Request, Talk
+from aweigh.serve.message_bounds import text_of_field
 from aweigh.serve.outcome import failure_of, unexpected_failure_of
 
 SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.v1.Health"})
@@ -16,7 +17,8 @@ SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.
 _WATCH_ROUND_S: Final = 0.5
 _UNAVAILABLE: Final = 14
 _NOT_SERVING: Final = 2
-_InferRequest: Final = message("inference.ModelInferRequest")
+_ID: Final = 3
+"""The field `id` of a ModelInferRequest."""
 _FINAL: Final = message("inference.ModelInferResponse")(
     parameters={"triton_final_response": message("inference.InferParameter")(bool_param=True)}
 ).SerializeToString()
@@ -64,10 +66,8 @@ class InferStream:
 def _failed(request: Request, response: GrpcResponse) -> bytes:
     """The error in words; the request's id goes with it, so that the client can tell which one failed."""
     answer = message("inference.ModelStreamInferResponse")(error_message=response.text)
-    try:
-        answer.infer_response.id = _InferRequest.FromString(request.body[5:]).id
-    except DecodeError:
-        answer.infer_response.SetInParent()
+    answer.infer_response.id = text_of_field(memoryview(request.body)[5:], _ID)
+    answer.infer_response.SetInParent()
     return bytes(answer.SerializeToString())
 
 

@@ -34,6 +34,7 @@ from aweigh.serve.classes import classified
 from aweigh.serve.dialects.open_inference_rest_models import ModelRoutes
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.large_json import MIN_BYTES, LargeJson
+from aweigh.serve.large_requests import check_inference
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
@@ -103,7 +104,7 @@ class OpenInferenceRest:
         self._dataplane = dataplane
         self._max_elements = dataplane.settings.max_elements
         self._max_depth = dataplane.settings.max_json_depth
-        self._large = LargeJson()
+        self._large = LargeJson(dataplane.settings.max_body_bytes // 8)
 
     def routes(self) -> list[Route]:
         def route(method: str, template: str, handler: Any, permission: Permission = Permission.PREDICT) -> Route:
@@ -197,9 +198,10 @@ class OpenInferenceRest:
         acceptance = model.acceptance
         if len(body) >= MIN_BYTES:
             large = self._large.read(body, acceptance, self._dataplane.max_rows)
-            if large is not None:
-                asked = _PLAIN if large.id is None else _FloatRequest(inputs=[], id=large.id)
-                return asked, {acceptance.name: large.tensor}, large.tensor.shape[0]
+            if large is None:
+                return _PLAIN, None, 0
+            asked = _PLAIN if large.id is None else _FloatRequest(inputs=[], id=large.id)
+            return asked, {acceptance.name: large.tensor}, large.tensor.shape[0]
         bodies: KnownBodies = model.prepared.get(_BODIES) or model.prepared.setdefault(_BODIES, KnownBodies())
         try:
             known = bodies.find(body)
@@ -222,7 +224,9 @@ class OpenInferenceRest:
     ) -> tuple["_AnyRequest", dict[str, Tensor], int]:
         """Everything else, and the errors. Raises InvalidInput, TooLarge."""
         try:
-            asked = self._decode(request.body if body is None else body)
+            text = request.body if body is None else body
+            check_inference(text, model.signature, self._dataplane.settings)
+            asked = self._decode(text)
             inputs = self._tensors(asked, model, Blobs(blobs, model.name))
             _wanted(model.signature, asked)
         except AweighError as error:

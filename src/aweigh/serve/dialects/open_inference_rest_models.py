@@ -9,6 +9,7 @@ import orjson
 
 from aweigh.core.errors import AweighError, InvalidInput, Unsupported
 from aweigh.engine.dataplane import Control, DataPlane
+from aweigh.serve.large_requests import check_small
 from aweigh.serve.message import Request, Response
 from aweigh.serve.model_facts import config_of, requested_version, statistics_of
 from aweigh.serve.outcome import failure_of
@@ -86,6 +87,7 @@ def _check_repository(request: Request) -> None:
 
 
 def _decoded(body: bytes) -> _Asked:
+    check_small(body)
     try:
         return msgspec.json.decode(body or b"{}", type=_Asked)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

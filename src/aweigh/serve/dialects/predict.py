@@ -17,6 +17,7 @@ from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.large_requests import check_rows
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
 from aweigh.serve.router import Permission, Route
@@ -68,7 +69,9 @@ class Predict:
     def _predict(self, request: Request) -> AnyResponse | None:
         model = self._find(request)
         try:
-            columns = _columns(parse_json(request.body, self._dataplane.settings.max_json_depth), model.signature)
+            settings = self._dataplane.settings
+            check_rows(request.body, model.signature, settings)
+            columns = _columns(parse_json(request.body, settings.max_json_depth), model.signature)
             inputs = tensors_of_columns(columns, model.signature)
         except AweighError as error:
             model.statistics.failure(error.kind)

@@ -4,6 +4,7 @@ Used by the HTTP/2 connection, which owns frames and windows. Holds no more than
 it tells by `congested`: the connection then lets the peer send no more on this stream.
 """
 
+import asyncio
 import logging
 import math
 from collections import deque
@@ -12,7 +13,7 @@ from typing import Final
 
 from aweigh.core.errors import AweighError, InternalError, InvalidInput, TooLarge
 from aweigh.engine.executors import failed_unexpectedly
-from aweigh.serve.codings import inflate
+from aweigh.serve.codings import HERE, inflate
 from aweigh.serve.message import Conversation, GrpcResponse, Head, Talk
 from aweigh.serve.status import grpc_error
 from aweigh.serve.wire.limits import Limits
@@ -40,7 +41,8 @@ class Call(Talk):
         self._end = end
         self._coding = head.headers.get(b"grpc-encoding", b"identity").strip().lower()
         self._buffer = bytearray()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        """Messages as they came, with their flags: what is compressed stays so until it is its turn."""
         self._busy = False
         self._blocked = False
         """Whether an answer waits for the peer's window: the next message waits with it."""
@@ -93,30 +95,52 @@ class Call(Talk):
                 raise TooLarge(f"a message of {size} bytes; this server takes {self._max_message}", hint="max_body_bytes sets the limit")
             if len(buffer) - at < _PREFIX + size:
                 break
-            self._waiting.append(self._message(buffer[at], bytes(buffer[at + _PREFIX : at + _PREFIX + size])))
+            self._waiting.append((buffer[at], bytes(buffer[at + _PREFIX : at + _PREFIX + size])))
             at += _PREFIX + size
         del buffer[:at]
 
-    def _message(self, flag: int, data: bytes) -> bytes:
-        if flag == 0:
-            return data
-        if flag != 1:
+    def _receive(self, flag: int, data: bytes) -> None:
+        """Give a message to the dialect: here and now, or once it is inflated on a thread."""
+        if flag > 1:
             raise InvalidInput(f"a gRPC message flag of {flag}")
-        if self._coding not in (b"gzip", b"deflate"):
+        if flag and self._coding not in (b"gzip", b"deflate"):
             raise InternalError("a compressed message without a grpc-encoding", hint="say how it is compressed")
-        return inflate(data, self._coding, self._max_message)
+        if flag:
+            try:
+                data = inflate(data, self._coding, min(HERE, self._max_message))
+            except TooLarge:
+                if self._max_message <= HERE:
+                    raise
+                inflated = asyncio.get_running_loop().run_in_executor(None, inflate, data, self._coding, self._max_message)
+                inflated.add_done_callback(self._receive_inflated)
+                return
+        if self._conversation is None:
+            self._conversation = self.head.route.converse(self)  # type: ignore[misc]  # the connection asked for a streaming route
+        self._conversation.receive(data)
+
+    def _receive_inflated(self, inflated: "asyncio.Future[bytes]") -> None:
+        if not self.ended and not inflated.cancelled():
+            self._guarded(lambda: self._receive(0, inflated.result()))
+            self.pump()
 
     def pump(self) -> None:
         """Hand the next message to the dialect, if it is its turn. Not recursive: an answer given at once comes back here."""
         if self._pumping:
             return
+        self._guarded(self._receive_waiting)
+        if self._half_closed and self.idle and not self.ended:
+            self.finish(_OK)
+
+    def _receive_waiting(self) -> None:
+        while self._waiting and not (self._busy or self._blocked or self.ended):
+            self._busy = True
+            self._receive(*self._waiting.popleft())
+
+    def _guarded(self, receive: Callable[[], None]) -> None:
+        """Whatever a message raises ends the call with it."""
         self._pumping = True
         try:
-            while self._waiting and not (self._busy or self._blocked or self.ended):
-                self._busy = True
-                if self._conversation is None:
-                    self._conversation = self.head.route.converse(self)  # type: ignore[misc]  # the connection asked for a streaming route
-                self._conversation.receive(self._waiting.popleft())
+            receive()
         except AweighError as error:
             self.finish(grpc_error(error))
         except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
@@ -124,8 +148,6 @@ class Call(Talk):
             self.finish(grpc_error(failed_unexpectedly(self.id)))
         finally:
             self._pumping = False
-        if self._half_closed and self.idle and not self.ended:
-            self.finish(_OK)
 
     def unblock(self) -> None:
         """The peer's window has room again."""
