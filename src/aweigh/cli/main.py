@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
         "predict": ("aweigh.cli.predict", "Answer a small file, in process"),
         "serve": ("aweigh.cli.serve", "Serve models over REST and gRPC on one port"),
+        "bench": ("aweigh.cli.bench", "Load a server and say how it did, for any URL"),
     },
     "Help yourself": {
         "demo": ("aweigh.cli.demo", "Train, pack, prove, serve and ask a real model"),
