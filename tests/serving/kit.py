@@ -88,6 +88,7 @@ def model(
     name: str = "iris",
     version: str = "1",
     threads: Any = None,
+    turn_rows: int = 0,
 ) -> LoadedModel:
     """A loaded model whose session is a function."""
     return LoadedModel(
@@ -98,6 +99,7 @@ def model(
         variant=Variant(name="fake", runtime="null", precision="fp32"),
         session=FakeSession(function),
         threads=threads,
+        turn_rows=turn_rows,
         report=LoadReport(
             load_ms=1.0, replay_ms=1.0, golden_cases=1, call_us=1.0, inline_rows=-1, executor="thread" if threads else "inline", why="test"
         ),
@@ -194,8 +196,15 @@ class Pipe:
 
     def send(self, data: bytes) -> None:
         """What a client sends."""
-        if not self.closed:
-            self.protocol.data_received(data)
+        at = 0
+        while at < len(data) and not self.closed and hasattr(self.protocol, "get_buffer"):  # a body that is read to its place
+            room = self.protocol.get_buffer(-1)
+            size = min(len(room), len(data) - at)
+            room[:size] = data[at : at + size]
+            at += size
+            self.protocol.buffer_updated(size)
+        if not self.closed and at < len(data):
+            self.protocol.data_received(data[at:])
 
     def take(self) -> bytes:
         """What was written since the last time."""

@@ -37,16 +37,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Let clients on this machine register memory under /dev/shm and send and take tensors through it."""
     shared_memory_keys: str = "*"
     """Names under /dev/shm that clients may register: patterns with * and ?, separated by commas. Those that begin with aweigh never."""
-    executor: Literal["auto", "inline", "thread"] = "auto"
-    """Where sessions run; auto measures at warm-up."""
+    workers: int = 1
+    """Processes that serve on the one port, under a supervisor when there are several."""
+    hang_timeout_s: float = 0.8
+    """Of several workers, one whose event loop stands still for this long while it serves is killed and replaced; 0 lets it be."""
+    load_timeout_s: float = 600.0
+    """The same while a worker loads a model; 0 lets it be."""
+    worker_memory_bytes: int = 0
+    """Memory of its own beyond which a worker is replaced, mapped weights not counted; at half as much again it is killed. 0 is no limit."""
+    share_weights_bytes: int = 16 * MIB
+    """With several workers, ONNX models of this size and more are laid out once and mapped by all; 0 lets each load its own."""
+    executor: Literal["auto", "inline", "thread", "process"] = "auto"
+    """Where sessions run; auto measures at warm-up. Packages that bring code of their own run in a process whatever this says."""
     inline_limit_us: int = 1000
     """Under auto, a model whose warmed-up call is dearer than this runs on threads."""
     threads: int = 2
     """Threads of the thread executor."""
+    processes: int = 1
+    """Processes of one model that runs in processes of its own."""
     session_threads: int = 1
     """Threads inside one ONNX Runtime call."""
+    batching: Literal["auto", "off"] = "auto"
+    """Whether requests of a model may run together; auto lets them where the model's evidence says that a row's answer does not depend on its batch."""
+    max_batch_rows: int = 256
+    """Most rows of several requests that run together; what is chosen below that is measured, and shown in the model's config."""
+    max_batch_delay_ms: float = 0.0
+    """How long a model that does not run on the event loop waits for more rows than there are; 0 takes what is there."""
+    objective: str = ""
+    """Latency to hold, such as 'p99 <= 20ms': batches are kept small enough for it, and what would be too late is rejected at once."""
+    queue_timeout_ms: float = 0.0
+    """How long a request that states no deadline may wait to be started; 0 is no limit but request_timeout_s."""
+    queue_timeout_action: Literal["reject", "delay"] = "reject"
+    """What becomes of a request that has waited so long: it is rejected, or comes after all others."""
+    priority_levels: int = 1
+    """Levels that the request parameter 'priority' chooses among: 1 goes first, 0 or none is the middle one."""
     max_queue: int = 256
-    """Requests that may wait for a thread; more are answered as overloaded."""
+    """Requests that may wait for a thread or process; more are answered as overloaded."""
     max_body_bytes: int = 64 * MIB
     """Largest request body and gRPC message."""
     max_head_bytes: int = 32 * 1024
@@ -64,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: float = 75.0
     """A keep-alive connection with nothing to do is closed after this."""
     request_timeout_s: float = 30.0
-    """Time to receive one request, and to answer it."""
+    """Time to receive one request, and to answer it. A call in a process of its own that takes longer is killed with its process."""
     drain_timeout_s: float = 30.0
     """At SIGTERM: time for requests in flight to finish."""
     drain_delay_s: float = 0.0
@@ -90,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transfer_timeout_s: float = 60.0
     """A push or pull that gets no answer and moves no byte for this long tries again, and then gives up."""
     child_memory_bytes: int = 4096 * MIB
-    """Memory cap of an isolated child."""
+    """Memory cap of an isolated child, and of each process that a model runs in."""
     child_timeout_s: float = 600.0
     """Time cap of one piece of work in an isolated child."""
 
@@ -104,11 +130,12 @@ SETTINGS_FILE: Final = "aweigh.toml"
 ENVIRONMENT_PREFIX: Final = "AWEIGH_"
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _MINIMUM: Final = {
-    "port": 0, "inline_limit_us": 0, "threads": 1, "session_threads": 1, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
-    "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
+    "port": 0, "inline_limit_us": 0, "threads": 1, "processes": 1, "session_threads": 1, "workers": 1, "hang_timeout_s": 0.0, "load_timeout_s": 0.0, "worker_memory_bytes": 0,
+    "share_weights_bytes": 0, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
+    "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "max_batch_rows": 0, "max_batch_delay_ms": 0.0, "queue_timeout_ms": 0.0, "priority_levels": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
     "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
 }  # fmt: skip
-_MAXIMUM: Final = {"port": 65535, "threads": 1024, "session_threads": 1024}
+_MAXIMUM: Final = {"port": 65535, "workers": 128, "threads": 1024, "processes": 256, "session_threads": 1024}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

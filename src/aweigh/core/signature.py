@@ -54,6 +54,8 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of an input: whether the source answers NaN (floats) and missing elements (BYTES); False = it refuses them, and so do we."""
     takes_infinite: bool = True
     """Of a float input: whether the source answers infinities; False = it refuses them, and so do we."""
+    padding: int | float | str | None = None
+    """Of an input: what its symbolic axes behind the batch are filled up with, so that requests of different sizes can run together; None = they do not."""
 
     @property
     def wire_shape(self) -> list[int]:

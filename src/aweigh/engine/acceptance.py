@@ -13,6 +13,7 @@ from aweigh.core.signature import Signature
 from aweigh.core.tensors import Datatype, Tensor, Tensors
 
 _MAX: Final = {Datatype.FP32: float(np.finfo(np.float32).max), Datatype.FP64: float(np.finfo(np.float64).max)}
+_NO_JSON: Final = frozenset({Datatype.FP16, Datatype.BF16})
 _SMALL: Final = 64
 """Up to here a Python loop over the values beats the array machinery."""
 
@@ -33,7 +34,9 @@ class Acceptance:
         self.tail = spec.shape[1:]
         self.simple = len(signature.inputs) == 1 and self._batched and all(isinstance(axis, int) for axis in self.tail)
         """One input, a batch axis first and fixed sizes after it."""
-        self.floats = self.simple and spec.datatype in {Datatype.FP32, Datatype.FP64}
+        in_json = all(output.datatype not in _NO_JSON for output in signature.outputs)
+        self.floats = self.simple and spec.datatype in _MAX and in_json
+        """The only input holds floats, and every output has a form in JSON."""
         self.max_value = _MAX[spec.datatype] if self.floats else 0.0
         self._finite = not all(spec.takes_missing and spec.takes_infinite for spec in signature.inputs)
 
@@ -53,6 +56,10 @@ class Acceptance:
                 f"{rows} rows in one request; this server takes {max_rows}", hint="send fewer rows, or raise max_rows", max_rows=max_rows
             )
         return rows
+
+    def takes_rows(self, tensor: Tensor) -> bool:
+        """Whether a tensor of the only input's datatype and shape holds nothing that the model refuses. False: ask `rows`."""
+        return not self._finite or _all_finite(tensor)
 
     def takes(self, values: list[float]) -> bool:
         """Whether a list of floats holds nothing that the model refuses, or that would overflow its datatype."""

@@ -64,22 +64,46 @@ class ModelControl:
 
     def load(self, name: str, version: int | None, done: Done) -> None:
         """Load a version and let it take over its name. Raises Denied, Conflict while another load is under way."""
-        self._check_allowed()
+        self.check_allowed()
         if self._loading:
             raise Conflict(f"model '{self._loading}' is being loaded", hint="one load at a time: try again when it is done")
+        self.prepare(name, version, partial(self._loaded, done))
+
+    def prepare(self, name: str, version: int | None, done: Done) -> None:
+        """Load a version beside what is served; `done` gets the model, which is to be given to `take_over` or `discard`."""
         self._loading = name
-        self._aside(lambda: self._load(self._repository.open(name, version)), partial(self._loaded, done))
+        self._aside(lambda: self._load(self._repository.open(name, version)), partial(self._prepared, done))
+
+    def take_over(self, model: LoadedModel) -> None:
+        """Let a prepared model answer; what it takes over from ends when it has answered what it took."""
+        for old in self._dataplane.replace(model):
+            self._retire(old)
+        _LOG.info("model ready", extra={"model": model.name, "version": model.version, "digest": model.digest})
+
+    def discard(self, model: LoadedModel) -> None:
+        """Let go of a prepared model that never answered."""
+        self._aside(model.close, _ignore)
+
+    def remove(self, name: str) -> list[str]:
+        """Take every version of a name out of service; their numbers. They end when they have answered what they took."""
+        removed = self._dataplane.remove(name)
+        for model in removed:
+            self._retire(model)
+        if removed:
+            _LOG.info("model unloaded", extra={"model": name, "versions": [model.version for model in removed]})
+        return [model.version for model in removed]
 
     def unload(self, name: str, done: Done) -> None:
         """Take every version of a name out of service; they end when they have answered what they took. Raises Denied, ModelNotFound."""
-        self._check_allowed()
-        removed = self._dataplane.remove(name)
-        if not removed:
+        self.check_allowed()
+        if not self.remove(name):
             raise ModelNotFound(f"failed to unload '{name}', no version is available", hint="the repository index lists what is loaded")
-        for model in removed:
-            self._retire(model)
-        _LOG.info("model unloaded", extra={"model": name, "versions": [model.version for model in removed]})
         asyncio.get_running_loop().call_soon(done, None, None)  # never before this returns: the caller is not waiting yet
+
+    def drop(self, model: LoadedModel) -> None:
+        """Take one version out of service; it ends when it has answered what it took."""
+        self._dataplane.drop(model)
+        self._retire(model)
 
     def close(self) -> None:
         """Wait for the thread, and release what was still draining."""
@@ -88,7 +112,8 @@ class ModelControl:
             model.close()
         self._retiring.clear()
 
-    def _check_allowed(self) -> None:
+    def check_allowed(self) -> None:
+        """Raises Denied where the settings do not let clients load and unload."""
         if not self._allowed:
             raise Denied("explicit model load / unload is not allowed", hint="set model_control, or serve with an api_key_file")
 
@@ -96,12 +121,13 @@ class ModelControl:
         future = asyncio.get_running_loop().run_in_executor(self._thread, work)
         future.add_done_callback(partial(_deliver, then))
 
-    def _loaded(self, done: Done, model: LoadedModel | None, error: AweighError | None) -> None:
+    def _prepared(self, done: Done, model: LoadedModel | None, error: AweighError | None) -> None:
         self._loading = ""
+        done(model, error)
+
+    def _loaded(self, done: Done, model: LoadedModel | None, error: AweighError | None) -> None:
         if model is not None:
-            for old in self._dataplane.replace(model):
-                self._retire(old)
-            _LOG.info("model ready", extra={"model": model.name, "version": model.version, "digest": model.digest})
+            self.take_over(model)
         done(None, error)
 
     def _retire(self, model: LoadedModel) -> None:
@@ -116,6 +142,7 @@ class ModelControl:
             loop.call_later(_DRAIN_ROUND_S, self._drain, model, until)
         elif model in self._retiring:
             self._retiring.discard(model)
+            model.refuse()
             self._aside(model.close, _ignore)
 
     def _lines(self, stored: list[tuple[str, int]], ready_only: bool) -> list[IndexLine]:

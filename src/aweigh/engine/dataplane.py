@@ -1,34 +1,33 @@
 """The data plane: the use cases of a serving process, the same for every dialect. Knows models and tensors; never bytes of a wire.
 
-The request path is `find`, `accept`, then `run` for a model that runs inline or `submit` for one that runs on threads. Must be called on
-the event loop's thread.
+The request path is `find`, `accept`, then `run` for what is answered at once (`immediate_rows`) and `submit` for what waits: for the end of
+the loop's turn, with others that run together, or for a thread. Must be called on the event loop's thread.
 """
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor, Tensors
+from aweigh.engine.batching.joined import Joined, Reply, Work
+from aweigh.engine.batching.queue import BatchQueue
+from aweigh.engine.batching.turn import Turn
 from aweigh.engine.executors import Caller
 from aweigh.engine.model import LoadedModel
-
-Reply = Callable[[list[Tensor] | None, AweighError | None], None]
 from aweigh.engine.regions import Regions
 from aweigh.engine.slab import Connections
+
+_TURN: Final = "turn"
 
 
 class WireFacts(Protocol):
     """What a wire counts; shown by /metrics."""
 
-    accepted: int
-    refused: int
-
-    @property
-    def open_connections(self) -> int: ...
+    def connections(self) -> Connections: ...
 
 
 class Control(Protocol):
@@ -37,6 +36,8 @@ class Control(Protocol):
     def index(self, done: Callable[[Any, AweighError | None], None], *, ready_only: bool = False) -> None: ...
     def load(self, name: str, version: int | None, done: Callable[[Any, AweighError | None], None]) -> None: ...
     def unload(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
+
+
 class Logs(Protocol):
     """What this process logs; `app.logs.LogControl` is one."""
 
@@ -47,8 +48,6 @@ class Logs(Protocol):
     def change(self, values: Mapping[str, object]) -> None:
         """Set what is named. Raises InvalidInput, Unsupported, Denied, having changed nothing."""
         ...
-
-
 
 
 class DataPlane:
@@ -63,12 +62,12 @@ class DataPlane:
         """Requests handed to threads and not yet answered."""
         self.wire: WireFacts | None = None
         """What carries the requests, where it can be counted."""
+        self.control: Control | None = None
+        """What loads and unloads while the server runs; None where models stay as they are."""
         self.logs: Logs | None = None
         """What is logged, where that can be asked and changed by request."""
         self.regions = Regions(settings)
         """Memory that clients share with this process."""
-        self.control: Control | None = None
-        """What loads and unloads while the server runs; None where models stay as they are."""
         self._versions: dict[str, dict[str, LoadedModel]] = {}
         self._default: dict[str, LoadedModel] = {}
         self.max_rows = settings.max_rows
@@ -92,6 +91,15 @@ class DataPlane:
         """Take a name out of service; its models, which the caller closes."""
         self._default.pop(name, None)
         return list(self._versions.pop(name, {}).values())
+
+    def drop(self, model: LoadedModel) -> None:
+        """Take one version out of service; of those that stay the last is the default. The caller closes it."""
+        versions = self._versions.get(model.name, {})
+        versions.pop(model.version, None)
+        if versions:
+            self._default[model.name] = list(versions.values())[-1]
+        else:
+            self.remove(model.name)
 
     def close(self) -> None:
         """Release every model, and the memory of clients."""
@@ -145,7 +153,7 @@ class DataPlane:
             raise
 
     def run(self, model: LoadedModel, inputs: Tensors, rows: int) -> list[Tensor]:
-        """Answer accepted inputs here and now: for models without threads. Raises AweighError when the session fails."""
+        """Answer accepted inputs here and now. Raises AweighError when the session fails."""
         started = perf_counter()
         try:
             outputs = model.run(inputs)
@@ -161,7 +169,16 @@ class DataPlane:
         return outputs
 
     def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
-        """Answer accepted inputs on the model's threads; `done` is called later on the event loop. Raises Overloaded."""
+        """Answer accepted inputs with others of this turn or on the model's threads; `done` is called later on the loop. Raises Overloaded."""
+        if model.turn_rows and rows <= model.inline_rows:
+            turn: Turn[Caller, Work] | None = model.prepared.get(_TURN)
+            if turn is None:
+                turn = model.prepared[_TURN] = Turn(model, Joined(model.joiner, partial(self.run, model)))
+            turn.add(caller, Work(inputs=inputs, rows=rows, done=done), rows)
+            return
+        if model.queue is not None:
+            self._enqueue(model.queue, model, caller, Work(inputs=inputs, rows=rows, done=partial(self._answered, model, done)))
+            return
         if model.threads is None:
             raise InternalError(f"model '{model.name}' runs inline")
         try:
@@ -171,6 +188,20 @@ class DataPlane:
             raise
         self.in_flight += 1
         model.statistics.in_flight += 1
+
+    def _enqueue(self, queue: BatchQueue, model: LoadedModel, caller: Caller, work: Work) -> None:
+        try:
+            queue.add(caller, work)
+        except AweighError as error:
+            model.statistics.failure(error.kind)
+            raise
+        self.in_flight += 1
+        model.statistics.in_flight += 1
+
+    def _answered(self, model: LoadedModel, done: Reply, outputs: list[Tensor] | None, error: AweighError | None) -> None:
+        self.in_flight -= 1
+        model.statistics.in_flight -= 1
+        done(outputs, error)
 
     def _finish(
         self,

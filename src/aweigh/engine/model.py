@@ -11,7 +11,10 @@ from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.acceptance import Acceptance
-from aweigh.engine.executors import ThreadExecutor
+from aweigh.engine.batching.joined import Joiner
+from aweigh.engine.batching.queue import BatchQueue, QueuePolicy
+from aweigh.engine.batching.tuner import Tuner
+from aweigh.engine.executors import Executor
 from aweigh.engine.statistics import ModelStatistics
 
 
@@ -29,6 +32,12 @@ class LoadReport:
     executor: str
     why: str
     """Why this executor."""
+    batch_rows: int = 0
+    """Most rows of several requests that run together; 0 where each request runs by itself."""
+    batching: str = ""
+    """Why so many, or why none."""
+    weights: str = "private to the process"
+    """Where the model's weights lie, and what sharing them costs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,10 +50,18 @@ class LoadedModel:
     signature: Signature
     variant: Variant
     session: Session
-    threads: ThreadExecutor | None
+    threads: Executor | None
+    """What runs calls beside the event loop: threads, or processes."""
     report: LoadReport
     inline_rows: int = -1
     """Requests of up to this many rows run on the event loop, larger ones on threads: a large batch must not hold up the others."""
+    turn_rows: int = 0
+    """Rows of requests on the event loop that run together when they arrive in one turn of it; 0 where each runs by itself."""
+    waits: QueuePolicy | None = None
+    """How requests for `threads` wait to be put together; None where each runs by itself."""
+    tuner: Tuner | None = None
+    padded: bool = False
+    """Whether requests may be padded to run together."""
     statistics: ModelStatistics = dataclasses.field(default_factory=ModelStatistics)
     prepared: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What a dialect has encoded beforehand for this model, by the dialect's name; lives exactly as long as the model."""
@@ -52,12 +69,34 @@ class LoadedModel:
     run: Callable[[Tensors], list[Tensor]] = dataclasses.field(init=False)
     """The session's `run`, bound once."""
     acceptance: Acceptance = dataclasses.field(init=False)
+    joiner: Joiner = dataclasses.field(init=False)
+    queue: BatchQueue | None = dataclasses.field(init=False)
+    immediate_rows: int = dataclasses.field(init=False)
+    """Requests of up to this many rows are answered by `DataPlane.run` at once; -1 where all wait, for a turn's end or for a thread."""
 
     def __post_init__(self) -> None:
         if self.threads is None:
             object.__setattr__(self, "inline_rows", sys.maxsize)
+        object.__setattr__(self, "immediate_rows", -1 if self.turn_rows else self.inline_rows)
         object.__setattr__(self, "run", self.session.run)
         object.__setattr__(self, "acceptance", Acceptance(self.signature))
+        object.__setattr__(self, "joiner", Joiner(self.signature, padded=self.padded))
+        object.__setattr__(self, "queue", self._queue())
+
+    def _queue(self) -> BatchQueue | None:
+        if self.waits is None or self.tuner is None or self.threads is None:
+            return None
+        return BatchQueue(self.name, self.session.run, self.threads, self.statistics, self.waits, self.joiner, self.tuner)
+
+    def refuse(self) -> None:
+        """Refuse what waits in the queue. On the event loop, before `close`."""
+        if self.queue is not None:
+            self.queue.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be answered: not while its process dies again and again."""
+        return self.threads is None or self.threads.ready
 
     def close(self) -> None:
         """Stop the executor, then release the session."""

@@ -14,13 +14,14 @@ from aweigh.core.tensors import Datatype
 _MAX_KNOWN: Final = 128
 _MAX_PREFIX: Final = 1024
 _DATA_KEY: Final = b'"data"'
+_GRPC_PREFIX: Final = 5
 _TAG_RAW_INPUT: Final = b"\x3a"
 _UNFIT: Final = frozenset({Datatype.BYTES.value, Datatype.BF16.value, Datatype.BOOL.value})
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KnownRequest:
-    """What a beginning says. `shape` was checked when the request was first seen."""
+    """What a beginning says. `shape` was checked when the request was first seen. Found by its identity: there is one for each beginning."""
 
     model: str
     version: str
@@ -29,28 +30,36 @@ class KnownRequest:
     shape: tuple[int, ...]
     wanted: tuple[str, ...]
     begins: int
-    """Where the numbers begin."""
+    """Where the numbers begin in the body."""
 
-    def raw(self, payload: bytes) -> memoryview:
+    def raw(self, body: bytes | memoryview) -> memoryview:
         """The numbers of a request with this beginning."""
-        return memoryview(payload)[self.begins :]
+        return memoryview(body)[self.begins :]
 
 
 class KnownRequests:
-    """For protobuf: a message with one raw input, in canonical order, ends in that input's bytes. Bounded; forgets everything when full. Knows nothing of models: whoever asks must check that input and datatype still fit."""
+    """For protobuf: a message with one raw input, in canonical order, ends in that input's bytes. Bounded; forgets everything when full.
+
+    Bodies are whole gRPC messages, their five bytes of prefix included: equal beginnings are equal there too. Knows nothing of models: whoever
+    asks must check that input and datatype still fit.
+    """
 
     def __init__(self) -> None:
         self._begins: dict[int, int] = {}
-        """Length of a message -> where its numbers begin. Two kinds of message of one length take turns."""
+        """Length of a body -> where its numbers begin. Two kinds of message of one length take turns."""
         self._known: dict[bytes, KnownRequest] = {}
 
-    def find(self, payload: bytes) -> KnownRequest | None:
-        """The request with this message's beginning, or None."""
-        begins = self._begins.get(len(payload))
-        return None if begins is None else self._known.get(payload[:begins])
+    def find(self, body: bytes) -> KnownRequest | None:
+        """The request with this body's beginning, or None."""
+        return self._known.get(body[: self._begins.get(len(body), 0)])
 
-    def learn(self, payload: bytes, asked: Any) -> None:
-        """Remember a request that was just parsed from `payload`, if it is of the kind that can be."""
+    def find_view(self, view: memoryview) -> KnownRequest | None:
+        """The same for a large body."""
+        return self._known.get(bytes(view[: self._begins.get(len(view), 0)]))
+
+    def learn(self, body: bytes, asked: Any) -> None:
+        """Remember a request that was just parsed from `body`, if it is of the kind that can be."""
+        payload = body[_GRPC_PREFIX:]
         if len(asked.inputs) != 1 or len(asked.raw_input_contents) != 1 or asked.id or asked.parameters:
             return
         if asked.inputs[0].parameters or any(output.parameters for output in asked.outputs):
@@ -65,8 +74,9 @@ class KnownRequests:
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
             self._begins.clear()
-        self._begins[len(payload)] = begins
-        self._known[payload[:begins]] = KnownRequest(
+        begins += _GRPC_PREFIX
+        self._begins[len(body)] = begins
+        self._known[body[:begins]] = KnownRequest(
             model=asked.model_name,
             version=asked.model_version,
             input=tensor.name,
@@ -77,7 +87,12 @@ class KnownRequests:
         )
 
 
-_decode_numbers = msgspec.json.Decoder(list[float]).decode
+_decode_list = msgspec.json.Decoder(list[float]).decode
+
+
+def decode_numbers(text: bytes) -> list[float]:
+    """JSON numbers, separated by commas. Raises msgspec.DecodeError where anything else stands there."""
+    return _decode_list(b"[%b]" % text)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,26 +102,46 @@ class KnownBody:
     rows: int
     shape: list[int]
     count: int
-    suffix: bytes
-    suffix_length: int
+    opening: bytes
+    """Everything before the first number, its bracket included."""
+    closing: bytes
+    """Everything after the last number, its bracket included."""
 
 
 class KnownBodies:
     """For JSON, and for one model: what stands before the numbers, and after them. Bounded; forgets everything when full."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_last")
 
     def __init__(self) -> None:
         self._known: dict[bytes, KnownBody] = {}
+        self._last: KnownBody | None = None
+        """The one that `cut` found last: clients repeat themselves."""
+
+    def cut(self, body: bytes) -> tuple[KnownBody, bytes] | None:
+        """The request with these surroundings and the text between the brackets, or None.
+
+        It has the commas of as many numbers as it must hold. Where several such texts, joined by commas, are a list of floats, each of them
+        holds exactly its own: a float has no comma in it, and a list of floats nothing but floats.
+        """
+        known = self._last
+        if known is None or not body.startswith(known.opening):
+            known = self._known.get(body[: body.find(b"[", body.find(_DATA_KEY, 0, _MAX_PREFIX)) + 1])
+            if known is None:
+                return None
+            self._last = known
+        if not body.endswith(known.closing):
+            return None
+        numbers = body[len(known.opening) : -len(known.closing)]
+        return (known, numbers) if numbers.count(b",") == known.count - 1 else None
 
     def find(self, body: bytes) -> tuple[KnownBody, list[float]] | None:
         """The request with these surroundings and its numbers, or None. Raises msgspec.DecodeError where the numbers are none."""
-        begins = body.find(b"[", body.find(_DATA_KEY, 0, _MAX_PREFIX))
-        known = self._known.get(body[:begins])
-        if known is None or not body.endswith(known.suffix):
+        found = self.cut(body)
+        if found is None:
             return None
-        numbers = _decode_numbers(body[begins : -known.suffix_length])
-        return (known, numbers) if len(numbers) == known.count else None
+        numbers = decode_numbers(found[1])
+        return (found[0], numbers) if len(numbers) == found[0].count else None
 
     def learn(self, body: bytes, shape: list[int], data: list[float]) -> None:
         """Remember a request that was just parsed from `body`; it must ask for nothing but this one list."""
@@ -118,14 +153,14 @@ class KnownBodies:
         if b"\\" in body or body[key + len(_DATA_KEY) : begins].strip() != b":":
             return  # an escaped key could be "data" too, and "data" could be a name
         try:
-            if _decode_numbers(body[begins:ends]) != data:
+            if decode_numbers(body[begins + 1 : ends - 1]) != data:
                 return
         except msgspec.DecodeError:
             return
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        suffix = body[ends:]
-        self._known[body[:begins]] = KnownBody(rows=shape[0], shape=shape, count=len(data), suffix=suffix, suffix_length=len(suffix))
+        opening = body[: begins + 1]
+        self._known[opening] = KnownBody(rows=shape[0], shape=shape, count=len(data), opening=opening, closing=body[ends - 1 :])
 
 
 def varint(value: int) -> bytes:

@@ -83,7 +83,7 @@ AnyResponse = Response | GrpcResponse
 class Request:
     """One request on its way. `deadline` is in seconds of `time.monotonic`; `cancelled` is set when the client has left."""
 
-    __slots__ = ("body", "cancelled", "deadline", "head", "id", "reply", "stream")
+    __slots__ = ("body", "cancelled", "deadline", "head", "id", "priority", "reply", "stream", "view")
 
     def __init__(self, head: Head, body: bytes, request_id: bytes, reply: Callable[["Request", AnyResponse], None]) -> None:
         self.head = head
@@ -92,8 +92,11 @@ class Request:
         self.reply = reply
         self.deadline: float | None = None
         self.cancelled = False
+        self.priority = 0
         self.stream = 0
         """The HTTP/2 stream it came on."""
+        self.view: memoryview | None = None
+        """The body, in place of `body`, where it is large and `head.views`. Read-only."""
 
 
 Reply = Callable[[Request, AnyResponse], None]

@@ -14,7 +14,7 @@ _NS: Final = 1_000_000_000
 
 
 def statistics_of(model: LoadedModel) -> dict[str, Any]:
-    """The fields of ModelStatistics that are counted here. A request fails before it is timed, so failures have a count alone."""
+    """Triton's ModelStatistics. What is not measured here (steps of each size of batch, memory) is there and empty; there is no cache."""
     done = model.statistics.total()
     return {
         "name": model.name,
@@ -23,7 +23,9 @@ def statistics_of(model: LoadedModel) -> dict[str, Any]:
         "inference_count": done.rows,
         "execution_count": done.executions,
         "inference_stats": _inference(done),
+        "response_stats": {},
         "batch_stats": [_batch(rows, int(count), seconds) for rows, (count, seconds, _) in sorted(done.batches.items())],
+        "memory_usage": [],
     }
 
 
@@ -38,7 +40,7 @@ def _inference(done: ModelStatistics) -> dict[str, Any]:
     failed = sum(number for kind, number in done.failed.items() if kind is not Kind.CANCELLED)
     return {
         "success": _span(count, whole),
-        "fail": _span(failed, 0.0),
+        "fail": _span(failed, done.failed_s),
         "queue": _span(count, queued),
         "compute_input": _span(count, done.decoding_s),
         "compute_infer": _span(count, max(0.0, done.duration.sum_s - queued)),

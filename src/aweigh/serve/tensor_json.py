@@ -100,10 +100,13 @@ def _shaped(flat: Tensor, shape: list[int], place: str) -> Tensor:
         raise InvalidInput(f"{place}: shape {shape} cannot be held: {error}") from None
 
 
-def json_to_tensor(data: Any, datatype: Datatype, shape: list[int], place: str) -> Tensor:
+def json_to_tensor(data: Any, datatype: Datatype, shape: list[int], place: str, name: str = "") -> Tensor:
     """Flat or nested JSON data to a tensor; null is NaN in floats and missing in BYTES. Raises InvalidInput with the JSON path."""
     if datatype in _NO_JSON:
-        raise InvalidInput(f"{place}: {datatype.value} has no JSON form", hint="send it over gRPC")
+        raise InvalidInput(
+            f"receiving {datatype.value} data via JSON is not supported. Please use the binary data format for input {name or place}",
+            hint=f"{place}: send it with binary_data_size, or over gRPC",
+        )
     if not isinstance(data, list):
         raise InvalidInput(f"{place}.data is {_sort(data)}: expected a list")
     flat = data
@@ -147,6 +150,12 @@ def _explain(error: msgspec.ValidationError) -> str:
     return str(error).replace(" - at `$", " - at `data")
 
 
+def check_json_form(spec: TensorSpec) -> None:
+    """Raise InvalidInput for an output that has no form in JSON, before a model is run for it."""
+    if spec.datatype in _NO_JSON:
+        raise _no_json_form(spec)
+
+
 def values_encoder(spec: TensorSpec, size: int) -> Callable[[Tensor], bytes]:
     """What turns an output of `size` elements into a flat JSON list; calling it raises InvalidInput where there is no JSON form."""
     if spec.datatype is Datatype.BYTES:
@@ -154,6 +163,31 @@ def values_encoder(spec: TensorSpec, size: int) -> Callable[[Tensor], bytes]:
     if spec.datatype in _NO_JSON:
         return partial(_refuse, spec)
     return _encode_integer if spec.datatype.is_integer and size == 1 else _encode_numbers
+
+
+def rows_encoder(spec: TensorSpec) -> Callable[[Tensor], list[bytes]]:
+    """What turns an output of many rows into the inside of one flat JSON list for each of them; raises InvalidInput where there is no JSON form."""
+    if spec.datatype is Datatype.BYTES:
+        return _rows_of_texts
+    if spec.datatype in _NO_JSON:
+        return partial(_refuse_rows, spec)
+    return _rows_of_numbers
+
+
+def _rows_of_numbers(array: Tensor) -> list[bytes]:
+    table = np.ascontiguousarray(array.reshape(len(array), array.size // len(array)) if array.ndim > 1 else array)
+    encoded = orjson.dumps(table, option=_ORJSON)
+    if b"null" in encoded:
+        encoded = _with_tokens(encoded, table.ravel())
+    return encoded[2:-2].split(b"],[") if array.ndim > 1 else encoded[1:-1].split(b",")
+
+
+def _rows_of_texts(array: Tensor) -> list[bytes]:
+    return [_encode_texts(row)[1:-1] for row in array.reshape(len(array), array.size // len(array))]
+
+
+def _refuse_rows(spec: TensorSpec, array: Tensor) -> list[bytes]:
+    return [_refuse(spec, array)]
 
 
 def _encode_integer(array: Tensor) -> bytes:
@@ -180,7 +214,14 @@ def _encode_texts(array: Tensor) -> bytes:
 
 
 def _refuse(spec: TensorSpec, _: Tensor) -> bytes:
-    raise InvalidInput(f"output '{spec.name}': {spec.datatype.value} has no JSON form", hint="ask for it over gRPC")
+    raise _no_json_form(spec)
+
+
+def _no_json_form(spec: TensorSpec) -> InvalidInput:
+    return InvalidInput(
+        f"sending {spec.datatype.value} data via JSON is not supported. Please use the binary data format for output",
+        hint=f"output '{spec.name}': ask for it with binary_data, or over gRPC",
+    )
 
 
 def _json_text(item: object) -> str | None:

@@ -3,10 +3,11 @@
 Answers carry raw contents, as Triton's do, put together from a prefix that is encoded once per model and output shape.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -17,10 +18,12 @@ from aweigh.core.signature import TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, to_raw
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.regions import Regions
 from aweigh.protos import message
 from aweigh.serve.asked import (
-    EXTENSIONS,
-    check_input_parameters,
+    Wanted,
+    check_memory,
+    extensions,
     input_spec,
     output_positions,
     parameters_of,
@@ -31,21 +34,24 @@ from aweigh.serve.asked import (
 )
 from aweigh.serve.classes import classified
 from aweigh.serve.dialects.open_inference_grpc_models import ModelMethods
-from aweigh.serve.dialects.open_inference_grpc_streams import HealthWatch, InferStream
-from aweigh.serve.known_requests import KnownRequests, varint
+from aweigh.serve.dialects.open_inference_grpc_server import ServerMethods
+from aweigh.serve.dialects.open_inference_grpc_streams import SERVICES, HealthWatch, InferStream
+from aweigh.serve.dialects.open_inference_grpc_turn import GrpcTurn
+from aweigh.serve.known_requests import KnownRequest, KnownRequests, varint
 from aweigh.serve.large_requests import check_small, most_elements
 from aweigh.serve.message import AnyResponse, Conversation, GrpcResponse, Request, Talk
 from aweigh.serve.message_bounds import LARGE, check_inference
-from aweigh.serve.outcome import answer_later
+from aweigh.serve.outcome import answer_later, timed
 from aweigh.serve.router import Permission, Route
+from aweigh.serve.shared_memory import Memory, memory_of, write_output
 from aweigh.serve.status import grpc_error
 from aweigh.serve.tensor_json import check_shape, numbers_to_tensor, texts_to_tensor
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 _MAX_PREPARED: Final = 64
+_TURN: Final = "open-inference-grpc turn"
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
-_SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.v1.Health"})
 
 _InferRequest: Final = message("inference.ModelInferRequest")
 _InferResponse: Final = message("inference.ModelInferResponse")
@@ -70,6 +76,14 @@ _CONTENTS: Final[dict[Datatype, str]] = {
 _PACKED: Final = frozenset({Datatype.BYTES, Datatype.BF16})
 
 
+class _Asked(NamedTuple):
+    """What a request wants to be told: its own id, and which outputs (all where None). `special`: how, where it is not as they are."""
+
+    identity: str = ""
+    chosen: tuple[int, ...] | None = None
+    special: tuple[Wanted, ...] = ()
+
+
 class OpenInferenceGrpc:
     """The dialect."""
 
@@ -87,15 +101,16 @@ class OpenInferenceGrpc:
         public = Permission.PUBLIC
         return [
             *ModelMethods(self._dataplane, _parsed).routes(route),
-            route(_SERVICE, "ModelInfer", self._infer),
+            *ServerMethods(self._dataplane, _parsed).routes(route),
+            dataclasses.replace(route(_SERVICE, "ModelInfer", self._infer), views=lambda _: True),
             route(_SERVICE, "ServerLive", _unary("inference.ServerLiveRequest", self._server_live), public),
             route(_SERVICE, "ServerReady", _unary("inference.ServerReadyRequest", self._server_ready), public),
-            route(_SERVICE, "ModelReady", _unary("inference.ModelReadyRequest", self._model_ready), public),
+            route(_SERVICE, "ModelReady", _unary("inference.ModelReadyRequest", self._model_ready)),
             route(_SERVICE, "ServerMetadata", _unary("inference.ServerMetadataRequest", self._server_metadata)),
             route(_SERVICE, "ModelMetadata", _unary("inference.ModelMetadataRequest", self._model_metadata)),
             self._stream(_SERVICE, "ModelStreamInfer", partial(InferStream, self._infer), Permission.PREDICT),
             self._stream(_HEALTH, "Watch", partial(HealthWatch, self._dataplane, self._watched), public),
-            route(_HEALTH, "Check", _unary("grpc.health.v1.HealthCheckRequest", self._health), public),
+            route(_HEALTH, "Check", self._health, public),
         ]
 
     def _stream(self, service: str, method: str, converse: Callable[[Talk], Conversation], permission: Permission) -> Route:
@@ -126,7 +141,9 @@ class OpenInferenceGrpc:
         return message("inference.ModelReadyResponse")(ready=True)
 
     def _server_metadata(self, asked: Any) -> Any:
-        return message("inference.ServerMetadataResponse")(name="aweigh", version=aweigh.__version__, extensions=EXTENSIONS)
+        return message("inference.ServerMetadataResponse")(
+            name="aweigh", version=aweigh.__version__, extensions=extensions(self._dataplane)
+        )
 
     def _model_metadata(self, asked: Any) -> Any:
         model = self._dataplane.find(asked.name, asked.version)
@@ -140,7 +157,7 @@ class OpenInferenceGrpc:
 
     def _watched(self, service: str) -> int:
         """The status of a service to one who watches it: of one that is not there, that it is unknown."""
-        if service not in _SERVICES:
+        if service not in SERVICES:
             try:
                 self._dataplane.find(service)
             except NotReady:
@@ -149,26 +166,54 @@ class OpenInferenceGrpc:
                 return _SERVICE_UNKNOWN
         return _SERVING if self._dataplane.ready else _NOT_SERVING
 
-    def _health(self, asked: Any) -> Any:
-        if asked.service not in _SERVICES:
-            try:
-                self._dataplane.find(asked.service)
-            except ModelNotFound as error:
-                raise ModelNotFound(error.message) from None  # anyone may ask: the hint would tell strangers what there is
-        return message("grpc.health.v1.HealthCheckResponse")(status=_SERVING if self._dataplane.ready else _NOT_SERVING)
+    def _health(self, request: Request) -> GrpcResponse:
+        service = _parsed("grpc.health.v1.HealthCheckRequest", request).service
+        if service not in SERVICES:
+            request.head.check_known()
+            self._dataplane.find(service)
+        status = _SERVING if self._dataplane.ready else _NOT_SERVING
+        return GrpcResponse(message("grpc.health.v1.HealthCheckResponse")(status=status).SerializeToString())
 
     def _infer(self, request: Request) -> AnyResponse | None:
+        if request.view is not None:
+            return self._answer(request, self._known.find_view(request.view), now=False)
+        known = self._known.find(request.body)
+        if known is not None:
+            model = self._dataplane.find(known.model, known.version)
+            if model.turn_rows and self._turn(model).take(request, known):
+                return None
+        return self._answer(request, known, now=False)
+
+    def _turn(self, model: LoadedModel) -> GrpcTurn:
+        turn: GrpcTurn | None = model.prepared.get(_TURN)
+        if turn is None:
+            turn = model.prepared[_TURN] = GrpcTurn(
+                model, self._alone, partial(self._encode, model, _Asked()), partial(_prefix, model, None)
+            )
+        return turn
+
+    def _alone(self, request: Request) -> AnyResponse:
+        """Run by itself what failed with others."""
+        response = self._answer(request, None, now=True)
+        if response is None:
+            raise InternalError("a request that was to run at once did not")
+        return response
+
+    def _answer(self, request: Request, known: KnownRequest | None, *, now: bool) -> AnyResponse | None:
         began = perf_counter()
-        payload = _payload(request.body)
-        known = self._known.find(payload)
         if known is not None:
             model = self._dataplane.find(known.model, known.version)
             acceptance = model.acceptance
             if acceptance.simple and acceptance.name == known.input and acceptance.datatype == known.datatype:
-                inputs: dict[str, Tensor] = {known.input: np.frombuffer(known.raw(payload), acceptance.dtype).reshape(known.shape)}
+                inputs: dict[str, Tensor] = {
+                    known.input: np.frombuffer(known.raw(request.view or request.body), acceptance.dtype).reshape(known.shape)
+                }
                 chosen = output_positions(model.signature, known.wanted) if known.wanted else None
-                return self._run(request, model, inputs, "", chosen, (), began)
+                return self._run(request, model, inputs, _Asked(chosen=chosen), began, now=now)
+        if request.view is not None:
+            request.body, request.view = bytes(request.view), None
         try:
+            payload = _payload(request.body)
             if len(payload) >= LARGE:
                 check_inference(memoryview(payload), self._most_elements)
             asked = _parse_infer(payload)
@@ -178,61 +223,72 @@ class OpenInferenceGrpc:
         try:
             inputs = self._tensors(asked, model)
             wanted = wanted_outputs(model.signature, [(output.name, parameters_of(output.parameters)) for output in asked.outputs], None)
-            take_parameters(parameters_of(asked.parameters), request)
+            take_parameters(parameters_of(asked.parameters), request, began)
         except AweighError as error:
-            model.statistics.failure(error.kind)
+            model.statistics.failure(error.kind, perf_counter() - began)
             refuse(error, model.name, asked.id)
-        self._known.learn(payload, asked)
+        self._known.learn(request.body, asked)
         chosen = tuple(output.at for output in wanted) if asked.outputs else None
-        classes = tuple(output.classes for output in wanted)
-        return self._run(request, model, inputs, asked.id, chosen, classes if any(classes) else (), began)
+        special = wanted if any(output.classes or output.memory for output in wanted) else ()
+        told = _Asked(identity=asked.id, chosen=chosen, special=special)
+        return self._run(request, model, inputs, told, began, now=now)
 
     def _most_elements(self, name: str, version: str) -> int:
         return most_elements(self._dataplane.find(name, version).signature, self._dataplane.settings)
 
     def _run(
-        self,
-        request: Request,
-        model: LoadedModel,
-        inputs: dict[str, Tensor],
-        identity: str,
-        chosen: tuple[int, ...] | None,
-        classes: tuple[int, ...],
-        began: float,
+        self, request: Request, model: LoadedModel, inputs: dict[str, Tensor], told: _Asked, began: float, *, now: bool
     ) -> AnyResponse | None:
-        try:
-            rows = self._dataplane.accept(model, inputs)
-        except AweighError as error:
-            refuse(error, model.name, identity)
         statistics = model.statistics
-        statistics.decoding_s += perf_counter() - began
-        if rows <= model.inline_rows:
-            response = _encode(model, identity, chosen, classes, self._dataplane.run(model, inputs, rows))
+        try:
+            rows = model.acceptance.rows(inputs, self._dataplane.max_rows)
+            check_memory(told.special, model.signature, rows, self._dataplane.regions)
+        except AweighError as error:
+            statistics.failure(error.kind, perf_counter() - began)
+            refuse(error, model.name, told.identity)
+        decoding_s = perf_counter() - began
+        if now or rows <= model.immediate_rows:
+            response = self._encode(model, told, self._dataplane.run(model, inputs, rows))
+            statistics.decoding_s += decoding_s
             statistics.encoding_s += perf_counter() - statistics.last
             return response
-        encode = partial(_encode, model, identity, chosen, classes)
+        encode = timed(partial(self._encode, model, told), model, rows, decoding_s)
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
 
     def _tensors(self, asked: Any, model: LoadedModel) -> dict[str, Tensor]:
-        raw = asked.raw_input_contents
-        given = asked.inputs
-        if raw and len(raw) != len(given):
+        given, raw = asked.inputs, asked.raw_input_contents
+        memories = [memory_of(parameters_of(tensor.parameters)) for tensor in given]
+        if raw and len(raw) != memories.count(None):
             raise InvalidInput(
-                f"raw_input_contents has {len(raw)} entries for {len(given)} inputs", hint="send one for each input, or none at all"
+                f"raw_input_contents has {len(raw)} entries for {memories.count(None)} inputs",
+                hint="send one for each input, or none at all",
             )
-        tensors: dict[str, Tensor] = {}
-        for at, tensor in enumerate(given):
+        raws, tensors = iter(raw), dict[str, Tensor]()
+        for at, (tensor, memory) in enumerate(zip(given, memories, strict=True)):
             name, place = tensor.name, f"$.inputs[{at}]"
             spec = input_spec(model.signature, name, tensor.datatype, tensors, place)
             shape = list(tensor.shape)
-            check_input_parameters(parameters_of(tensor.parameters), name)
             check_shape(shape, self._max_elements, place)
-            if raw:
-                tensors[name] = raw_tensor(raw[at], spec, tuple(shape), model.name)
+            if memory is not None:
+                tensors[name] = raw_tensor(self._shared(tensor, memory, model), spec, tuple(shape), model.name)
+            elif raw:
+                tensors[name] = raw_tensor(next(raws), spec, tuple(shape), model.name)
             else:
                 tensors[name] = _typed_contents(tensor, spec, shape, place)
         return tensors
+
+    def _shared(self, tensor: Any, memory: Memory, model: LoadedModel) -> bytes:
+        if tensor.HasField("contents"):
+            raise InvalidInput(
+                f"unexpected 'content' provided when using shared memory for input tensor '{tensor.name}' for model '{model.name}'"
+            )
+        return self._dataplane.regions.place(*memory).read()
+
+    def _encode(self, model: LoadedModel, told: _Asked, outputs: list[Tensor]) -> GrpcResponse:
+        if told.special:
+            return _encode_special(model, told.identity, told.special, outputs, self._dataplane.regions)
+        return _encode(model, told.identity, told.chosen, outputs)
 
 
 def _needs_http2(_: Request) -> AnyResponse:
@@ -285,13 +341,9 @@ def _typed_contents(tensor: Any, spec: TensorSpec, shape: list[int], place: str)
     return texts_to_tensor(list(data), shape, f"{place}.contents.{field}")
 
 
-def _encode(
-    model: LoadedModel, identity: str, chosen: tuple[int, ...] | None, classes: tuple[int, ...], outputs: list[Tensor]
-) -> GrpcResponse:
-    if classes:
-        return _encode_classes(model, identity, chosen or (), classes, outputs)
+def _encode(model: LoadedModel, identity: str, chosen: tuple[int, ...] | None, outputs: list[Tensor]) -> GrpcResponse:
     specs = model.signature.outputs
-    pieces = [_prefix(model, outputs, chosen)]
+    pieces = [_prefix(model, chosen, outputs)]
     if identity:
         raw_id = identity.encode()
         pieces += (b"\x1a", varint(len(raw_id)), raw_id)
@@ -302,21 +354,23 @@ def _encode(
     return GrpcResponse(b"".join(pieces))
 
 
-def _encode_classes(
-    model: LoadedModel, identity: str, chosen: tuple[int, ...], classes: tuple[int, ...], outputs: list[Tensor]
-) -> GrpcResponse:
+def _encode_special(model: LoadedModel, identity: str, wanted: tuple[Wanted, ...], outputs: list[Tensor], regions: Regions) -> GrpcResponse:
+    """An answer with outputs in classes or in shared memory; what lies there has an empty entry among the raw contents, as with Triton."""
     answer = _InferResponse(model_name=model.name, model_version=model.version, id=identity)
-    for at, count in zip(chosen, classes, strict=True):
+    for at, _, count, memory in wanted:
         spec, output = model.signature.outputs[at], outputs[at]
         datatype = Datatype.BYTES if count else spec.datatype
         if count:
             output = classified(output, count, spec, model.signature)
         answer.outputs.add(name=spec.name, datatype=datatype.value, shape=[int(size) for size in output.shape])
-        answer.raw_output_contents.append(to_raw(output, datatype))
+        raw = to_raw(output, datatype)
+        if memory is not None:
+            write_output(regions, memory, spec.name, raw)
+        answer.raw_output_contents.append(b"" if memory is not None else raw)
     return GrpcResponse(answer.SerializeToString())
 
 
-def _prefix(model: LoadedModel, outputs: list[Tensor], chosen: tuple[int, ...] | None) -> bytes:
+def _prefix(model: LoadedModel, chosen: tuple[int, ...] | None, outputs: list[Tensor]) -> bytes:
     """The answer without its id and values: fields 1, 2 and 5 of ModelInferResponse, for these output shapes."""
     key = (chosen, *[output.shape for output in outputs])
     prepared: dict[object, bytes] = model.prepared.setdefault(OpenInferenceGrpc.name, {})

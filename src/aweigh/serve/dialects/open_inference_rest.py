@@ -3,7 +3,9 @@
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
-from collections.abc import Callable
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -13,16 +15,18 @@ import numpy as np
 import orjson
 
 import aweigh
-from aweigh.core.errors import AweighError, InvalidInput, ModelNotFound, NotReady
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, NotReady
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, bytes_of, count_of
 from aweigh.engine.acceptance import Acceptance
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.regions import Regions
 from aweigh.serve.asked import (
-    EXTENSIONS,
     Wanted,
-    check_input_parameters,
+    check_forms,
+    check_memory,
+    extensions,
     input_spec,
     raw_tensor,
     refuse,
@@ -31,18 +35,23 @@ from aweigh.serve.asked import (
 )
 from aweigh.serve.binary import HEADER, Blobs, binary_answer, header_length, raw_output, raw_request
 from aweigh.serve.classes import classified
+from aweigh.serve.dialects.open_inference_rest_generate import GenerateRoutes
 from aweigh.serve.dialects.open_inference_rest_models import ModelRoutes
+from aweigh.serve.dialects.open_inference_rest_server import ServerRoutes
+from aweigh.serve.dialects.open_inference_rest_turn import RestTurn
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.large_json import MIN_BYTES, LargeJson
 from aweigh.serve.large_requests import check_inference
 from aweigh.serve.message import AnyResponse, Request, Response
-from aweigh.serve.outcome import answer_later
+from aweigh.serve.outcome import answer_later, timed
 from aweigh.serve.router import Permission, Route
+from aweigh.serve.shared_memory import REGION, memory_of, write_output
 from aweigh.serve.status import hinted_error
 from aweigh.serve.tensor_json import check_depth, check_shape, json_to_tensor, parse_json, values_encoder
 
 _MAX_PREPARED: Final = 64
 _BODIES: Final = "open-inference-rest bodies"
+_TURN: Final = "open-inference-rest turn"
 
 
 class _Template(NamedTuple):
@@ -113,19 +122,21 @@ class OpenInferenceRest:
         model, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
         return [
             *ModelRoutes(self._dataplane).routes(route),
+            *ServerRoutes(self._dataplane).routes(route),
+            *GenerateRoutes(self._dataplane).routes(route),
             route("GET", "/v2", self._server),
             route("GET", "/v2/health/live", self._live, Permission.PUBLIC),
             route("GET", "/v2/health/ready", self._ready, Permission.PUBLIC),
             *(route("GET", base, self._metadata) for base in (model, version)),
-            *(route("GET", f"{base}/ready", self._model_ready, Permission.PUBLIC) for base in (model, version)),
-            *(route("POST", f"{base}/infer", self._infer) for base in (model, version)),
+            *(route("GET", f"{base}/ready", self._model_ready) for base in (model, version)),
+            *(dataclasses.replace(route("POST", f"{base}/infer", self._infer), views=_is_binary) for base in (model, version)),
         ]
 
     def failure(self, error: AweighError, request: Request) -> AnyResponse:
         return hinted_error(error)
 
     def _server(self, request: Request) -> Response:
-        return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "extensions": list(EXTENSIONS)}))
+        return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "extensions": extensions(self._dataplane)}))
 
     def _live(self, request: Request) -> Response:
         return Response(200)
@@ -138,8 +149,6 @@ class OpenInferenceRest:
             self._find(request)
         except NotReady:
             return Response(400, b'{"error":"Model version not ready"}')
-        except ModelNotFound as error:
-            raise ModelNotFound(error.message) from None  # anyone may ask: the hint would tell strangers what there is
         return Response(200)
 
     def _metadata(self, request: Request) -> Response:
@@ -158,39 +167,61 @@ class OpenInferenceRest:
         return self._dataplane.find(params["name"], params.get("version", ""))
 
     def _infer(self, request: Request) -> AnyResponse | None:
-        began = perf_counter()
         params, head = request.head.params, request.head
         model = self._dataplane.find(params["name"], params.get("version", ""))
+        if model.turn_rows and model.acceptance.floats and HEADER not in head.headers and self._turn(model).take(request):
+            return None
+        return self._answer(model, model.immediate_rows, request)
+
+    def _turn(self, model: LoadedModel) -> RestTurn:
+        turn: RestTurn | None = model.prepared.get(_TURN)
+        if turn is None:
+            alone = partial(self._alone, model)
+            turn = model.prepared[_TURN] = RestTurn(model, self._bodies(model), alone)
+        return turn
+
+    def _alone(self, model: LoadedModel, request: Request) -> AnyResponse:
+        """Run by itself what failed with others."""
+        response = self._answer(model, sys.maxsize, request)
+        if response is None:
+            raise InternalError("a request that was to run at once did not")
+        return response
+
+    def _answer(self, model: LoadedModel, immediate_rows: int, request: Request) -> AnyResponse | None:
+        began = perf_counter()
+        head = request.head
         asked: _FloatRequest | _AnyRequest
         inputs: dict[str, Tensor] | None
-        if HEADER in head.headers:
-            asked, inputs, rows = self._binary(model, request)
-        else:
-            asked, inputs, rows = self._usual(model, request.body) if model.acceptance.floats else (_PLAIN, None, 0)
-            if inputs is None:
-                asked, inputs, rows = self._unusual(model, request, memoryview(b""))
-        if asked.parameters is not None:
-            take_parameters(asked.parameters, request)
         statistics = model.statistics
-        statistics.decoding_s += perf_counter() - began
-        if rows <= model.inline_rows:
+        try:
+            if HEADER in head.headers:
+                asked, inputs, rows = self._binary(model, request)
+            else:
+                asked, inputs, rows = self._usual(model, request.body) if model.acceptance.floats else (_PLAIN, None, 0)
+                if inputs is None:
+                    asked, inputs, rows = self._unusual(model, request, memoryview(b""))
+            if asked.parameters is not None:
+                take_parameters(asked.parameters, request, began)
+        except AweighError as error:
+            statistics.failure(error.kind, perf_counter() - began)
+            raise
+        decoding_s = perf_counter() - began
+        if rows <= immediate_rows:
             response = self._encode(model, asked, self._dataplane.run(model, inputs, rows))
+            statistics.decoding_s += decoding_s
             statistics.encoding_s += perf_counter() - statistics.last
             return response
-        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(self._encode, model, asked)))
+        encode = timed(partial(self._encode, model, asked), model, rows, decoding_s)
+        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
 
     def _binary(self, model: LoadedModel, request: Request) -> tuple["_AnyRequest", dict[str, Tensor], int]:
         """A body of JSON and raw tensors, or of one raw tensor alone."""
-        body = request.body
+        body = request.view or request.body
         length = header_length(request.head.headers[HEADER], body)
         if length:
-            return self._unusual(model, request, memoryview(body)[length:], body[:length])
-        try:
-            inputs = raw_request(body, model.signature, model.name)
-        except AweighError as error:
-            model.statistics.failure(error.kind)
-            raise
+            return self._unusual(model, request, memoryview(body)[length:], bytes(body[:length]))
+        inputs = raw_request(body, model.signature, model.name)
         return _RAW, inputs, self._accept(model, inputs, "")
 
     def _usual(self, model: LoadedModel, body: bytes) -> tuple["_FloatRequest", dict[str, Tensor] | None, int]:
@@ -202,7 +233,7 @@ class OpenInferenceRest:
                 return _PLAIN, None, 0
             asked = _PLAIN if large.id is None else _FloatRequest(inputs=[], id=large.id)
             return asked, {acceptance.name: large.tensor}, large.tensor.shape[0]
-        bodies: KnownBodies = model.prepared.get(_BODIES) or model.prepared.setdefault(_BODIES, KnownBodies())
+        bodies = self._bodies(model)
         try:
             known = bodies.find(body)
             if known is not None:
@@ -213,11 +244,15 @@ class OpenInferenceRest:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _PLAIN, None, 0
         only = asked.inputs[0] if len(asked.inputs) == 1 else None
-        if only is None or asked.outputs or not acceptance.takes(only.data) or not self._fits(only, acceptance):
+        if only is None or asked.outputs or only.parameters or not acceptance.takes(only.data) or not self._fits(only, acceptance):
             return _PLAIN, None, 0
-        if asked.id is None and asked.outputs is None and asked.parameters is None and only.parameters is None:
+        if asked.id is None and asked.outputs is None and asked.parameters is None:
             bodies.learn(body, only.shape, only.data)
         return asked, {only.name: np.array(only.data, acceptance.dtype).reshape(only.shape)}, only.shape[0]
+
+    def _bodies(self, model: LoadedModel) -> KnownBodies:
+        bodies: KnownBodies = model.prepared.get(_BODIES) or model.prepared.setdefault(_BODIES, KnownBodies())
+        return bodies
 
     def _unusual(
         self, model: LoadedModel, request: Request, blobs: memoryview, body: bytes | None = None
@@ -228,15 +263,17 @@ class OpenInferenceRest:
             check_inference(text, model.signature, self._dataplane.settings)
             asked = self._decode(text)
             inputs = self._tensors(asked, model, Blobs(blobs, model.name))
-            _wanted(model.signature, asked)
+            wanted = _wanted(model.signature, asked)
+            check_forms(wanted, model.signature)
         except AweighError as error:
-            model.statistics.failure(error.kind)
             refuse(error, model.name, "")
-        return asked, inputs, self._accept(model, inputs, asked.id or "")
+        rows = self._accept(model, inputs, asked.id or "")
+        check_memory(wanted, model.signature, rows, self._dataplane.regions)
+        return asked, inputs, rows
 
     def _accept(self, model: LoadedModel, inputs: dict[str, Tensor], identity: str) -> int:
         try:
-            return self._dataplane.accept(model, inputs)
+            return model.acceptance.rows(inputs, self._dataplane.max_rows)
         except AweighError as error:
             refuse(error, model.name, identity)
 
@@ -275,44 +312,57 @@ class OpenInferenceRest:
             place = f"$.inputs[{at}]"
             spec = input_spec(model.signature, given.name, given.datatype, tensors, place)
             check_shape(given.shape, self._max_elements, place)
-            check_input_parameters(given.parameters, given.name)
-            if given.parameters and "binary_data_size" in given.parameters:
-                raw = blobs.take(given.name, given.parameters["binary_data_size"])
-                if given.data is not None:
-                    raise InvalidInput(f"{place} has both data and binary_data_size", hint="send one of them")
+            raw = self._raw(given, blobs)
+            if raw is None:
+                tensors[given.name] = json_to_tensor(given.data, spec.datatype, given.shape, place, given.name)
+            else:
                 tensors[given.name] = raw_tensor(raw, spec, tuple(given.shape), model.name)
-                continue
-            if given.data is None:
-                raise InvalidInput(f"{place}.data is missing", hint="send data, or binary_data_size and the raw tensor behind the JSON")
-            tensors[given.name] = json_to_tensor(given.data, spec.datatype, given.shape, place)
         blobs.finish()
         return tensors
 
+    def _raw(self, given: "_AnyInput", blobs: Blobs) -> bytes | memoryview | None:
+        """The bytes of an input that is not sent as JSON. Raises InvalidInput unless exactly one form is sent."""
+        parameters = given.parameters or {}
+        memory = memory_of(parameters)
+        if (given.data is not None) + (_SIZE in parameters) + (memory is not None) != 1:
+            is_set = {"data": given.data is not None, _SIZE: _SIZE in parameters, REGION: memory is not None}
+            found = " ".join(f"'{form}'" for form, sent in is_set.items() if sent)
+            raise InvalidInput(f"{_ONE_FORM} But {f'set {found}' if found else 'no field is set'}", hint=f"input '{given.name}'")
+        if memory is not None:
+            return self._dataplane.regions.place(*memory).read()
+        return blobs.take(given.name, parameters[_SIZE]) if _SIZE in parameters else None
+
     def _encode(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
         if asked.outputs or asked.id is not None or asked.parameters is not None:
-            return _encode_selected(model, asked, outputs)
+            return _encode_selected(model, asked, outputs, self._dataplane.regions)
         form, encoders = _template(model, outputs)
         if len(encoders) == 2:  # a classifier's label and probabilities: a loop would cost more than the work
             return Response(200, form % (encoders[0](outputs[0]), encoders[1](outputs[1])))
         return Response(200, form % tuple([encode(output) for encode, output in zip(encoders, outputs, strict=True)]))
 
 
+def _is_binary(headers: Mapping[bytes, bytes]) -> bool:
+    return HEADER in headers
+
+
 def _wanted(signature: Signature, asked: "_FloatRequest | _AnyRequest") -> tuple[Wanted, ...]:
     return wanted_outputs(signature, [(output.name, output.parameters) for output in asked.outputs or ()], asked.parameters)
 
 
-def _encode_selected(model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
-    """An answer with an id, with outputs that were named, in classes or in binary."""
+def _encode_selected(model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor], regions: Regions) -> Response:
+    """An answer with an id, with outputs that were named, in classes, in binary or in shared memory."""
     signature, blobs, binary = model.signature, list[bytes | memoryview](), False
     answer: dict[str, Any] = {} if asked.id is None else {"id": asked.id}
     answer |= {"model_name": model.name, "model_version": model.version, "outputs": []}
-    for at, in_binary, classes in _wanted(signature, asked):
+    for at, in_binary, classes, memory in _wanted(signature, asked):
         spec, output = signature.outputs[at], outputs[at]
         if classes:
             output = classified(output, classes, spec, signature)
             spec = msgspec.structs.replace(spec, datatype=Datatype.BYTES)
         entry = _entry(spec, output)
-        if in_binary:
+        if memory is not None:
+            write_output(regions, memory, spec.name, raw_output(output, spec.datatype))
+        elif in_binary:
             blobs.append(raw := raw_output(output, spec.datatype))
             entry["parameters"] = {"binary_data_size": len(raw)}
             binary = True
@@ -322,6 +372,10 @@ def _encode_selected(model: LoadedModel, asked: "_FloatRequest | _AnyRequest", o
     return binary_answer(answer, blobs) if binary else Response(200, orjson.dumps(answer))
 
 
+_SIZE: Final = "binary_data_size"
+_ONE_FORM: Final = (
+    "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', 'shared_memory_region' in 'parameters'."
+)
 _EXAMPLE: Final = 'expected {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
 
 

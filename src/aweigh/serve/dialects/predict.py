@@ -77,7 +77,7 @@ class Predict:
             model.statistics.failure(error.kind)
             raise
         rows = self._dataplane.accept(model, inputs)
-        if rows <= model.inline_rows:
+        if rows <= model.immediate_rows:
             return _answer(model, request.id, self._dataplane.run(model, inputs, rows))
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_answer, model, request.id)))
         return None
