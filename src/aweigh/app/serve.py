@@ -6,6 +6,8 @@ import dataclasses
 import gc
 import logging
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -18,13 +20,16 @@ from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
 from aweigh.engine.control import ModelControl
 from aweigh.engine.dataplane import DataPlane
-from aweigh.engine.lifecycle import load_model
+from aweigh.engine.lifecycle import Count, load_model
 from aweigh.engine.model import LoadedModel
-from aweigh.serve.guard import is_loopback
-from aweigh.serve.server import HttpServer
+from aweigh.serve.guard import is_loopback, make_authoriser
+from aweigh.serve.overview import ModelFacts, facts_of
+from aweigh.serve.server import HttpServer, bind
+from aweigh.serve.workers.messages import Version
+from aweigh.serve.workers.supervisor import Supervisor
 
 _LOG = logging.getLogger("aweigh.server")
-Ready = Callable[[int, list[LoadedModel]], None]
+Ready = Callable[[int, Sequence[ModelFacts]], None]
 """Told the port and the models once the server answers."""
 
 
@@ -33,14 +38,17 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
 
     The port answers from the start: live at once, ready once every model has replayed its golden set.
     """
+    if settings.workers > 1:
+        _run_workers(settings, handles, ready=ready, variant=variant)
+        return
     dataplane = DataPlane(settings)
-    control = _control(settings, dataplane, variant)
+    control = make_control(settings, dataplane, variant)
     dataplane.control = control
     dataplane.logs = logs = LogControl(settings, allowed=_allowed(settings))
     server = HttpServer(dataplane)
     port = server.bind()
     try:
-        _run(
+        run_loop(
             _serve(server, dataplane, [partial(load_model, handle, settings, variant=variant) for handle in handles], partial(ready, port))
         )
     finally:
@@ -63,10 +71,55 @@ class _StoreRepository:
         return self._store.open(Reference(name=model_name(name), version=version))
 
 
-def _control(settings: Settings, dataplane: DataPlane, variant: str) -> ModelControl:
-    return ModelControl(
-        dataplane, _StoreRepository(settings), lambda handle: load_model(handle, settings, variant=variant), allowed=_allowed(settings)
+def make_control(settings: Settings, dataplane: DataPlane, variant: str, *, count: Count | None = None) -> ModelControl:
+    """What loads from the store of the home folder; `count` gives the statistics of what it loads."""
+    load = (
+        partial(load_model, settings=settings, variant=variant)
+        if count is None
+        else partial(load_model, settings=settings, variant=variant, count=count)
     )
+    return ModelControl(dataplane, _StoreRepository(settings), load, allowed=_allowed(settings))
+
+
+def _run_workers(settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str) -> None:
+    make_authoriser(settings)  # before anything is started: settings that leave a door open are refused
+    listening = bind(settings)
+    port = int(listening.getsockname()[1])
+    try:
+        asyncio.run(_supervise(make_supervisor(settings, handles, listening, variant), partial(ready, port)))
+    finally:
+        listening.close()
+
+
+def make_supervisor(settings: Settings, handles: Sequence[PackageHandle], listening: socket.socket, variant: str) -> Supervisor:
+    """The supervisor of workers that serve these packages of the store."""
+    repository = _StoreRepository(settings)
+
+    def newest(name: str) -> int:
+        return repository.open(name, None).reference.version or 1
+
+    models = [Version(name=handle.reference.name, number=handle.reference.version or 1) for handle in handles]
+    return Supervisor(settings, models, listening, module="aweigh.app.worker", variant=variant, newest=newest)
+
+
+async def _supervise(supervisor: Supervisor, ready: Callable[[Sequence[ModelFacts]], None]) -> None:
+    loop = asyncio.get_running_loop()
+    asked: list[int] = []
+
+    def on_signal(number: int) -> None:
+        if asked:
+            supervisor.kill()
+            raise SystemExit(128 + number)  # asked twice: at once
+        asked.append(number)
+        _LOG.info("draining", extra={"signal": signal.Signals(number).name})
+        supervisor.drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    if not sys.stdin.isatty():  # at a terminal SIGHUP means that it was closed, and ends the server as ever
+        loop.add_signal_handler(signal.SIGHUP, supervisor.roll)
+    await supervisor.run(ready)
+    _LOG.info("stopped")
 
 
 def _allowed(settings: Settings) -> bool:
@@ -76,7 +129,7 @@ def _allowed(settings: Settings) -> bool:
 
 
 async def _serve(
-    server: HttpServer, dataplane: DataPlane, loads: Sequence[Callable[[], LoadedModel]], announce: Callable[[list[LoadedModel]], None]
+    server: HttpServer, dataplane: DataPlane, loads: Sequence[Callable[[], LoadedModel]], announce: Callable[[Sequence[ModelFacts]], None]
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -89,7 +142,7 @@ async def _serve(
             dataplane.started = True
             gc.collect()
             gc.freeze()  # what was loaded stays: the collector need not walk it between requests
-            announce(models)
+            announce([facts_of(model) for model in models])
             await stop.wait()
     finally:
         await server.stop()
@@ -141,7 +194,7 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
     stop.set()
 
 
-def _run(main: Coroutine[None, None, None]) -> None:
+def run_loop(main: Coroutine[None, None, None]) -> None:
     """On uvloop where it is installed, else on asyncio's own loop."""
     try:
         import uvloop

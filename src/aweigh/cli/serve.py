@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,10 +12,10 @@ from aweigh.core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from aweigh.core.protocols import PackageHandle
-    from aweigh.engine.model import LoadedModel
+    from aweigh.serve.overview import ModelFacts
 
 _SETTINGS = (
-    "host", "port", "api_key_file", "no_auth", "model_control", "shared_memory", "executor", "threads", "session_threads", "max_queue", "max_body_bytes", "request_timeout_s",
+    "host", "port", "api_key_file", "no_auth", "model_control", "shared_memory", "workers", "executor", "threads", "session_threads", "max_queue", "max_body_bytes", "request_timeout_s",
     "drain_timeout_s", "drain_delay_s", "access_log",
 )  # fmt: skip
 
@@ -50,9 +51,9 @@ def command(run: Run, models: tuple[str, ...], name: str | None, variant: str, *
             handles.append(open_model(run.settings, model, name=name or "", options=options, progress=progress))
     _check_names(handles)
 
-    def ready(port: int, loaded: list["LoadedModel"]) -> None:
+    def ready(port: int, loaded: Sequence["ModelFacts"]) -> None:
         url = f"http://{_bracketed(run.settings.host)}:{port}"
-        document = {"url": url, "port": port, "models": [_facts(model) for model in loaded]}
+        document = {"url": url, "port": port, "workers": run.settings.workers, "models": [_facts(model) for model in loaded]}
         run.output.show(document, lambda: _draw(run, url, loaded))
         sys.stdout.flush()
 
@@ -66,30 +67,21 @@ def _check_names(handles: list["PackageHandle"]) -> None:
             raise InvalidInput(f"{pair[0]}:{pair[1]} is given twice", hint="name each model once")
 
 
-def _facts(model: "LoadedModel") -> dict[str, object]:
-    return {
-        "name": model.name,
-        "version": model.version,
-        "variant": model.variant.name,
-        "runtime": model.variant.runtime,
-        "digest": model.digest,
-        "executor": model.report.executor,
-        "load_ms": round(model.report.load_ms, 1),
-        "replay_ms": round(model.report.replay_ms, 1),
-        "golden_cases": model.report.golden_cases,
-        "call_us": round(model.report.call_us, 1),
-    }
+def _facts(model: "ModelFacts") -> dict[str, object]:
+    return {name: getattr(model, name) for name in model.__struct_fields__}
 
 
-def _draw(run: Run, url: str, models: list["LoadedModel"]) -> None:
+def _draw(run: Run, url: str, models: Sequence["ModelFacts"]) -> None:
     out = run.output
     for model in models:
-        report = model.report
         out.text(
-            f"{model.name}:{model.version} ready: {model.variant.runtime}, {report.golden_cases} golden cases replayed in "
-            f"{report.replay_ms:.0f} ms, runs {report.executor} ({report.why})"
+            f"{model.name}:{model.version} ready: {model.runtime}, {model.golden_cases} golden cases replayed in "
+            f"{model.replay_ms:.0f} ms, runs {model.executor} ({model.why})"
         )
-    out.text("", f"serving REST and gRPC on {url}    (Ctrl-C to stop)", "", "try:")
+        if run.settings.workers > 1:
+            out.text(f"  weights: {model.weights}")
+    workers = f" with {run.settings.workers} workers" if run.settings.workers > 1 else ""
+    out.text("", f"serving REST and gRPC on {url}{workers}    (Ctrl-C to stop)", "", "try:")
     out.text(*(f"  curl {url}/predict/{model.name}    # what to send" for model in models[:1]))
     out.text(f"  curl {url}/v2/models/{models[0].name}", f"  curl {url}/metrics")
 

@@ -13,10 +13,12 @@ from typing import cast
 
 from aweigh.core import plugins
 from aweigh.core.errors import InternalError, InvalidSetting, PortInUse
+from aweigh.core.settings import Settings
 from aweigh.engine.dataplane import DataPlane
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.guard import Authoriser, make_authoriser
 from aweigh.serve.router import Dialect, Router
+from aweigh.serve.wire.acceptor import Acceptor, Shared
 from aweigh.serve.wire.limits import Limits
 from aweigh.serve.wire.listener import Listener
 
@@ -34,47 +36,50 @@ def make_dispatcher(dataplane: DataPlane, authoriser: Authoriser) -> Dispatcher:
 class HttpServer:
     """Listens on one port for REST and gRPC. `bind` first, so that a taken port is known before models are loaded."""
 
-    def __init__(self, dataplane: DataPlane) -> None:
+    def __init__(self, dataplane: DataPlane, *, shared: Shared | None = None) -> None:
         settings = dataplane.settings
+        self._shared = shared
         self._dataplane = dataplane
         self._settings = settings
-        self.listener = Listener(make_dispatcher(dataplane, make_authoriser(settings)), Limits.of(settings))
+        self.listener = Listener(
+            make_dispatcher(dataplane, make_authoriser(settings)),
+            Limits.of(settings),
+            board=shared.board if shared else None,
+            slab=shared.slab if shared else None,
+        )
         dataplane.wire = self.listener
-        self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = shared.listening if shared else None
+        self._server: asyncio.Server | Acceptor | None = None
 
     def bind(self) -> int:
         """Take the port; returns it. Raises PortInUse, InvalidSetting for an address this machine does not have."""
-        host, port = self._settings.host, self._settings.port
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        except (socket.gaierror, UnicodeError):
-            raise InvalidSetting(f"host {host!r} is not an address of this machine", hint="use 127.0.0.1, ::1 or 0.0.0.0") from None
-        self._socket = socket.socket(family, kind, protocol)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind(address)
-            self._socket.listen(_BACKLOG)
-        except OSError as error:
-            self._socket.close()
-            raise _bind_error(error, host, port) from error
-        self._socket.settimeout(0)
+        self._socket = bind(self._settings)
         return int(self._socket.getsockname()[1])
 
     async def start(self) -> None:
         """Begin to answer on the bound port."""
         if self._socket is None:
             raise InternalError("start() was called before bind()")
+        if self._server is not None:
+            return
         self.listener.start()
+        if self._shared is not None:
+            self._server = Acceptor(self.listener, self._shared)
+            return
         self._server = await asyncio.get_running_loop().create_server(self.listener.connect, sock=self._socket, backlog=_BACKLOG)
 
-    async def stop(self) -> None:
-        """Drain: not ready at once, accept during drain_delay_s, finish what is in flight within drain_timeout_s, then drop the rest."""
-        self._dataplane.draining = self.listener.draining = True
-        if self._settings.drain_delay_s:
+    async def stop(self, *, alone: bool = False) -> None:
+        """Drain: not ready at once, accept during drain_delay_s, finish what is in flight within drain_timeout_s, then drop the rest.
+
+        `alone`, one worker among others that go on: it stops to accept at once, and the server as a whole is as ready as before.
+        """
+        self._dataplane.draining, self.listener.draining = not alone, True
+        if self._settings.drain_delay_s and not alone:
             await asyncio.sleep(self._settings.drain_delay_s)
         if self._server is not None:
             self._server.close()
+        if isinstance(self._server, Acceptor):
+            await self._server.wait_closed()
         self.listener.drain()
         if not await self.listener.emptied(self._settings.drain_timeout_s):
             _LOG.warning("drain timeout: dropping connections", extra={"connections": self.listener.open_connections})
@@ -88,6 +93,25 @@ class HttpServer:
         """Give up a bound port that was never served."""
         if self._socket is not None and self._server is None:
             self._socket.close()
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A socket that listens where the settings say. Raises PortInUse, InvalidSetting for an address this machine does not have."""
+    host, port = settings.host, settings.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (socket.gaierror, UnicodeError):
+        raise InvalidSetting(f"host {host!r} is not an address of this machine", hint="use 127.0.0.1, ::1 or 0.0.0.0") from None
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _bind_error(error, host, port) from error
+    listening.settimeout(0)
+    return listening
 
 
 def _bind_error(error: OSError, host: str, port: int) -> PortInUse | InvalidSetting:

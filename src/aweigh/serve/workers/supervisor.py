@@ -1,0 +1,320 @@
+"""The supervisor: keeps N workers serving the same models on one socket, replaces those that die, hang or grow, and drains them at the end.
+
+Run by `app` in the parent process on an event loop of its own. Answers no request that a worker can answer, and loads no model.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from aweigh.core.errors import AweighError, ChildDied, InternalError, from_dict
+from aweigh.core.settings import Settings
+from aweigh.engine.slab import BEATS, STATE, Board
+from aweigh.serve.overview import ModelFacts, Overview, private_bytes_of
+from aweigh.serve.workers.changes import Changes
+from aweigh.serve.workers.desired import Desired
+from aweigh.serve.workers.lobby import Lobby
+from aweigh.serve.workers.messages import Answer, Ask, Become, Begin, Did, Drain, Failed, Link, Open, Up, Version
+from aweigh.serve.workers.processes import WorkerProcess
+from aweigh.serve.workers.seat import Member, Seat, answered, clock, free_slab
+from aweigh.serve.workers.watch import BEAT_S, Limits, Watch
+
+_LOG: Final = logging.getLogger("aweigh.supervisor")
+_MEMORY_ROUND: Final = 10
+"""Beats between two looks at memory: half a second."""
+_END_SLACK_S: Final = 2.0
+Ready = Callable[[tuple[ModelFacts, ...]], None]
+
+
+class Supervisor:
+    """`module` is the program of a worker. `newest` says which version a bare name means; it may block, and is called on a thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Sequence[Version],
+        listening: socket.socket,
+        *,
+        module: str,
+        variant: str,
+        newest: Callable[[str], int],
+    ) -> None:
+        self._settings = settings
+        self._module = module
+        self._variant = variant
+        self._listening = listening
+        self._desired = Desired(models)
+        self._board = Board.create(2 * settings.workers)
+        self._seats = [Seat(number=number) for number in range(settings.workers)]
+        self._limits = Limits(hang_s=settings.hang_timeout_s, load_s=settings.load_timeout_s, memory_bytes=settings.worker_memory_bytes)
+        self._lobby = Lobby(listening)
+        self._changes = Changes(self._desired, self._ready_members, newest, self._converge)
+        self._began = clock()
+        self._announce: Ready | None = None
+        self._started = self._ending = False
+        self._outcome: asyncio.Future[None] | None = None
+        self._to_roll: list[Seat] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, ready: Ready) -> None:
+        """Serve until `drain`; `ready` is told the models once all workers have them. Raises why the first workers cannot serve."""
+        self._outcome = asyncio.get_running_loop().create_future()
+        self._announce = ready
+        looking = asyncio.ensure_future(self._look())
+        try:
+            for seat in self._seats:
+                self._fill(seat)
+            await self._outcome
+        finally:
+            self._ending = True
+            looking.cancel()
+            self._lobby.close()
+            self._kill_all("the supervisor ends")
+            for task in list(self._tasks):
+                task.cancel()
+            self._board.close()
+
+    def drain(self) -> None:
+        """Let every worker answer what it has, then end."""
+        if self._ending:
+            return
+        self._ending = True
+        self._lobby.close()
+        for seat in self._seats:
+            if seat.timer is not None:
+                seat.timer.cancel()
+            for member in seat.members():
+                member.state = "draining"
+                member.link.send(Drain(alone=False))
+        self._listening.close()  # the workers have it still: the last of them closes the port
+        longest = self._settings.drain_delay_s + self._settings.drain_timeout_s + _END_SLACK_S
+        asyncio.get_running_loop().call_later(longest, self._kill_all, "it did not drain in time")
+        self._end_if_empty()
+
+    def kill(self) -> None:
+        """End every worker now."""
+        self._ending = True
+        self._kill_all("asked to end at once")
+
+    def roll(self) -> None:
+        """Replace every worker, one after the other, each by one that is ready first."""
+        if self._started and not self._ending and not self._to_roll:
+            self._to_roll = list(self._seats)
+            self._roll_next()
+
+    def overview(self) -> Overview:
+        """The server as an operator sees it."""
+        now = clock()
+        workers = tuple(seat.facts(now) for seat in self._seats)
+        return Overview(supervisor_pid=os.getpid(), uptime_s=round(now - self._began, 1), workers=workers)
+
+    def _fill(self, seat: Seat, *, relief: bool = False) -> None:
+        """Start a worker in a seat, or beside the one that sits there."""
+        try:
+            process = WorkerProcess(self._module, self._listening, self._board.descriptor)
+        except AweighError as error:
+            self._vacant(seat, error.message, 0.0)
+            return
+        place = free_slab(self._board, self._seats)
+        slab = self._board.slabs[place]
+        slab.clear_gauges()
+        watch, link = Watch(self._limits, process.pid, clock()), Link(process.connection)
+        member = Member(process=process, slab=slab, watch=watch, link=link, answered_before=answered(slab), open=not self._ready_members())
+        if relief:
+            seat.relief = member
+        else:
+            seat.member = member
+        settings = msgspec.Raw(msgspec.msgpack.encode(self._settings))
+        link.send(Begin(settings=settings, variant=self._variant, place=place, slabs=len(self._board.slabs), open=member.open))
+        self._become(member)
+        self._task(self._hear(seat, member))
+        self._mind_the_lobby()
+
+    def _become(self, member: Member) -> None:
+        member.link.send(Become(models=self._desired.models, generation=self._desired.generation))
+
+    def _converge(self) -> None:
+        """Tell whoever is up and serves something else what to serve."""
+        for member in self._ready_members():
+            if member.generation != self._desired.generation:
+                self._become(member)
+
+    async def _hear(self, seat: Seat, member: Member) -> None:
+        await member.link.connect()
+        while (message := await member.link.from_worker()) is not None:
+            if isinstance(message, Up):
+                self._up(seat, member, message)
+            elif isinstance(message, Failed):
+                self._failed(member, message)
+            elif isinstance(message, Did):
+                member.did(message)
+            else:
+                self._task(self._answer(member, message))
+        member.gone()
+
+    def _up(self, seat: Seat, member: Member, said: Up) -> None:
+        member.generation, member.models = said.generation, said.models
+        if said.generation != self._desired.generation:
+            self._become(member)  # what is desired has changed while it loaded
+            return
+        if member.state == "starting":
+            member.state, member.ready_at, member.open = "ready", clock(), True
+            member.link.send(Open(started=self._started))
+            _LOG.info("worker ready", extra={"worker": seat.number, "pid": member.process.pid})
+        if member is seat.relief:
+            self._relieve(seat)
+        if not self._started and all(each.member is not None and each.member.ready for each in self._seats):
+            self._started = True
+            for other in self._ready_members():
+                other.link.send(Open(started=True))
+            if self._announce is not None:
+                self._announce(said.models)
+
+    def _relieve(self, seat: Seat) -> None:
+        """The one beside takes the seat; the one in it drains."""
+        old, seat.member, seat.relief = seat.member, seat.relief, None
+        seat.restarts += 1
+        if old is not None:
+            seat.leaving.append(old)
+            old.state = "draining"
+            old.link.send(Drain(alone=True))
+            asyncio.get_running_loop().call_later(self._settings.drain_timeout_s + _END_SLACK_S, old.kill, "it did not drain in time")
+        self._roll_next()
+
+    def _failed(self, member: Member, said: Failed) -> None:
+        """At the start this is the server's failure; later it is this worker's, which is started again."""
+        error = from_dict(said.error)
+        if not self._started:
+            self._fail(error)
+        else:
+            _LOG.error("a worker cannot load what is served", extra={"pid": member.process.pid, "error": error.message})
+            member.kill(f"it could not load its models: {error.message}")
+
+    async def _answer(self, member: Member, asked: Ask) -> None:
+        error: AweighError | None = None
+        try:
+            if asked.verb == "load":
+                await self._changes.load(asked.name, asked.version)
+            elif asked.verb == "unload":
+                await self._changes.unload(asked.name)
+        except AweighError as raised:
+            error = raised
+        except Exception:  # noqa: BLE001  # the request boundary: a client waits for an answer
+            _LOG.exception("a request to the supervisor failed", extra={"verb": asked.verb})
+            error = InternalError("the server failed to do this", hint="the server's log has more")
+        overview = self.overview() if asked.verb == "overview" else None
+        member.link.send(Answer(number=asked.number, error=None if error is None else error.as_dict(), overview=overview))
+
+    async def _look(self) -> None:
+        """Every beat: who has ended, who hangs; now and then: who has grown."""
+        count = 0
+        while True:
+            await asyncio.sleep(BEAT_S)
+            count += 1
+            now = clock()
+            for seat in self._seats:
+                for member in seat.members():
+                    if member.process.ended:
+                        self._ended(seat, member, now)
+                    else:
+                        self._check(seat, member, now, memory=count % _MEMORY_ROUND == 0)
+
+    def _check(self, seat: Seat, member: Member, now: float, *, memory: bool) -> None:
+        late_s = member.watch.late(now, member.slab.cells[BEATS], member.slab.cells[STATE])
+        if late_s:
+            _LOG.error("a worker hangs: killed", extra={"worker": seat.number, "pid": member.process.pid, "late_s": round(late_s, 2)})
+            member.kill(f"its event loop stood still for {late_s:.1f} s")
+        elif memory and self._limits.memory_bytes and not self._ending:
+            private = private_bytes_of(member.process.pid)
+            verdict = member.watch.memory(private)
+            if verdict == "kill":
+                _LOG.error("a worker is far beyond its memory: killed", extra={"pid": member.process.pid, "private_bytes": private})
+                member.kill(f"it took {private} bytes of memory")
+            elif verdict == "relieve" and member is seat.member and member.ready and seat.relief is None and now >= seat.calm_until:
+                _LOG.warning("a worker is beyond its memory: relieved", extra={"pid": member.process.pid, "private_bytes": private})
+                seat.last_end = f"it took {private} bytes of memory"
+                seat.calm_until = now + seat.backoff.died(now - member.ready_at)
+                self._fill(seat, relief=True)
+
+    def _ended(self, seat: Seat, member: Member, now: float) -> None:
+        member.gone()
+        member.slab.clear_gauges()
+        if member in seat.leaving:
+            seat.leaving.remove(member)
+        elif member is seat.relief:
+            seat.relief = None
+            seat.last_end = member.why or member.process.how
+            self._to_roll.clear()  # what cannot be started anew is not ended
+        else:
+            seat.member = None
+            why = member.why or member.process.how
+            if not self._ending:
+                _LOG.error("a worker ended", extra={"worker": seat.number, "pid": member.process.pid, "why": why})
+                self._vacant(seat, why, now - member.ready_at if member.ready_at else 0.0)
+        self._end_if_empty()
+
+    def _vacant(self, seat: Seat, why: str, lived_s: float) -> None:
+        """Fill an empty seat, at once or after a pause; at the start the server fails instead."""
+        seat.last_end = why
+        if not self._started:
+            self._fail(ChildDied(f"a worker ended before it could serve: {why}", hint="the log above says more; try --workers 1"))
+            return
+        seat.restarts += 1
+        pause_s = seat.backoff.died(lived_s)
+        if pause_s:
+            _LOG.warning("a worker dies again and again: a pause", extra={"worker": seat.number, "pause_s": pause_s})
+        if not self._ready_members():  # those that load are all there is to answer
+            for member in (each for other in self._seats for each in other.members()):
+                if member.state == "starting" and not member.open:
+                    member.open = True
+                    member.link.send(Open(started=self._started))
+        seat.timer = asyncio.get_running_loop().call_later(pause_s, self._fill, seat)
+        self._mind_the_lobby()
+
+    def _mind_the_lobby(self) -> None:
+        """Somebody answers at any time: a worker, even one that is still loading, else the supervisor itself."""
+        if any(member.open for seat in self._seats for member in seat.members()) or self._ending:
+            self._lobby.close()
+        else:
+            self._lobby.open()
+
+    def _roll_next(self) -> None:
+        """Begin with the next seat, when the one before has its new worker."""
+        while self._to_roll:
+            seat = self._to_roll.pop(0)
+            if seat.member is not None and seat.relief is None:
+                self._fill(seat, relief=True)
+                return
+
+    def _ready_members(self) -> list[Member]:
+        return [member for seat in self._seats for member in (seat.member, seat.relief) if member is not None and member.ready]
+
+    def _kill_all(self, why: str) -> None:
+        for seat in self._seats:
+            for member in seat.members():
+                member.kill(why)
+
+    def _fail(self, error: AweighError) -> None:
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_exception(error)
+
+    def _end_if_empty(self) -> None:
+        if self._ending and not any(seat.members() for seat in self._seats) and self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(None)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            if (error := task.exception()) is not None:
+                _LOG.error("the supervisor failed at something", exc_info=error)
