@@ -19,6 +19,11 @@ class Executor(Protocol):
     """Where a model's calls run beside the event loop: `ThreadExecutor`, or `processes.ProcessExecutor`."""
 
     @property
+    def lanes(self) -> int:
+        """Calls that may run at the same time."""
+        ...
+
+    @property
     def waiting(self) -> int:
         """Calls in the queue now."""
         ...
@@ -53,6 +58,11 @@ class ThreadExecutor:
         self._busy = 0
         """Threads that run a session."""
         self._closed = False
+
+    @property
+    def lanes(self) -> int:
+        """Calls that may run at the same time."""
+        return self._max_threads
 
     @property
     def waiting(self) -> int:

@@ -5,47 +5,37 @@ A model that fails any of these never reaches the data plane. Called by `app` at
 
 import dataclasses
 import math
-from statistics import median
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Literal
 
-import numpy as np
-
 from aweigh.core.errors import NotFound, ProofFailed
 from aweigh.core.golden import GoldenAnswers, read_golden
+from aweigh.core.objective import parse_objective
 from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.protocols import PackageHandle, Session
 from aweigh.core.replay import replay
 from aweigh.core.settings import Settings
-from aweigh.core.signature import Signature
-from aweigh.core.tensors import Tensor
-from aweigh.engine.executors import ThreadExecutor
+from aweigh.engine.batching.policy import choose_batching
+from aweigh.engine.batching.queue import QueuePolicy
+from aweigh.engine.batching.tuner import Tuner
+from aweigh.engine.executors import Executor, ThreadExecutor
 from aweigh.engine.model import LoadedModel, LoadReport
+from aweigh.engine.placement import Cost, choose_executor, measure, needs_process
+from aweigh.engine.processes import ProcessExecutor
+from aweigh.engine.statistics import ModelStatistics
+from aweigh.isolate import Caps, Lane
 from aweigh.runtimes.hooks import load_variant
+from aweigh.runtimes.process import ProcessSession
 
 Purpose = Literal["online", "batch"]
+Count = Callable[[str, str], ModelStatistics]
+"""Gives the statistics of a version by its name and number."""
 _FIGURES: Final[dict[Purpose, str]] = {"online": "latency_us_b1", "batch": "latency_us_b1000"}
-_WARM_UP_CALLS = 3
-_TIMED_CALLS = 15
-_TIMED_BUDGET_S = 0.2
-_MANY_ROWS = 64
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """Microseconds of a call with one row, and of each further row."""
-
-    call_us: float
-    row_us: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where requests run: `inline_rows` is the largest that runs on the event loop, -1 for none."""
-
-    executor: str
-    inline_rows: int
-    why: str
+def _count_alone(_name: str, _version: str) -> ModelStatistics:
+    return ModelStatistics()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +43,34 @@ class _Loaded:
     session: Session
     variant: Variant
     load_ms: float
+    replay_ms: float
+    cost: Cost
 
 
-def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "", purpose: Purpose = "online") -> LoadedModel:
+def load_model(
+    handle: PackageHandle, settings: Settings, *, variant: str = "", purpose: Purpose = "online", count: Count = _count_alone
+) -> LoadedModel:
     """Load one package until it may answer. Raises GoldenMismatch, ProofFailed, NotFound (no such variant) or what the runtime raises."""
     chosen = choose_variant(handle.manifest, variant, purpose=purpose)
-    loaded = _load(handle, chosen, settings)
-    try:
-        golden = read_golden(handle.manifest, handle.path)
-        started = perf_counter()
-        replay(loaded.session, handle.manifest.signature, golden)
-        replay_ms = (perf_counter() - started) * 1000
-        cost = _measure(loaded.session, handle.manifest.signature, golden)
-    except BaseException:
-        loaded.session.close()
-        raise
-    place = choose_executor(loaded.session, cost, settings)
+    golden = read_golden(handle.manifest, handle.path)
+    place = needs_process(handle.manifest, chosen, settings)
+    loaded = _load(handle, chosen, golden, settings, apart=place is not None)
+    if place is None:
+        place = choose_executor(loaded.session, loaded.cost, settings)
+        if place.executor == "process":  # as measured: the session that was loaded here gives way to one that is not
+            loaded.session.close()
+            loaded = _load(handle, chosen, golden, settings, apart=True)
+    batching = choose_batching(handle.manifest.signature, chosen.evidence, settings)
     report = LoadReport(
         load_ms=loaded.load_ms,
-        replay_ms=replay_ms,
+        replay_ms=loaded.replay_ms,
         golden_cases=len(golden),
-        call_us=cost.call_us,
+        call_us=loaded.cost.call_us,
         inline_rows=place.inline_rows,
         executor=place.executor,
         why=place.why,
+        batch_rows=batching.max_rows,
+        batching=batching.why,
     )
     return LoadedModel(
         name=handle.reference.name,
@@ -85,9 +79,14 @@ def load_model(handle: PackageHandle, settings: Settings, *, variant: str = "", 
         signature=handle.manifest.signature,
         variant=chosen,
         session=loaded.session,
-        threads=_threads(handle, loaded.session, settings) if place.inline_rows < settings.max_rows else None,
+        threads=_beside(handle, loaded.session, golden, settings) if place.inline_rows < settings.max_rows else None,
         report=report,
+        statistics=count(handle.reference.name, str(handle.reference.version or 1)),
         inline_rows=place.inline_rows,
+        turn_rows=max(0, min(batching.max_rows, place.inline_rows)),
+        waits=queue_policy(loaded.session, settings) if batching.allowed else None,
+        tuner=make_tuner(batching.max_rows, loaded.cost, settings) if batching.allowed else None,
+        padded=batching.padded,
     )
 
 
@@ -111,60 +110,61 @@ def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpos
     return min(proven, key=lambda variant: variant.evidence.figures.get(figure, math.inf) if variant.evidence else math.inf)
 
 
-def choose_executor(session: Session, cost: Cost, settings: Settings) -> Place:
-    """Where requests run, and up to how many rows on the event loop: from the setting, or from the measured cost of a call."""
-    everything, limit = settings.max_rows, settings.inline_limit_us
-    if session.isolated:
-        return Place(executor="thread", inline_rows=-1, why="the session runs in its own process, which the event loop must not wait for")
-    if settings.executor == "thread":
-        return Place(executor="thread", inline_rows=-1, why="set by the executor setting")
-    if settings.executor == "inline":
-        return Place(executor="inline", inline_rows=everything, why="set by the executor setting")
-    if cost.call_us > limit:
-        return Place(executor="thread", inline_rows=-1, why=f"one call takes {cost.call_us:.0f} us, more than inline_limit_us = {limit}")
-    rows = everything if cost.row_us <= 0 else min(everything, 1 + int((limit - cost.call_us) / cost.row_us))
-    if rows < everything and not session.concurrent:
-        return Place(executor="thread", inline_rows=-1, why="large batches take long, and the session takes one caller at a time")
-    larger = f"; requests of more than {rows} rows run on threads" if rows < everything else ""
-    return Place(
-        executor="inline", inline_rows=rows, why=f"one call takes {cost.call_us:.0f} us, at most inline_limit_us = {limit}{larger}"
+def queue_policy(session: Session, settings: Settings) -> QueuePolicy:
+    """How requests wait that do not run on the event loop."""
+    return QueuePolicy(
+        lanes=_lanes(session, settings),
+        max_requests=settings.max_queue,
+        delay_s=settings.max_batch_delay_ms / 1000,
+        timeout_s=settings.queue_timeout_ms / 1000,
+        timeout_delays=settings.queue_timeout_action == "delay",
+        priority_levels=settings.priority_levels,
     )
 
 
-def _threads(handle: PackageHandle, session: Session, settings: Settings) -> ThreadExecutor:
-    threads = settings.threads if session.concurrent else 1
-    return ThreadExecutor(handle.reference.name, threads=threads, max_queue=settings.max_queue)
+def make_tuner(max_rows: int, cost: Cost, settings: Settings) -> Tuner:
+    """What chooses the rows of a batch, starting from the measured cost."""
+    objective = parse_objective(settings.objective) if settings.objective else None
+    call_s, row_s = max(0.0, cost.call_us - cost.row_us) / 1e6, cost.row_us / 1e6
+    return Tuner(limit_rows=max_rows, call_s=call_s, row_s=row_s, objective=objective)
 
 
-def _load(handle: PackageHandle, variant: Variant, settings: Settings) -> _Loaded:
+def _lanes(session: Session, settings: Settings) -> int:
+    """Calls that run at the same time."""
+    if isinstance(session, ProcessSession):
+        return settings.processes
+    return settings.threads if session.concurrent else 1
+
+
+def _beside(handle: PackageHandle, session: Session, golden: list[GoldenAnswers], settings: Settings) -> Executor:
+    """What runs the session off the event loop."""
+    name = handle.reference.name
+    if not isinstance(session, ProcessSession):
+        return ThreadExecutor(name, threads=_lanes(session, settings), max_queue=settings.max_queue)
+
+    def prove(lane: Lane) -> None:
+        replay(session.on(lane), handle.manifest.signature, golden)
+
+    return ProcessExecutor(
+        name, session, prove, processes=settings.processes, max_queue=settings.max_queue, limit_s=settings.request_timeout_s
+    )
+
+
+def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], settings: Settings, *, apart: bool) -> _Loaded:
+    """A session that has answered the golden set, in a process of its own or here, and what it costs."""
     started = perf_counter()
-    session = load_variant(handle.manifest, variant, handle.path, session_threads=settings.session_threads)
-    return _Loaded(session=session, variant=variant, load_ms=(perf_counter() - started) * 1000)
-
-
-def _measure(session: Session, signature: Signature, golden: list[GoldenAnswers]) -> Cost:
-    """What a call costs with one row, and what each further row adds. Nothing without a golden set."""
-    if not golden:
-        return Cost(call_us=0.0, row_us=0.0)
-    inputs: dict[str, Tensor] = golden[0].inputs
-    if not signature.batched:
-        return Cost(call_us=_median_us(session, inputs), row_us=0.0)
-    rows = len(next(iter(inputs.values())))
-    one = {name: tensor[:1] for name, tensor in inputs.items()}
-    many = {name: np.take(tensor, np.arange(_MANY_ROWS) % rows, axis=0) for name, tensor in inputs.items()}
-    call_us = _median_us(session, one)
-    return Cost(call_us=call_us, row_us=max(0.0, _median_us(session, many) - call_us) / (_MANY_ROWS - 1))
-
-
-def _median_us(session: Session, inputs: dict[str, Tensor]) -> float:
-    """Median microseconds of a warmed-up call, within a budget of time."""
-    times: list[float] = []
-    began = perf_counter()
-    for call in range(_WARM_UP_CALLS + _TIMED_CALLS):
-        started = perf_counter()
-        session.run(inputs)
-        if call >= _WARM_UP_CALLS:
-            times.append(perf_counter() - started)
-        if times and perf_counter() - began > _TIMED_BUDGET_S:
-            break
-    return median(times) * 1e6
+    session: Session
+    if apart:
+        caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=settings.session_threads)
+        session = ProcessSession(handle.manifest, variant, handle.path, session_threads=settings.session_threads, caps=caps)
+    else:
+        session = load_variant(handle.manifest, variant, handle.path, session_threads=settings.session_threads)
+    loaded = perf_counter()
+    try:
+        replay(session, handle.manifest.signature, golden)
+        replayed = perf_counter()
+        cost = measure(session, handle.manifest.signature, golden, settings)
+    except BaseException:
+        session.close()
+        raise
+    return _Loaded(session=session, variant=variant, load_ms=(loaded - started) * 1000, replay_ms=(replayed - loaded) * 1000, cost=cost)

@@ -13,9 +13,17 @@ from aweigh.core.tensors import Tensor
 class Caller(Protocol):
     """Who waits for an answer: work whose caller has left or whose deadline (`time.monotonic`) has passed is never started."""
 
-    deadline: float | None
-    cancelled: bool
-    id: bytes
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def cancelled(self) -> bool: ...
+    @property
+    def priority(self) -> int:
+        """1 goes first; 0 where none was asked for."""
+        ...
+
+    @property
+    def id(self) -> bytes: ...
 
 
 Run = Callable[[], list[Tensor]]
@@ -55,6 +63,10 @@ class Queue:
                 f"model '{self._name}': {len(self._entries)} requests are waiting already", hint="try again later; max_queue sets the limit"
             )
         self._entries.append(entry)
+
+    def put_back(self, entry: Entry) -> None:
+        """First in line again: it was taken, and not started."""
+        self._entries.appendleft(entry)
 
     def take(self) -> Entry:
         return self._entries.popleft()

@@ -24,6 +24,9 @@ _PR_SET_PDEATHSIG: Final = 1
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
 _TRACEBACK_CHARACTERS: Final = 8000
+_TRACEBACK_FRAMES: Final = 60
+"""A recursion may be a million frames deep."""
+_FIRST_TO_GO: Final = "500"
 
 
 def main() -> None:
@@ -64,7 +67,7 @@ def failure(error: BaseException, target: str) -> Failed | OutOfMemory:
             f"'{target}' needs the Python module '{error.name}', which is not installed", hint=f"pip install {error.name}"
         )
     if not isinstance(error, AweighError):
-        text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
+        text = "".join(traceback.format_exception(error, limit=-_TRACEBACK_FRAMES))[-_TRACEBACK_CHARACTERS:]
         said = str(error) or "(no text)"
         error = InternalError(f"{type(error).__name__}: {said}", target=target, exception=type(error).__name__, traceback=text)
     return Failed(error=error.as_dict())
@@ -107,6 +110,8 @@ def cap(caps: Caps) -> bool:
         return False
     import resource  # there is no such module on Windows
 
+    with contextlib.suppress(OSError):  # where memory runs out all the same, the system is to end the child, not the server
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if caps.memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (caps.memory_bytes, caps.memory_bytes))

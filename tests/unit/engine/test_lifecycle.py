@@ -15,7 +15,8 @@ from aweigh.core.settings import Settings
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.engine import lifecycle
-from aweigh.engine.lifecycle import Cost, choose_executor, choose_variant, load_model
+from aweigh.engine.lifecycle import choose_variant, load_model
+from aweigh.engine.placement import Cost, choose_executor
 from aweigh.testing import FakeHandle, FakeSession
 
 FP32 = Datatype.FP32
