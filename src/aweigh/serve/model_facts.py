@@ -7,6 +7,7 @@ from typing import Any, Final
 from aweigh.core.errors import InvalidInput, Kind, Unsupported
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
+from aweigh.engine.batching.facts import batch_facts
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.statistics import ModelStatistics
 
@@ -61,16 +62,19 @@ def _span(count: int, seconds: float) -> dict[str, int]:
 
 def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
     """The model as a Triton configuration: without its batch axis where it has one, and how it is run under `parameters`."""
-    signature, report = model.signature, model.report
+    signature, report, batch = model.signature, model.report, batch_facts(model, model.statistics)
     facts: Mapping[str, str] = {
         "variant": model.variant.name,
         "precision": model.variant.precision,
         "executor": report.executor,
         "executor_reason": report.why,
         "inline_rows": str(model.inline_rows if model.threads is not None else max_rows),
-        "batch_rows": str(report.batch_rows),
-        "batch_reason": report.batching,
+        "batch_limit_rows": str(batch.limit_rows),
+        "batch_limit_reason": batch.why,
+        "batch_rows": str(batch.chosen_rows),
+        "batch_reason": batch.chosen_why,
         "digest": model.digest,
+        **_processes(model),
     }
     return {
         "name": model.name,
@@ -84,6 +88,15 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "parameters": {name: {"string_value": text} for name, text in facts.items()},
         "model_transaction_policy": {"decoupled": False},
     }
+
+
+def _processes(model: LoadedModel) -> dict[str, str]:
+    """The processes that a model runs in, where it has any of its own."""
+    facts = model.processes
+    if facts is None:
+        return {}
+    pids = " ".join(map(str, facts.pids))
+    return {"process_pids": pids, "process_restarts": str(facts.restarts), "process_last_death": facts.last_death}
 
 
 def _tensor(spec: TensorSpec, signature: Signature) -> dict[str, Any]:

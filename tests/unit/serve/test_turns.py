@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from tests.serving.kit import Http2Peer, Pipe, Rig, answer, answers, echo, echo_signature, get, infer_message, model, post, rig, signature
+from tests.serving.kit import Http2Peer, Pipe, Rig, answer, answers, echo, echo_signature, get, infer_message, model, post, rig
 
 from aweigh.core.signature import BATCH
 from aweigh.core.tensors import Datatype, Tensor, Tensors
@@ -347,8 +347,29 @@ def test_any_mix_is_answered_as_each_is_alone(requests: list[tuple[str, list[flo
 
 
 def test_the_configuration_tells_how_requests_run_together() -> None:
-    on = rig(model(of=signature()))
+    on = rig(model(turn_rows=64))
     _, pipe = on.open()
     pipe.send(get("/v2/models/iris/config"))
     facts = json.loads(answers(pipe.take())[0].body)["parameters"]
-    assert facts["batch_rows"]["string_value"] == "0"
+    assert facts["batch_rows"]["string_value"] == "64"
+    assert facts["batch_reason"]["string_value"] == "requests of one turn of the event loop run together"
+
+
+def test_metrics_count_calls_apart_from_requests() -> None:
+    async def scene() -> None:
+        on = rig(model(turn_rows=64))
+        pipes = await open_pipes(on, 3)
+        for pipe in pipes:
+            pipe.send(post(body=usual([1, 2, 3, 4])))
+        await turns()
+        pipe.take()
+        pipe.send(get("/metrics"))
+        text = answers(pipe.take())[0].body.decode()
+        labels = 'model="iris",version="1"'
+        assert f'aweigh_requests_total{{{labels},outcome="ok"}} 6\n' in text
+        assert f"aweigh_executions_total{{{labels}}} 4\n" in text
+        assert f'aweigh_batch_rows_bucket{{{labels},le="1"}} 3\n' in text
+        assert f'aweigh_batch_rows_bucket{{{labels},le="4"}} 4\n' in text
+        assert f"aweigh_batch_rows_sum{{{labels}}} 6\n" in text
+
+    run(scene)

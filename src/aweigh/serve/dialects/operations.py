@@ -7,6 +7,7 @@ import orjson
 
 import aweigh
 from aweigh.core.errors import AweighError
+from aweigh.engine.batching.facts import batch_facts
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.statistics import BOUNDS_S, Histogram, ModelStatistics
@@ -14,6 +15,7 @@ from aweigh.serve.message import TEXT, AnyResponse, Request, Response
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
 
+_BATCH_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _PROMETHEUS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -84,15 +86,46 @@ def _counters(models: list[tuple[LoadedModel, ModelStatistics]]) -> Iterator[str
     yield _family("aweigh_rows_total", "counter", "Rows answered")
     for model, done in models:
         yield f"aweigh_rows_total{{{_labels(model)}}} {done.rows}\n"
+    yield from _batches(models)
     yield _family("aweigh_requests_in_flight", "gauge", "Requests handed to a thread and not yet answered")
     for model, done in models:
         yield f"aweigh_requests_in_flight{{{_labels(model)}}} {done.in_flight}\n"
+    apart = [(model, facts) for model, _ in models if (facts := model.processes) is not None]
+    if apart:
+        yield _family("aweigh_process_restarts_total", "counter", "Processes of a model that ended and were replaced")
+        for model, facts in apart:
+            yield f"aweigh_process_restarts_total{{{_labels(model)}}} {facts.restarts}\n"
+        yield _family("aweigh_model_processes", "gauge", "Processes of a model that live")
+        for model, facts in apart:
+            yield f"aweigh_model_processes{{{_labels(model)}}} {len(facts.pids)}\n"
     yield _family("aweigh_model_info", "gauge", "What serves: variant, runtime, executor and package digest")
     for model, _ in models:
-        facts = (
+        told = (
             f'variant="{model.variant.name}",runtime="{model.variant.runtime}",executor="{model.report.executor}",digest="{model.digest}"'
         )
-        yield f"aweigh_model_info{{{_labels(model)},{facts}}} 1\n"
+        yield f"aweigh_model_info{{{_labels(model)},{told}}} 1\n"
+
+
+def _batches(models: list[tuple[LoadedModel, ModelStatistics]]) -> Iterator[str]:
+    yield _family("aweigh_executions_total", "counter", "Calls of the model that answered; fewer than requests where these ran together")
+    for model, done in models:
+        yield f"aweigh_executions_total{{{_labels(model)}}} {done.executions}\n"
+    yield _family("aweigh_batch_rows", "histogram", "Rows of a call of the model")
+    for model, done in models:
+        yield from _sizes(_labels(model), done)
+    facts = [(_labels(model), batch_facts(model, done)) for model, done in models]
+    yield _family("aweigh_batch_limit_rows", "gauge", "Most rows of several requests that run together now, as chosen by this process")
+    yield from (f"aweigh_batch_limit_rows{{{labels}}} {batch.chosen_rows}\n" for labels, batch in facts)
+    yield _family("aweigh_requests_waiting", "gauge", "Requests that wait in this process to be put together")
+    yield from (f"aweigh_requests_waiting{{{labels}}} {batch.waiting}\n" for labels, batch in facts)
+
+
+def _sizes(labels: str, done: ModelStatistics) -> Iterator[str]:
+    """Sizes that were not told apart count as the largest."""
+    for bound in _BATCH_BOUNDS:
+        yield f'aweigh_batch_rows_bucket{{{labels},le="{bound}"}} {sum(int(each[0]) for rows, each in done.batches.items() if rows <= bound)}\n'
+    yield f'aweigh_batch_rows_bucket{{{labels},le="+Inf"}} {done.executions}\n'
+    yield f"aweigh_batch_rows_sum{{{labels}}} {done.rows}\naweigh_batch_rows_count{{{labels}}} {done.executions}\n"
 
 
 def _family(name: str, kind: str, text: str) -> str:
