@@ -147,12 +147,15 @@ class ModelControl:
 
     def _lines(self, stored: list[tuple[str, int]], ready_only: bool) -> list[IndexLine]:
         states = {(str(model.name), model.version): "UNLOADING" for model in self._retiring}
-        states |= {(str(model.name), model.version): "READY" for model in self._dataplane.models()}
+        served = list(self._dataplane.models())
+        states |= {(str(model.name), model.version): "READY" if model.ready else "UNAVAILABLE" for model in served}
+        dying = {(str(model.name), model.version) for model in served if not model.ready}
         lines = []
         for key in sorted({(name, str(version)) for name, version in stored} | set(states)):
             state = states.get(key) or ("LOADING" if key[0] == self._loading else "UNAVAILABLE")
             if state == "READY" or not ready_only:
-                lines.append(IndexLine(name=key[0], version=key[1], state=state, reason="unloaded" if state == "UNAVAILABLE" else ""))
+                reason = "its process keeps dying" if key in dying else "unloaded" if state == "UNAVAILABLE" else ""
+                lines.append(IndexLine(name=key[0], version=key[1], state=state, reason=reason))
         return lines
 
 

@@ -112,8 +112,11 @@ class DataPlane:
 
     @property
     def ready(self) -> bool:
-        """Whether this process wants new requests: started, with every model loaded, and not draining."""
-        return self.started and not self.draining
+        """Whether this process wants new requests: started, with every model loaded, not draining, and able to answer for some model.
+
+        One model whose process keeps dying takes no other out of service: whether it answers is a question of its own.
+        """
+        return self.started and not self.draining and (not self._default or any(model.ready for model in self._default.values()))
 
     def models(self) -> Iterable[LoadedModel]:
         """Every loaded version of every model, by name."""

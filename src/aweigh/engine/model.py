@@ -15,6 +15,7 @@ from aweigh.engine.batching.joined import Joiner
 from aweigh.engine.batching.queue import BatchQueue, QueuePolicy
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor
+from aweigh.engine.processes import ProcessExecutor, ProcessFacts
 from aweigh.engine.statistics import ModelStatistics
 
 
@@ -97,6 +98,11 @@ class LoadedModel:
     def ready(self) -> bool:
         """Whether a request would be answered: not while its process dies again and again."""
         return self.threads is None or self.threads.ready
+
+    @property
+    def processes(self) -> ProcessFacts | None:
+        """The processes that run it now; None where it runs in the server's own."""
+        return self.threads.facts() if isinstance(self.threads, ProcessExecutor) else None
 
     def close(self) -> None:
         """Stop the executor, then release the session."""

@@ -135,10 +135,10 @@ class OpenInferenceGrpc:
 
     def _model_ready(self, asked: Any) -> Any:
         try:
-            self._dataplane.find(asked.name, asked.version)
+            ready = self._dataplane.find(asked.name, asked.version).ready
         except (NotReady, NotFound):
-            return message("inference.ModelReadyResponse")(ready=False)
-        return message("inference.ModelReadyResponse")(ready=True)
+            ready = False
+        return message("inference.ModelReadyResponse")(ready=ready)
 
     def _server_metadata(self, asked: Any) -> Any:
         return message("inference.ServerMetadataResponse")(

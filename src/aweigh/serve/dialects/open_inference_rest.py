@@ -146,10 +146,10 @@ class OpenInferenceRest:
 
     def _model_ready(self, request: Request) -> Response:
         try:
-            self._find(request)
+            ready = self._find(request).ready
         except NotReady:
-            return Response(400, b'{"error":"Model version not ready"}')
-        return Response(200)
+            ready = False
+        return Response(200) if ready else Response(400, b'{"error":"Model version not ready"}')
 
     def _metadata(self, request: Request) -> Response:
         model = self._find(request)
