@@ -91,11 +91,16 @@ def measure(session: Session, signature: Signature, golden: Sequence[GoldenAnswe
     one = {name: tensor[:1] for name, tensor in inputs.items()} if signature.batched else inputs
     call_us, row_us = _median_us(session, one), 0.0
     if signature.batched:
-        rows = len(next(iter(inputs.values())))
-        many = {name: np.take(tensor, np.arange(_MANY_ROWS) % rows, axis=0) for name, tensor in inputs.items()}
-        row_us = max(0.0, _median_us(session, many) - call_us) / (_MANY_ROWS - 1)
+        count = max(2, min(_MANY_ROWS, int(_TIMED_BUDGET_S * 1e6 / 4 / max(call_us, 1.0))))
+        row_us = max(0.0, _median_us(session, rows_of(inputs, count)) - call_us) / (count - 1)
     undecided = settings.executor == "auto" and call_us > settings.inline_limit_us and not session.isolated
     return Cost(call_us=call_us, row_us=row_us, held=_held_share(session, one) if undecided else 0.0)
+
+
+def rows_of(inputs: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """So many rows, from those there are, again and again."""
+    rows = len(next(iter(inputs.values())))
+    return {name: np.take(tensor, np.arange(count) % rows, axis=0) for name, tensor in inputs.items()}
 
 
 def _median_us(session: Session, inputs: dict[str, Tensor]) -> float:
@@ -105,9 +110,10 @@ def _median_us(session: Session, inputs: dict[str, Tensor]) -> float:
     for call in range(_WARM_UP_CALLS + _TIMED_CALLS):
         started = perf_counter()
         session.run(inputs)
-        if call >= _WARM_UP_CALLS:
+        spent = perf_counter() - began
+        if call >= _WARM_UP_CALLS or (call and spent > _TIMED_BUDGET_S / 2):  # dear calls are warm after the first
             times.append(perf_counter() - started)
-        if times and perf_counter() - began > _TIMED_BUDGET_S:
+        if times and spent > _TIMED_BUDGET_S:
             break
     return median(times) * 1e6
 
