@@ -1,6 +1,7 @@
 """Gates for CI: `p99 <= 20ms`, `errors <= 0.1%`, `throughput >= 1000/s`, read from text and held against a measurement.
 
-A failed request is a miss of every latency gate, and a measurement that cannot be believed passes no gate.
+A failed request is a miss of every latency gate. A measurement that cannot be believed passes no gate, unless what is wrong with it can
+only have made the server look worse.
 """
 
 import math
@@ -63,8 +64,12 @@ def judge(gate: Gate, measurement: Measurement) -> Verdict:
         passed, found = measurement.scheduled > 0 and measurement.error_share <= gate.bound, f"{measurement.error_share:.4%}"
     else:
         passed, found = measurement.answered_per_s >= gate.bound, f"{measurement.answered_per_s:,.0f}/s"
-    why = "" if measurement.valid else "the measurement cannot be believed"
-    return Verdict(gate=gate.text, passed=passed and measurement.valid, found=found, why=why)
+    # in an open loop the generator's own lateness is in the latency: what passes in spite of it passes
+    in_spite = measurement.load.is_open and measurement.kept_up
+    why = (
+        "" if measurement.valid else "in spite of the generator's lateness" if passed and in_spite else "the measurement cannot be believed"
+    )
+    return Verdict(gate=gate.text, passed=passed and (measurement.valid or in_spite), found=found, why=why)
 
 
 def _time(seconds: float) -> str:

@@ -71,8 +71,12 @@ def _table(out: Output, runs: tuple[Measurement, ...]) -> None:
         )
         if run.corrected is not None:
             corrected = [_ms(run.corrected.percentiles_ms[name]) for name in _SHOWN]
-            rows.append(["  corrected", "", "", *corrected, _ms(run.corrected.max_ms), "", *([""] if watched else []), "estimate"])
+            rows.append(["  corrected", "-", "-", *corrected, _ms(run.corrected.max_ms), "-", *(["-"] if watched else []), "estimate"])
     out.table(columns, rows)
+
+
+def _errors(run: Measurement) -> str:
+    return f"{run.failed:,} ({run.error_share:.2%})" if run.failed else "0"
 
 
 def _verdict(run: Measurement) -> str:
