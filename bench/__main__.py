@@ -36,7 +36,9 @@ def _flags() -> argparse.Namespace:
         prog="python -m bench", description="Speed of aweigh beside a bare loop and peers, as ratios of one run."
     )
     parser.add_argument("--scenario", action="append", choices=[*SCENARIOS, STARTUP], help="repeatable; default: iris and startup")
-    parser.add_argument("--servers", default="bare-loop,aweigh", help=f"comma-separated, the first is the base; of: {', '.join(PEERS)}")
+    parser.add_argument(
+        "--servers", help=f"comma-separated, the first is the base; default: the scenario's base and aweigh; of: {', '.join(PEERS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s")
     parser.add_argument("--rounds", type=int, help="default 5")
     parser.add_argument("--seconds", type=int, help="of one round; default 3")
@@ -44,7 +46,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="end with status 1 when a target is missed")
     flags = parser.parse_args()
     flags.scenario = flags.scenario or ["iris", STARTUP]
-    unknown = [name for name in flags.servers.split(",") if name not in PEERS]
+    unknown = [name for name in (flags.servers or "aweigh").split(",") if name not in PEERS]
     if unknown:
         parser.error(f"there is no server named {unknown[0]!r}; there are: {', '.join(PEERS)}")
     for name in ("rounds", "seconds"):
@@ -68,9 +70,9 @@ def _scenario(name: str, flags: argparse.Namespace, where: dict[str, object]) ->
             return report.missed([], budgets)
         for needed, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
             tool(needed, package)
-        peers = [PEERS[server] for server in flags.servers.split(",")]
         plan = Plan(rounds=flags.rounds or (3 if flags.quick else 5), seconds=flags.seconds or (1 if flags.quick else 3))
         workload = SCENARIOS[name](folder)
+        peers = [PEERS[server] for server in (flags.servers or f"{workload.base},aweigh").split(",")]
         tables = rounds.measure(peers, workload, plan, folder, lambda text: print(text, file=sys.stderr, flush=True))
         print(f"\n{workload.title}; {plan.rounds} interleaved rounds of {plan.seconds} s")
         for peer in dict.fromkeys(peers):

@@ -11,35 +11,33 @@ from bench.rounds import Line, Table
 from bench.startup import Budget
 
 RESULTS: Final = Path(__file__).parent / "results"
-TARGETS: Final = {("rest", "aweigh"): 1.0, ("grpc", "aweigh"): 0.8}
-"""The least ratio to the bare loop, by load and server."""
 HEAD: Final = f"{'server':<14}{'requests/s':>12}{'slowest-fastest':>19}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>8}{'min-max':>14}{'CPU ms/1,000':>14}{'MB':>7}"
 
 
 def table_text(table: Table) -> str:
     """One load, one line per server."""
-    return "\n".join([table.title, HEAD, *(_line(table.load, line) for line in table.lines)])
+    return "\n".join([table.title, HEAD, *(_line(table, line) for line in table.lines)])
 
 
-def _line(load: str, line: Line) -> str:
+def _line(table: Table, line: Line) -> str:
     spread = f"{line.slowest:,.0f}-{line.fastest:,.0f}"
     ratios = f"{min(line.ratios):.2f}-{max(line.ratios):.2f}"
     figures = f"{line.per_second:>12,.0f}{spread:>19}{line.p50_ms:>9.2f}{line.p99_ms:>9.2f}{line.ratio:>8.2f}{ratios:>14}"
-    return f"{line.server:<14}{figures}{line.cpu_ms_per_thousand:>14.1f}{line.memory_mb:>7.0f}{_verdict(load, line)}"
+    return f"{line.server:<14}{figures}{line.cpu_ms_per_thousand:>14.1f}{line.memory_mb:>7.0f}{_verdict(table, line)}"
 
 
-def _verdict(load: str, line: Line) -> str:
-    target = TARGETS.get((load, line.server))
-    return "" if target is None else f"  target {target:g}: {'met' if line.ratio >= target else 'MISSED'}"
+def _verdict(table: Table, line: Line) -> str:
+    target = table.targets.get(line.server)
+    return "" if target is None else f"  target {target:.3g}: {'met' if line.ratio >= target else 'MISSED'}"
 
 
 def missed(tables: Sequence[Table], budgets: Sequence[Budget]) -> list[str]:
     """The targets and budgets that were not met."""
     found = [
-        f"{table.load}: {line.server} at {line.ratio:.2f} of the bare loop, {TARGETS[table.load, line.server]:g} is the target"
+        f"{table.load}: {line.server} at {line.ratio:.2f} of {table.lines[0].server}, {table.targets[line.server]:.3g} is the target"
         for table in tables
         for line in table.lines
-        if line.ratio < TARGETS.get((table.load, line.server), 0.0)
+        if line.ratio < table.targets.get(line.server, 0.0)
     ]
     return found + [
         f"{budget.name}: {budget.value:.3g} {budget.unit}, {budget.limit:g} is the budget" for budget in budgets if not budget.met

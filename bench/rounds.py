@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.loads import LOADS
@@ -48,6 +48,8 @@ class Table:
     load: str
     title: str
     lines: tuple[Line, ...]
+    targets: Mapping[str, float]
+    """The least ratio to the base, by server."""
 
 
 def measure(peers: Sequence[Peer], workload: Workload, plan: Plan, folder: Path, say: Callable[[str], None]) -> list[Table]:
@@ -75,7 +77,7 @@ def _table(
     for server, mine in zip(started, samples, strict=True):
         latency = load.latency(server, workload, folder) if load.latency else None
         lines.append(line(server.peer.name, mine, samples[0], latency, server.process.memory_mb()))
-    return Table(load=name, title=load.title, lines=tuple(lines))
+    return Table(load=name, title=load.title(workload), targets={"aweigh": workload.targets[name]}, lines=tuple(lines))
 
 
 def line(server: str, samples: Sequence[Sample], base: Sequence[Sample], latency: tuple[float, float] | None, memory_mb: float) -> Line:

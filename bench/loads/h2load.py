@@ -12,6 +12,8 @@ from bench.workload import ROUTE, Workload
 CONNECTIONS: Final = 4
 STREAMS: Final = 8
 LATENCY_REQUESTS: Final = 20_000
+LATENCY_BYTES: Final = 1 << 30
+"""At most this much is sent for latencies."""
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _HEADERS: Final = ("content-type: application/grpc", "te: trailers")
 
@@ -24,7 +26,8 @@ def latency(server: Started, workload: Workload, folder: Path) -> tuple[float, f
     """p50 and p99 in ms, from a run of its own: h2load tells them only by a log of every request, which slows it."""
     log = folder / "h2load.log"
     log.unlink(missing_ok=True)
-    parse(output_of([*_command(server, workload, folder), "-n", str(LATENCY_REQUESTS), "--log-file", str(log)], 60))
+    requests = min(LATENCY_REQUESTS, LATENCY_BYTES // len(workload.grpc_body()))
+    parse(output_of([*_command(server, workload, folder), "-n", str(requests), "--log-file", str(log)], 60))
     times_us = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
     return times_us[len(times_us) // 2] / 1e3, times_us[len(times_us) * 99 // 100] / 1e3
 
@@ -52,4 +55,4 @@ def parse(text: str) -> Sample:
     return Sample(requests=succeeded, seconds=float(finished.group(1)) * _SECONDS[finished.group(2)])
 
 
-LOAD = Load(title=f"gRPC unary, h2load -c{CONNECTIONS} -m{STREAMS} -t1", measure=measure, latency=latency)
+LOAD = Load(title=lambda _: f"gRPC unary, h2load -c{CONNECTIONS} -m{STREAMS} -t1", measure=measure, latency=latency)

@@ -35,7 +35,7 @@ class Sample:
 class Load:
     """A generator: `measure(server, workload, seconds, folder)`; `latency` too where `measure` tells none."""
 
-    title: str
+    title: Callable[[Workload], str]
     measure: Callable[[Started, Workload, int, Path], Sample]
     latency: Callable[[Started, Workload, Path], tuple[float, float]] | None = None
 

@@ -1,4 +1,4 @@
-"""wrk: REST over HTTP/1.1 keep-alive, 32 connections, closed loop."""
+"""wrk: REST over HTTP/1.1 keep-alive, closed loop."""
 
 import json
 import re
@@ -10,17 +10,22 @@ from bench.peers.peer import Started
 from bench.processes import BenchError
 from bench.workload import Workload
 
-CONNECTIONS: Final = 32
 _MILLISECONDS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
 def measure(server: Started, workload: Workload, seconds: int, folder: Path) -> Sample:
-    script = folder / "request.lua"
-    body = json.dumps(workload.rest_body())  # a JSON string of plain ASCII is a Lua string too
-    script.write_text(f'wrk.method="POST"\nwrk.body={body}\nwrk.headers["Content-Type"]="application/json"\n')
+    script, body_file = folder / "request.lua", folder / "request.body"
+    headers, body = workload.rest_request()
+    body_file.write_bytes(body)
+    lines = [f"wrk.headers[{_quoted(name)}]={_quoted(value)}" for name, value in headers.items()]
+    script.write_text("\n".join(['wrk.method="POST"', f'wrk.body=io.open({_quoted(str(body_file))}, "rb"):read("*a")', *lines]) + "\n")
     url = f"{server.rest_url}/v2/models/{workload.model}/infer"
-    command = [tool("wrk", "wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    command = [tool("wrk", "wrk"), "-t1", f"-c{workload.connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
     return parse(output_of(command, seconds + 20))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)  # a JSON string of plain ASCII is a Lua string too
 
 
 def parse(text: str) -> Sample:
@@ -42,4 +47,8 @@ def _percentile(text: str, which: int) -> float:
     return float(found.group(1)) * _MILLISECONDS[found.group(2)]
 
 
-LOAD = Load(title=f"REST JSON, wrk -t1 -c{CONNECTIONS}", measure=measure)
+def title(workload: Workload) -> str:
+    return f"REST {'binary' if workload.binary else 'JSON'}, wrk -t1 -c{workload.connections}"
+
+
+LOAD = Load(title=title, measure=measure)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bench.peers import aweigh, bare_loop
+from bench.peers import aweigh, bare_loop, memcpy
 from bench.peers.peer import Peer
 
-PEERS: Final[dict[str, Peer]] = {"bare-loop": bare_loop.PEER, "aweigh": aweigh.PEER}
+PEERS: Final[dict[str, Peer]] = {"bare-loop": bare_loop.PEER, "aweigh": aweigh.PEER, "memcpy": memcpy.PEER}

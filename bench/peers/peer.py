@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aweigh.client import Client
 from aweigh.core.errors import AweighError
 from bench.processes import Running, free_port, running
 from bench.workload import Workload
@@ -31,13 +30,14 @@ class Peer:
     one_port: bool
     about: str
     """Its settings, in words, for the report."""
+    environment: tuple[tuple[str, str], ...] = ()
 
     @contextlib.contextmanager
     def start(self, workload: Workload, folder: Path) -> Iterator["Started"]:
         """Start it and wait until it answers rightly. Raises BenchError with the end of its log."""
         rest = free_port()
         ports = Ports(rest=rest, grpc=rest if self.one_port else free_port())
-        environment = {"ORT_DISABLE_TELEMETRY": "1", "AWEIGH_HOME": str(workload.home or folder / f"home-{rest}")}
+        environment = {"ORT_DISABLE_TELEMETRY": "1", "AWEIGH_HOME": str(workload.home or folder / f"home-{rest}"), **dict(self.environment)}
         with running(self.name, self.command(workload, ports), folder, environment) as process:
             urls = (f"http://127.0.0.1:{ports.rest}", f"grpc://127.0.0.1:{ports.grpc}")
             _wait(process, urls[0], workload)
@@ -58,10 +58,9 @@ class Started:
 
 def _wait(process: Running, url: str, workload: Workload) -> None:
     deadline = time.monotonic() + START_S
-    with Client(url, retries=0, timeout_s=2) as client:
-        while time.monotonic() < deadline and not process.ended:
-            with contextlib.suppress(AweighError):
-                client.infer(workload.model, workload.inputs)
-                return
-            time.sleep(0.05)
+    while time.monotonic() < deadline and not process.ended:
+        with contextlib.suppress(AweighError, OSError):
+            workload.ask(url, timeout_s=2)
+            return
+        time.sleep(0.05)
     raise process.failure()

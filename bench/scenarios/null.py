@@ -32,24 +32,25 @@ _SIGNATURE = Signature(
 
 def prepare(folder: Path) -> Workload:
     workload = iris.prepare(folder)
-    home = folder / "null-home"
-    Store(home / STORE_FOLDER).publish(model_name("null"), _draft(workload))
+    home = store_with("null", _SIGNATURE, workload, [np.zeros(1, dtype=np.int64), np.zeros((1, 3), dtype=np.float32)], folder)
     return dataclasses.replace(
         workload, title="null: the requests of iris, no model behind them", model="null", expected=None, home=home, null=True
     )
 
 
-def _draft(workload: Workload) -> Draft:
-    zeros: list[Tensor] = [np.zeros(1, dtype=np.int64), np.zeros((1, 3), dtype=np.float32)]
+def store_with(name: str, signature: Signature, workload: Workload, zeros: list[Tensor], folder: Path) -> Path:
+    """A home whose store holds a package of the null runtime; what it answers to the workload's request is given as `zeros`."""
+    home = folder / f"{name}-home"
     answers = GoldenAnswers(name="zeros", why="what the null runtime answers", inputs=dict(workload.inputs), outputs=zeros)
-    cases, files = golden_files(_SIGNATURE, [answers])
+    cases, files = golden_files(signature, [answers])
     machine = Machine(system=platform.system(), architecture=platform.machine(), processor="", cores=1)
     evidence = Evidence(passed=True, strength=Strength.WEAK, data="zeros", made_at="1970-01-01T00:00:00Z", machine=machine, checks=())
     manifest = PackageManifest(
         format_version=FORMAT_VERSION,
-        signature=_SIGNATURE,
+        signature=signature,
         variants=(Variant(name="null", runtime="null", precision="none", evidence=evidence),),
         golden=cases,
         provenance=Provenance(framework="null"),
     )
-    return Draft(manifest=manifest, files=dict(files))
+    Store(home / STORE_FOLDER).publish(model_name(name), Draft(manifest=manifest, files=dict(files)))
+    return home

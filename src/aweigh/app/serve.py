@@ -15,6 +15,7 @@ from typing import Any
 
 from aweigh.app.logs import LogControl
 from aweigh.app.packages import open_store
+from aweigh.core.errors import InvalidSetting
 from aweigh.core.names import Reference, model_name
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
@@ -23,6 +24,7 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.lifecycle import Count, load_model
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.guard import is_loopback, make_authoriser
+from aweigh.serve.memory import keep_freed_memory
 from aweigh.serve.overview import ModelFacts, facts_of
 from aweigh.serve.server import HttpServer, bind
 from aweigh.serve.workers.messages import Version
@@ -83,6 +85,11 @@ def make_control(settings: Settings, dataplane: DataPlane, variant: str, *, coun
 
 def _run_workers(settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str) -> None:
     make_authoriser(settings)  # before anything is started: settings that leave a door open are refused
+    if settings.shared_memory:
+        raise InvalidSetting(
+            "shared_memory needs one worker: a region is known to the process alone that it was registered with",
+            hint="leave shared_memory off, or serve with --workers 1",
+        )
     listening = bind(settings)
     port = int(listening.getsockname()[1])
     try:
@@ -195,7 +202,8 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
 
 
 def run_loop(main: Coroutine[None, None, None]) -> None:
-    """On uvloop where it is installed, else on asyncio's own loop."""
+    """On uvloop where it is installed, else on asyncio's own loop. The process is the server's own from here on."""
+    keep_freed_memory()
     try:
         import uvloop
     except ImportError:

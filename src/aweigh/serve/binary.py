@@ -23,7 +23,7 @@ _MUST_SAY: Final = (
 )
 
 
-def header_length(declared: bytes, body: bytes) -> int:
+def header_length(declared: bytes, body: bytes | memoryview) -> int:
     """Bytes of JSON at the body's beginning. Raises InvalidInput for what is no number, or more than there is."""
     text = declared.strip()
     if not text.lstrip(b"-").isdigit() or len(text) > 18:
@@ -68,7 +68,7 @@ class Blobs:
             )
 
 
-def raw_request(body: bytes, signature: Signature, model: str) -> dict[str, Tensor]:
+def raw_request(body: bytes | memoryview, signature: Signature, model: str) -> dict[str, Tensor]:
     """The tensor of a body without JSON: the only input's, one row. Raises InvalidInput where that does not settle the shape."""
     if len(signature.inputs) != 1:
         raise InvalidInput(
@@ -90,7 +90,7 @@ def raw_request(body: bytes, signature: Signature, model: str) -> dict[str, Tens
     return {spec.name: raw_tensor(body, spec, tuple(shape), model)}
 
 
-def _one_text(body: bytes, spec: TensorSpec, shape: list[int]) -> Tensor:
+def _one_text(body: bytes | memoryview, spec: TensorSpec, shape: list[int]) -> Tensor:
     """A raw text has no length before it: it is the whole body."""
     shape = [1 if size < 0 else size for size in shape]
     if any(size != 1 for size in shape):

@@ -104,14 +104,15 @@ def coded_route(route: Route, headers: Mapping[bytes, bytes], max_bytes: int) ->
             )
         if route.converse is not None:
             return route  # each message is inflated as it comes
-        return dataclasses.replace(route, handler=_CodedMessages(route.handler, asked, max_bytes))
+        return dataclasses.replace(route, handler=_CodedMessages(route.handler, asked, max_bytes), views=None)
     asked = headers.get(b"content-encoding", b"").strip().lower()
     if asked not in _NONE and asked not in _WINDOW_BITS:
         raise InvalidInput(f"Unsupported compression type: {asked.decode('latin-1')[:40]!r}", hint="this server takes gzip and deflate")
     answered = accepted_coding(headers[b"accept-encoding"]) if b"accept-encoding" in headers else b""
     if asked in _NONE and not answered:
         return route
-    return dataclasses.replace(route, handler=_CodedBodies(route.handler, b"" if asked in _NONE else asked, answered, max_bytes))
+    coded = _CodedBodies(route.handler, b"" if asked in _NONE else asked, answered, max_bytes)
+    return dataclasses.replace(route, handler=coded, views=route.views if asked in _NONE else None)
 
 
 class _Coded:

@@ -53,6 +53,7 @@ class Dispatcher:
         head = Head(method=method, path=path, query=query, headers=headers, route=route, params=params)
         head.fault, head.stranger = fault or _door_fault(route, headers), stranger
         head.request_id, head.timeout_s = _request_id(headers), _timeout_s(headers)
+        head.views = route.views is not None and route.views(headers)
         return head
 
     def request_id(self) -> bytes:

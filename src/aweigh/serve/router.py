@@ -45,6 +45,8 @@ class Route:
     handler: Handler
     failure: Callable[[AweighError, Request], AnyResponse]
     grpc: bool = False
+    views: Callable[[Mapping[bytes, bytes]], bool] | None = None
+    """Whether the handler takes a large body under these headers as `request.view`."""
     converse: Callable[[Talk], Conversation] | None = None
     """Of a streaming gRPC method: begins a call. `handler` then only answers what is refused before that."""
 

@@ -22,8 +22,8 @@ def test_ratios_are_pairwise_by_round() -> None:
 
 def test_targets_are_judged_by_the_median_ratio() -> None:
     tables = [
-        Table(load="rest", title="REST", lines=(made("bare-loop", 100, 200, 400), made("aweigh", 99, 198, 800))),
-        Table(load="grpc", title="gRPC", lines=(made("aweigh", 81, 162, 1),)),
+        Table(load="rest", title="REST", lines=(made("bare-loop", 100, 200, 400), made("aweigh", 99, 198, 800)), targets={"aweigh": 1.0}),
+        Table(load="grpc", title="gRPC", lines=(made("aweigh", 81, 162, 1),), targets={"aweigh": 0.8}),
     ]
     (missed,) = report.missed(tables, [Budget(name="quick", value=1.0, unit="s", limit=2.0)])
     assert "rest: aweigh at 0.99" in missed

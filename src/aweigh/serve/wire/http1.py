@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aweigh.core.errors import AweighError, DeadlineExceeded, TooLarge, Unsupported
 from aweigh.serve.message import JSON, AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.status import json_error
+from aweigh.serve.wire.bodies import Body, BodyReader
 from aweigh.serve.wire.chunks import ChunkedBody
 from aweigh.serve.wire.heads import parse_head
 
@@ -37,8 +38,10 @@ class Http1Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
         self._tail = b""
         self._head: Head | None = None
-        self._parts: list[bytes] = []
+        self._body: Body | None = None
         self._missing = 0
+        self._reading = False
+        """Whether a BodyReader stands for this connection."""
         self._chunks: ChunkedBody | None = None
         self._busy: Request | None = None
         self._linger = -1
@@ -94,7 +97,7 @@ class Http1Connection(asyncio.Protocol):
                     return
             at = end + head.content_length
             if head.chunked or head.expects_continue or at > size:
-                rest = self._start_body(head, data[end:])
+                rest = self._start_body(head, memoryview(data)[end:])
                 if not rest:
                     return
                 data, at, size = rest, 0, len(rest)
@@ -124,7 +127,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._tail = data
 
-    def _start_body(self, head: Head, data: bytes) -> bytes:
+    def _start_body(self, head: Head, data: memoryview) -> bytes:
         """Begin a body that needs more than one look; returns what follows it if it is whole already."""
         self._mark()
         if head.fault is not None and (head.chunked or len(data) < head.content_length):
@@ -134,41 +137,61 @@ class Http1Connection(asyncio.Protocol):
         if head.expects_continue and not data:
             self._transport.write(_CONTINUE)
         self._head = head
-        self._parts = []
         self._missing = head.content_length
-        self._chunks = ChunkedBody(self._listener.limits) if head.chunked else None
+        if head.chunked:
+            self._chunks = ChunkedBody(self._listener.limits)
+        else:
+            self._body = Body(head.content_length if head.views else 0)
         return self._collect(data)
 
-    def _collect(self, data: bytes) -> bytes:
+    def _collect(self, data: bytes | memoryview) -> bytes:
         """Add to the body; when it is whole, answer and return what follows it."""
         head = self._head
+        view = None
         if head is None:
-            return data
+            return bytes(data)
         if self._chunks is not None:
             try:
-                self._chunks.feed(data)
+                self._chunks.feed(bytes(data))
             except AweighError as error:
                 self._refuse(error)
                 return b""
             if not self._chunks.done:
                 return b""
             body, rest = self._chunks.body(), self._chunks.rest
-        else:
+        elif self._body is not None:
+            self._body.add(data[: self._missing])
             if len(data) < self._missing:
-                self._parts.append(data)
                 self._missing -= len(data)
+                if self._body.placed:
+                    self._reading = True
+                    self._transport.set_protocol(BodyReader(self, self._body, self._grew))
                 return b""
-            self._parts.append(data[: self._missing])
-            body, rest = b"".join(self._parts), data[self._missing :]
-        self._head, self._parts, self._chunks, self._missing = None, [], None, 0
-        if self._answer(head, body):
+            view, rest = self._body.view, bytes(data[self._missing :])
+            body = b"" if view is not None else self._body.joined()
+        self._head, self._body, self._chunks, self._missing = None, None, None, 0
+        if self._answer(head, body, view):
             return rest
         self._tail = rest
         return b""
 
-    def _answer(self, head: Head, body: bytes) -> bool:
+    def _grew(self, size: int) -> None:
+        """More of the body was read to its place."""
+        self._missing -= size
+        if not self._missing:
+            self._stop_reading_body()
+            self._collect(b"")
+
+    def _stop_reading_body(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.set_protocol(self)
+
+    def _answer(self, head: Head, body: bytes, view: memoryview | None = None) -> bool:
         """Dispatch one request; False when the connection cannot take the next one yet (or ever)."""
         request = Request(head, body, head.request_id or self._new_id(), self._reply)
+        if view is not None:
+            request.view = view
         response = self._dispatch(request)
         if response is None:
             self._busy = request
@@ -235,7 +258,8 @@ class Http1Connection(asyncio.Protocol):
     def _turn_away(self, response: Response, request_id: bytes) -> None:
         """Answer without having read the whole request; drop what still comes of it."""
         self._transport.write(_start(response, request_id, self._listener.date, b"close") + response.body)
-        self._head, self._parts, self._chunks, self._tail = None, [], None, b""
+        self._stop_reading_body()
+        self._head, self._body, self._chunks, self._tail = None, None, None, b""
         self._linger = 0
         self._mark()
         if self._transport.can_write_eof():

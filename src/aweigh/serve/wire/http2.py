@@ -4,12 +4,14 @@ Called by the event loop. Everything a peer can make grow is bounded: streams, h
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aweigh.core.errors import DeadlineExceeded, TooLarge
-from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request
 from aweigh.serve.wire import frames as f
+from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.frames import ProtocolFault, StreamFault, frame
 from aweigh.serve.wire.header_blocks import HeaderBlocks
@@ -27,6 +29,8 @@ _FREE_RESETS: Final = 200
 _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
 _GRPC_PREFIX_BYTES: Final = 5
+_SMALL_DATA: Final = 4096
+"""Frames up to this size are copied out of what was read."""
 _GOODBYE: Final = b"goodbye!"
 _GOODBYE_WAIT_S: Final = 0.5
 
@@ -46,6 +50,8 @@ class Http2Connection(asyncio.Protocol):
         self._answer = self._replies.answer
         self._streams = self._replies.streams
         self._tail = b""
+        self._part = 0, 0, 0
+        """Stream, flags and missing bytes of a DATA frame that is taken as it comes."""
         self._small = min(f.DEFAULT_FRAME, self._limits.max_body)
         self._started = False
         self._last_stream = 0
@@ -80,10 +86,11 @@ class Http2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._replies.closing and not self._streams:
             return
+        at = 0
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        at, size = 0, len(data)
+        size = len(data)
         if not self._started:
             if size < _PREFACE_BYTES:
                 self._tail = data
@@ -91,14 +98,19 @@ class Http2Connection(asyncio.Protocol):
             at, self._started = _PREFACE_BYTES, True
         self._replies.collect()
         try:
+            if self._part[2]:
+                at = self._go_on(data)
             while size - at >= 9:
                 length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
                 if length > f.DEFAULT_FRAME:
                     raise ProtocolFault(f.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
                 end = at + 9 + length
+                kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
+                if kind == f.DATA and length > _SMALL_DATA and self._is_taken(stream, flags):
+                    at = self._take_frames(data, at, stream) if end <= size and not flags else self._begin_data(stream, flags, data, at)
+                    continue
                 if end > size:
                     break
-                kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
                 payload = data[at + 9 : end]
                 at = end
                 try:
@@ -110,6 +122,56 @@ class Http2Connection(asyncio.Protocol):
             at = size
         self._tail = data[at:] if at < size else b""
         self._replies.flush()
+
+    def _is_taken(self, stream: int, flags: int) -> bool:
+        """Whether DATA on a stream is taken as it comes: where it goes to a body that is not whole with it."""
+        found = self._streams.get(stream)
+        if found is None or found.ended or found.call is not None or self._block is not None:
+            return False
+        return not flags & f.PADDED and (found.body is not None or not flags & f.END_STREAM)
+
+    def _take_frames(self, data: bytes, at: int, stream: int) -> int:
+        """Whole DATA frames in a row, all of one body, none its last: they are counted together. Where what follows begins."""
+        view, size, same, begin = memoryview(data), len(data), data[at + 3 : at + 9], at
+        pieces = []
+        while size - at >= 9 and data[at + 3 : at + 9] == same:
+            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            end = at + 9 + length
+            if end > size or not _SMALL_DATA < length <= f.DEFAULT_FRAME:
+                break
+            pieces.append(view[at + 9 : end])
+            at = end
+        self._take(stream, 0, pieces, at - begin - 9 * len(pieces))
+        return at
+
+    def _begin_data(self, stream: int, flags: int, data: bytes, at: int) -> int:
+        """A DATA frame, of which a part may be missing; where what follows begins."""
+        length = int.from_bytes(data[at : at + 3], "big")
+        piece = memoryview(data)[at + 9 : at + 9 + length]
+        missing = length - len(piece)
+        if missing:
+            self._part = stream, flags, missing
+        self._take(stream, flags & ~f.END_STREAM if missing else flags, [piece], len(piece))
+        return at + 9 + len(piece)
+
+    def _go_on(self, data: bytes) -> int:
+        """More of a DATA frame; where what follows begins."""
+        stream, flags, missing = self._part
+        piece = memoryview(data)[:missing]
+        missing -= len(piece)
+        self._part = stream, flags, missing
+        self._take(stream, flags & ~f.END_STREAM if missing else flags, [piece], len(piece))
+        return len(piece)
+
+    def _take(self, stream: int, flags: int, pieces: list[memoryview], size: int) -> None:
+        try:
+            found = self._streams.get(stream)
+            if found is None or found.ended:
+                self._on_data(flags, stream, b"".join(pieces))
+            else:
+                self._more_data(flags, stream, found, pieces, size)
+        except StreamFault as fault:
+            self._on_fault(fault)
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != f.CONTINUATION:
@@ -190,7 +252,7 @@ class Http2Connection(asyncio.Protocol):
         if found.call is not None:
             self._end_call(found)
             return
-        self._complete(stream, found, b"".join(found.parts))
+        self._complete_body(stream, found)
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         found = self._streams.get(stream)
@@ -206,26 +268,31 @@ class Http2Connection(asyncio.Protocol):
         if found.call is not None:
             self._call_data(flags, stream, found, payload, size)
             return
-        if flags & f.END_STREAM and not found.parts and size <= self._small:
+        if flags & f.END_STREAM and found.body is None and size <= self._small:
             self._replies.unacknowledged += size
             self._complete(stream, found, payload)
             if self._replies.unacknowledged > CONNECTION_WINDOW // 2:
                 self._replies.acknowledge(0)
             return
-        self._more_data(flags, stream, found, payload, size)
-
-    def _more_data(self, flags: int, stream: int, found: Stream, payload: bytes, size: int) -> None:
         if not payload and not flags & f.END_STREAM:
             self._count_control()
-        found.received += len(payload)
-        if found.received > self._limits.max_body + (_GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
+        self._more_data(flags, stream, found, [payload], size)
+
+    def _more_data(self, flags: int, stream: int, found: Stream, pieces: Sequence[bytes | memoryview], size: int) -> None:
+        """`size` is what the pieces, and the padding between them, take of the windows."""
+        body = found.body
+        if body is None:
+            body = found.body = Body(_expected(found.head, pieces[0], self._limits.max_body))
+        before = body.received
+        for piece in pieces:
+            body.add(piece)
+        self._replies.buffered += body.received - before
+        if body.received > self._limits.max_body + (_GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
             self._too_large(stream, found)
             self._replies.acknowledge(size)
             return
-        found.parts.append(payload)
-        self._replies.buffered += len(payload)
         if flags & f.END_STREAM:
-            self._complete(stream, found, b"".join(found.parts))
+            self._complete_body(stream, found)
             self._replies.acknowledge(size)
             return
         found.deadline = found.deadline or self._listener.now() + self._limits.request_timeout_s
@@ -262,15 +329,24 @@ class Http2Connection(asyncio.Protocol):
         self._requests += 1  # each message is one, by which control frames are judged
         return self._replies.stream_message(stream, found, payload)
 
-    def _complete(self, stream: int, found: Stream, body: bytes) -> None:
+    def _complete_body(self, stream: int, found: Stream) -> None:
+        """A body of several pieces, or of none, is whole."""
+        body, view = b"", None
+        if found.body is not None:
+            view = found.body.view
+            body = b"" if view is not None else found.body.joined()
+            self._replies.release(found)
+        self._complete(stream, found, body, view)
+
+    def _complete(self, stream: int, found: Stream, body: bytes, view: memoryview | None = None) -> None:
         head = found.head
         found.ended = True
-        if found.parts:
-            self._replies.release(found)
-        if head.content_length >= 0 and head.content_length != len(body):
+        if head.content_length >= 0 and head.content_length != len(body if view is None else view):
             raise StreamFault(stream, f.PROTOCOL_ERROR, "content-length differs from the body")
         self._requests += 1
         request = Request(head, body, head.request_id or self._new_id(), self._reply)
+        if view is not None:
+            request.view = view
         request.stream = stream
         found.request = request
         response = self._dispatch(request)
@@ -433,3 +509,11 @@ class Http2Connection(asyncio.Protocol):
         found.request.cancelled = True
         error = DeadlineExceeded(f"no answer within {self._limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit")
         self._replies.answer_later(stream, found, self._listener.dispatcher.failed(error, found.request))
+
+
+def _expected(head: Head, beginning: bytes | memoryview, max_body: int) -> int:
+    """The length of a body that may be read in place, as its head or the gRPC message's own prefix declares it; 0 for any other."""
+    if not head.views:
+        return 0
+    size = int.from_bytes(beginning[1:_GRPC_PREFIX_BYTES], "big") + _GRPC_PREFIX_BYTES if head.route.grpc else head.content_length
+    return size if size <= max_body + _GRPC_PREFIX_BYTES else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.wire import frames as f
+from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.flow import SendWindow
 from aweigh.serve.wire.frames import StreamFault, frame
@@ -24,12 +25,14 @@ _OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, 
 class Stream:
     """A request that is still arriving or being answered."""
 
-    __slots__ = ("answered", "call", "deadline", "ended", "head", "parts", "received", "request", "unacknowledged")
+    __slots__ = ("answered", "body", "call", "deadline", "ended", "head", "headed", "request", "unacknowledged")
 
     def __init__(self, head: Head, deadline: float) -> None:
         self.head = head
-        self.parts: list[bytes] = []
-        self.received = 0
+        self.body: Body | None = None
+        """What has come of a body that is not whole yet."""
+        self.headed = False
+        """Whether a streaming call was sent its headers."""
         self.unacknowledged = 0
         self.request: Request | None = None
         self.ended = False
@@ -88,8 +91,9 @@ class Replies:
 
     def release(self, found: Stream) -> None:
         """What was collected of a body no longer counts."""
-        self.buffered -= sum(map(len, found.parts))
-        found.parts = []
+        if found.body is not None:
+            self.buffered -= found.body.received
+            found.body = None
 
     def answer(self, stream: int, found: Stream, response: AnyResponse) -> None:
         """Answer a request; the stream is done unless the answer waits for the peer's window. Raises StreamFault when too much waits."""
@@ -149,8 +153,8 @@ class Replies:
 
     def stream_message(self, stream: int, found: Stream, payload: bytes) -> bool:
         """Send one message of a streaming call; True when it waits for the client's window, or was refused."""
-        start = b"" if found.parts else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
-        found.parts = [b""]  # marks that headers were sent: a call collects no body
+        start = b"" if found.headed else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
+        found.headed = True
         try:
             self.write(start + self.window.push(stream, payload))
         except StreamFault as fault:
@@ -166,7 +170,7 @@ class Replies:
         found.answered = True
         extra = b"".join(f.literal(name, value) for name, value in status.trailers)
         block = f.grpc_end(status.code, status.text, extra)
-        self.write(self.window.finish(stream, block if found.parts else f.GRPC_HEADERS + block))
+        self.write(self.window.finish(stream, block if found.headed else f.GRPC_HEADERS + block))
         if self.window.is_waiting(stream):
             found.deadline = self._listener.now() + self._limits.request_timeout_s
             return
@@ -205,7 +209,7 @@ class Replies:
         elif found.call is not None:
             found.call.cancel()
         self.window.forget(stream)
-        if found.parts:
+        if found.body is not None:
             self.release(found)
             self.acknowledge(0)
 

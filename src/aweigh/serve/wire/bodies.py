@@ -1,0 +1,112 @@
+"""A request body that is still arriving. Called by the connections of both protocols.
+
+Of a large body whose length is known, each byte is copied once, to where handlers see it: one buffer that ends on a boundary of 64 bytes, so
+that a tensor at its end lies well. Must never hold memory for what was merely declared: a buffer comes when a part of its body has come.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import numpy as np
+
+LARGE: Final = 64 * 1024
+"""Bodies up to this size are joined from their pieces."""
+_BOUNDARY: Final = 64
+_SHARE: Final = 16
+"""A buffer is at most so many times what came of its body."""
+
+
+class Body:
+    """Pieces at first. `expected` is its declared length where the handler takes a view of the body, or 0."""
+
+    __slots__ = ("_expected", "_parts", "_view", "received")
+
+    def __init__(self, expected: int = 0) -> None:
+        self._expected = expected if expected > LARGE else 0
+        self._parts: list[bytes] = []
+        self._view: memoryview | None = None
+        self.received = 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        """Take what came."""
+        end = self.received + len(piece)
+        if self._view is not None and end <= self._expected:
+            self._view[self.received : end] = piece
+        elif self._view is not None:  # longer than declared: whoever reads it will say so
+            self._parts, self._view, self._expected = [bytes(self._view[: self.received]), bytes(piece)], None, 0
+        else:
+            self._parts.append(bytes(piece))
+            if end * _SHARE >= self._expected > end:
+                self._settle()
+        self.received = end
+
+    def _settle(self) -> None:
+        block = np.empty(self._expected + _BOUNDARY, np.uint8)
+        start = -(block.ctypes.data + self._expected) % _BOUNDARY
+        self._view = block.data[start : start + self._expected]
+        at = 0
+        for part in self._parts:
+            self._view[at : at + len(part)] = part
+            at += len(part)
+        self._parts = []
+
+    @property
+    def placed(self) -> bool:
+        """Whether there is a buffer."""
+        return self._view is not None
+
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes belong, once there is a buffer."""
+        return memoryview(b"") if self._view is None else self._view[self.received :]
+
+    def filled(self, size: int) -> None:
+        """So many bytes were written to `room`."""
+        self.received += size
+
+    @property
+    def view(self) -> memoryview | None:
+        """All of it, where it was read into a buffer and is as long as it was declared."""
+        return self._view.toreadonly() if self._view is not None and self.received == self._expected else None
+
+    def joined(self) -> bytes:
+        """All of it."""
+        return b"".join(self._parts) if self._view is None else bytes(self._view[: self.received])
+
+
+class Reading(Protocol):
+    """What a connection of HTTP/1.1 is to its BodyReader."""
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+class BodyReader(asyncio.BufferedProtocol):
+    """Stands for a connection while the loop reads straight into a body's buffer; `grew` is told how many bytes came."""
+
+    def __init__(self, connection: Reading, body: Body, grew: Callable[[int], None]) -> None:
+        self._connection = connection
+        self._body = body
+        self._grew = grew
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._body.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._body.filled(nbytes)
+        self._grew(nbytes)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def eof_received(self) -> bool | None:
+        return self._connection.eof_received()
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
