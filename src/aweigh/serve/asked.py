@@ -7,21 +7,25 @@ import time
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from aweigh.core.errors import AweighError, InvalidInput, TooLarge, Unsupported
+from aweigh.core.errors import AweighError, DeadlineExceeded, InvalidInput, TooLarge, Unsupported
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, count_of, from_raw
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.regions import Regions
 from aweigh.serve.message import Request
-from aweigh.serve.shared_memory import Memory, memory_of
+from aweigh.serve.shared_memory import Memory, check_room, memory_of
+from aweigh.serve.tensor_json import check_json_form
 
 _EXTENSIONS: Final = (
     "classification", "model_repository", "model_repository(unload_dependents)", "model_configuration", "system_shared_memory",
     "binary_tensor_data", "parameters", "statistics", "logging",
 )  # fmt: skip
 _DATATYPES: Final = frozenset(datatype.value for datatype in Datatype)
-_RESERVED_NUMBERS: Final = frozenset({"priority", "timeout"})
-_RESERVED_FLAGS: Final = frozenset({"sequence_start", "sequence_end", "binary_data_output"})
+_RESERVED: Final = {
+    "priority": "unsigned-integer", "timeout": "unsigned-integer", "sequence_id": "string", "sequence_start": "boolean",
+    "sequence_end": "boolean", "binary_data_output": "boolean",
+}  # fmt: skip
+"""Parameters that have a kind of their own."""
 _MAX_TIMEOUT_US: Final = 10**12
 _BATCH_NOTE: Final = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each input shape. "
@@ -102,32 +106,58 @@ def _wanted(signature: Signature, at: int, parameters: Mapping[str, object], bin
     return Wanted(at, binary_data, int(classes))  # type: ignore[call-overload]  # checked just above
 
 
-def check_memory(wanted: Sequence[Wanted], regions: Regions) -> None:
-    """Raise NotFound, InvalidInput for an output that is wanted where nothing can be put, before anything is run for it."""
+def check_forms(wanted: Sequence[Wanted], signature: Signature) -> None:
+    """Raise InvalidInput for an output that is wanted in JSON and has no form there, before the model is run for it."""
+    for output in wanted:
+        if not (output.binary or output.classes or output.memory):
+            check_json_form(signature.outputs[output.at])
+
+
+def check_memory(wanted: Sequence[Wanted], signature: Signature, rows: int, regions: Regions) -> None:
+    """Raise NotFound, InvalidInput for an output that is wanted where it cannot be put, as far as that is known before the model is run."""
     for output in wanted:
         if output.memory is not None:
             regions.place(*output.memory)
+            spec = signature.outputs[output.at]
+            shape = [rows if at == 0 and signature.batched else axis for at, axis in enumerate(spec.shape)]
+            sizes = [axis for axis in shape if isinstance(axis, int)]
+            if spec.datatype.item_bytes is not None and len(sizes) == len(shape):
+                check_room(output.memory, spec.name, count_of(sizes) * spec.datatype.item_bytes)
 
 
-def take_parameters(parameters: Mapping[str, object] | None, request: Request) -> None:
-    """Check a request's parameters and let `timeout` (microseconds) bound its deadline. Raises InvalidInput. Further names pass: no model here reads any."""
+def take_parameters(parameters: Mapping[str, object] | None, request: Request, began: float) -> None:
+    """Check a request's parameters and let `timeout` bound its deadline, in microseconds from when it `began` (`perf_counter`).
+
+    Raises InvalidInput; DeadlineExceeded where the time is up already. Further names pass: no model here reads any.
+    """
     for name, value in (parameters or {}).items():
-        if name in _RESERVED_NUMBERS:
-            if not _is_unsigned(value):
-                raise InvalidInput(f"Unable to parse '{name}': attempt to access JSON non-unsigned-integer as unsigned-integer")
-        elif name in _RESERVED_FLAGS:
-            if not isinstance(value, bool):
-                raise InvalidInput(f"Unable to parse '{name}': attempt to access JSON non-boolean as boolean")
-        elif name == "headers":
-            raise InvalidInput("parameter 'headers' is reserved", hint="give the parameter another name")
-        elif name.startswith("triton_") and name != "triton_enable_empty_final_response":
-            raise InvalidInput("parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.")
-        elif not isinstance(value, bool | int | float | str):
-            raise InvalidInput(f"parameter '{name[:80]}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+        _check_parameter(name, value)
     timeout = (parameters or {}).get("timeout")
     if isinstance(timeout, int) and timeout:
-        deadline = time.monotonic() + min(timeout, _MAX_TIMEOUT_US) / 1e6
+        left_s = min(timeout, _MAX_TIMEOUT_US) / 1e6 - (time.perf_counter() - began)
+        if left_s <= 0:
+            raise DeadlineExceeded(f"the request's timeout of {timeout} us passed before it was started", hint="allow more time")
+        deadline = time.monotonic() + left_s
         request.deadline = deadline if request.deadline is None else min(request.deadline, deadline)
+
+
+def _check_parameter(name: str, value: object) -> None:
+    kind = _RESERVED.get(name)
+    if kind is not None and not _fits(kind, value):
+        raise InvalidInput(f"Unable to parse '{name}': attempt to access JSON non-{kind} as {kind}")
+    if name == "headers":
+        raise InvalidInput("parameter 'headers' is reserved", hint="give the parameter another name")
+    if name.startswith("triton_") and name != "triton_enable_empty_final_response":
+        raise InvalidInput("parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.")
+    if not isinstance(value, bool | int | float | str):
+        raise InvalidInput(f"parameter '{name[:80]}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+
+
+def _fits(kind: str, value: object) -> bool:
+    """Whether a reserved parameter has a value of its kind; texts may be numbers, as ids of sequences are."""
+    if kind == "boolean":
+        return isinstance(value, bool)
+    return _is_unsigned(value) or (kind == "string" and isinstance(value, str))
 
 
 def no_tracing() -> AweighError:

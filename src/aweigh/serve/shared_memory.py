@@ -37,13 +37,18 @@ def unsigned(parameters: Mapping[str, object], name: str) -> int:
     return value
 
 
-def write_output(regions: Regions, memory: Memory, name: str, raw: bytes | memoryview) -> None:
-    """Put an output where its request wants it. Raises InvalidInput where it does not fit, NotFound for a region that is gone."""
-    if len(raw) > memory.byte_size:
+def check_room(memory: Memory, name: str, size_bytes: int) -> None:
+    """Raise InvalidInput where an output of that size does not fit."""
+    if size_bytes > memory.byte_size:
         raise InvalidInput(
-            f"shared memory size specified with the request for output '{name}' ({memory.byte_size} bytes) should be at least {len(raw)} "
+            f"shared memory size specified with the request for output '{name}' ({memory.byte_size} bytes) should be at least {size_bytes} "
             "bytes to hold the results"
         )
+
+
+def write_output(regions: Regions, memory: Memory, name: str, raw: bytes | memoryview) -> None:
+    """Put an output where its request wants it. Raises InvalidInput where it does not fit, NotFound for a region that is gone."""
+    check_room(memory, name, len(raw))
     regions.place(*memory).write(raw)
 
 

@@ -33,8 +33,7 @@ def paths() -> Iterator[tuple[str, str]]:
         yield "POST", f"/v2/repository{repository}/{action}"
     for kind, region, action in itertools.product(("system", "cuda"), ("", "/region/r"), ("status", "register", "unregister")):
         yield ("GET" if action == "status" else "POST"), f"/v2/{kind}sharedmemory{region}/{action}"
-    for method, path in itertools.product(("GET", "POST"), ("/v2/trace/setting", "/v2/models/iris/trace/setting", "/v2/logging")):
-        yield method, path
+    yield from itertools.product(("GET", "POST"), ("/v2/trace/setting", "/v2/models/iris/trace/setting", "/v2/logging"))
 
 
 def routes() -> list[Route]:

@@ -23,7 +23,7 @@ def regions(folder: Path, **settings: object) -> Regions:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_off_unless_the_settings_say_so(folder: Path) -> None:

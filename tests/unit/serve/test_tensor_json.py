@@ -57,8 +57,8 @@ def test_nested_and_flat_are_the_same() -> None:
         ({"a": 1}, D.FP32, (1,), "an object: expected a list"),
         ("abcd", D.BYTES, (4,), "a string: expected a list"),
         (7, D.FP32, (1,), "a number: expected a list"),
-        ([1], D.FP16, (1,), "no JSON form"),
-        ([1], D.BF16, (1,), "no JSON form"),
+        ([1], D.FP16, (1,), "data via JSON is not supported"),
+        ([1], D.BF16, (1,), "data via JSON is not supported"),
         (["\ud800"], D.BYTES, (1,), "lone surrogate"),
         (["a"], D.BYTES, (2,), "has 1 elements"),
     ],
@@ -164,7 +164,7 @@ def test_answers_are_flat_json(datatype: Datatype, values: list[object], text: b
 
 def test_answers_without_json_form_are_refused() -> None:
     for datatype in (D.FP16, D.BF16):
-        with pytest.raises(InvalidInput, match="no JSON form"):
+        with pytest.raises(InvalidInput, match="data via JSON is not supported"):
             values_encoder(spec(datatype), 1)(np.zeros(1, dtype=np.float32))
     with pytest.raises(InvalidInput, match="not UTF-8"):
         values_encoder(spec(D.BYTES), 1)(np.array([b"\xff"], dtype=object))

@@ -57,7 +57,8 @@ class ServerMethods:
     def _logging(self, asked: Any, answer: Any) -> None:
         if self._dataplane.logs is None:
             raise no_dynamic_logging()
-        self._dataplane.logs.change(parameters_of(asked.settings) or {})
+        given = parameters_of(asked.settings) or {}
+        self._dataplane.logs.change({name: value for name, value in given.items() if value is not None})
         for name, value in self._dataplane.logs.read().items():
             setattr(answer.settings[name], _PARAMETERS[type(value)], value)
 

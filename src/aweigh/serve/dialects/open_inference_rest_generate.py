@@ -19,7 +19,7 @@ from aweigh.serve.asked import refuse, take_parameters
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later, timed
 from aweigh.serve.router import Route
-from aweigh.serve.tensor_json import check_shape, json_to_tensor, parse_json, values_encoder
+from aweigh.serve.tensor_json import check_json_form, check_shape, json_to_tensor, parse_json, values_encoder
 
 _EVENTS: Final = b"text/event-stream; charset=utf-8"
 
@@ -45,7 +45,9 @@ class GenerateRoutes:
         params = request.head.params
         model = self._dataplane.find(params["name"], params.get("version", ""))
         try:
-            identity, inputs = self._decode(request, model.signature)
+            for spec in model.signature.outputs:
+                check_json_form(spec)
+            identity, inputs = self._decode(request, model.signature, began)
             try:
                 rows = model.acceptance.rows(inputs, self._dataplane.max_rows)
             except AweighError as error:
@@ -60,7 +62,7 @@ class GenerateRoutes:
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
 
-    def _decode(self, request: Request, signature: Signature) -> tuple[str, dict[str, Tensor]]:
+    def _decode(self, request: Request, signature: Signature, began: float) -> tuple[str, dict[str, Tensor]]:
         """The request's id and tensors; names that are no inputs are parameters. Raises InvalidInput, TooLarge."""
         asked = parse_json(request.body, self._max_depth)
         if not isinstance(asked, dict):
@@ -74,7 +76,7 @@ class GenerateRoutes:
         bytes_of(identity)
         given |= nested
         specs = {spec.name: spec for spec in signature.inputs}
-        take_parameters({name: value for name, value in given.items() if name not in specs}, request)
+        take_parameters({name: value for name, value in given.items() if name not in specs}, request, began)
         return identity, {name: self._tensor(given[name], spec) for name, spec in specs.items() if name in given}
 
     def _tensor(self, value: Any, spec: TensorSpec) -> Tensor:
@@ -83,7 +85,7 @@ class GenerateRoutes:
         check_shape(shape, self._max_elements, f"$.{spec.name}")
         if data and isinstance(data[0], list):
             raise _unfit(spec)
-        return json_to_tensor(data, spec.datatype, shape, f"$.{spec.name}")
+        return json_to_tensor(data, spec.datatype, shape, f"$.{spec.name}", spec.name)
 
 
 def _shape(spec: TensorSpec, count: int) -> list[int]:
@@ -109,7 +111,7 @@ def _unfit(spec: TensorSpec) -> InvalidInput:
     )
 
 
-def _encode(model: LoadedModel, identity: str, events: bool, outputs: list[Tensor]) -> Response:  # noqa: FBT001  # bound by partial
+def _encode(model: LoadedModel, identity: str, events: bool, outputs: list[Tensor]) -> Response:
     answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if identity:
         answer["id"] = identity
