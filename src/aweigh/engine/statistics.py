@@ -71,7 +71,11 @@ class ModelStatistics:
 
     def success(self, seconds: float, rows: int, waited: float = 0.0) -> None:
         """One request that one call answered; the seconds are those from its tensors to its outputs, of which it waited some."""
-        self.answered(seconds, rows)
+        self.succeeded += 1
+        self.rows += rows
+        duration = self.duration
+        duration.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        duration.sum_s += seconds
         self.execution(seconds - waited, rows)
 
     def answered(self, seconds: float, rows: int) -> None:

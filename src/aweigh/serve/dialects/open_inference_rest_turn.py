@@ -44,12 +44,12 @@ class RestTurn:
 
 
 class _RestCarrier(Carrier[Request, Item]):
-    __slots__ = ("_acceptance", "_alone", "_encoders", "_forms", "_model", "_row_shape")
+    __slots__ = ("_acceptance", "_alone", "_encoders", "_forms", "_model", "_shape")
 
     def __init__(self, model: LoadedModel, alone: Callable[[Request], AnyResponse]) -> None:
         self._model = model
         self._acceptance = model.acceptance
-        self._row_shape = [int(size) for size in model.acceptance.tail]
+        self._shape = (-1, *[size for size in model.acceptance.tail if isinstance(size, int)])
         self._alone = alone
         self._encoders = [rows_encoder(spec) for spec in model.signature.outputs]
         self._forms: dict[tuple[tuple[int, ...], ...], bytes] = {}
@@ -62,7 +62,7 @@ class _RestCarrier(Carrier[Request, Item]):
         acceptance = self._acceptance
         if len(numbers) != sum([known.count for known, _ in items]) or not acceptance.takes(numbers):
             raise InvalidInput("these requests hold a number that the model does not take")
-        return {acceptance.name: np.array(numbers, acceptance.dtype).reshape(-1, *self._row_shape)}
+        return {acceptance.name: np.array(numbers, acceptance.dtype).reshape(self._shape)}
 
     def reply(self, callers: list[Request], items: list[Item], outputs: list[Tensor]) -> None:
         try:
