@@ -54,6 +54,8 @@ def refusal(answer: Answer, what: str) -> AweighError:
     cls = _BY_STATUS.get(answer.status, errors.Unavailable)
     if cls is errors.Unauthenticated:
         hint = "give the key with --api-key-file FILE"
+    elif cls is errors.NotFound:
+        hint = hint or "check the path of the URL"
     return cls(f"{what}: the server answered {answer.status}{': ' if said else ''}{said[:300]}", hint=hint, status=answer.status)
 
 
@@ -99,7 +101,7 @@ def _describe_grpc(address: Address, timeout_s: float) -> ModelFacts:
 def _model_refusal(answer: Answer, address: Address) -> AweighError:
     found = refusal(answer, f"cannot learn of model '{address.model}'")
     if answer.status in {"404", "NOT_FOUND"}:
-        found = errors.ModelNotFound(found.message, hint=found.hint or "check the model's name in the URL")
+        found = errors.ModelNotFound(found.message, hint=found.hint)
     return found
 
 
