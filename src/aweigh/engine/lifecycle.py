@@ -20,13 +20,14 @@ from aweigh.engine.batching.policy import choose_batching
 from aweigh.engine.batching.queue import QueuePolicy
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor, ThreadExecutor
-from aweigh.engine.model import LoadedModel, LoadReport
+from aweigh.engine.model import PRIVATE, LoadedModel, LoadReport
 from aweigh.engine.placement import Cost, choose_executor, measure, needs_process
 from aweigh.engine.processes import ProcessExecutor
 from aweigh.engine.statistics import ModelStatistics
 from aweigh.isolate import Caps, Lane
 from aweigh.runtimes.hooks import load_variant
 from aweigh.runtimes.process import ProcessSession
+from aweigh.runtimes.mapped import Mapped, map_weights
 
 Purpose = Literal["online", "batch"]
 Count = Callable[[str, str], ModelStatistics]
@@ -46,6 +47,7 @@ class _Loaded:
     replay_ms: float
     cost: Cost
 
+    weights: str
 
 def load_model(
     handle: PackageHandle, settings: Settings, *, variant: str = "", purpose: Purpose = "online", count: Count = _count_alone
@@ -72,6 +74,7 @@ def load_model(
         batch_rows=batching.max_rows,
         batching=batching.why,
     )
+        weights=loaded.weights,
     return LoadedModel(
         name=handle.reference.name,
         version=str(handle.reference.version or 1),
@@ -158,7 +161,9 @@ def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], 
         caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=settings.session_threads)
         session = ProcessSession(handle.manifest, variant, handle.path, session_threads=settings.session_threads, caps=caps)
     else:
-        session = load_variant(handle.manifest, variant, handle.path, session_threads=settings.session_threads)
+        mapped = _mapped(handle, variant, settings)
+        session = load_variant(handle.manifest, mapped.variant, mapped.path, session_threads=settings.session_threads)
+        weights = mapped.note
     loaded = perf_counter()
     try:
         replay(session, handle.manifest.signature, golden)
@@ -167,4 +172,30 @@ def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], 
     except BaseException:
         session.close()
         raise
-    return _Loaded(session=session, variant=variant, load_ms=(loaded - started) * 1000, replay_ms=(replayed - loaded) * 1000, cost=cost)
+    load_ms, replay_ms = (loaded - started) * 1000, (replayed - loaded) * 1000
+    return _Loaded(session=session, variant=variant, load_ms=load_ms, replay_ms=replay_ms, cost=cost, weights=weights)
+
+
+def _mapped(handle: PackageHandle, variant: Variant, settings: Settings) -> Mapped:
+    """The variant as several workers share it, where they are several and it is large enough."""
+    alone = Mapped(variant=variant, path=handle.path, note=PRIVATE)
+    if settings.workers == 1 or not settings.share_weights_bytes or variant.runtime != "onnxruntime":
+        return alone
+    size = sum(file.size_bytes for file in handle.manifest.files if file.path in variant.files)
+    if size < settings.share_weights_bytes:
+        return dataclasses.replace(alone, note=f"private to each worker: {size} bytes are less than share_weights_bytes")
+    golden = handle.manifest.golden[0].file if handle.manifest.golden else ""
+    return map_weights(
+        variant,
+        handle.manifest.session_signature,
+        handle.path,
+        cache=settings.home_folder / "cache" / "weights",
+        inputs=handle.path(golden) if golden else None,
+        session_threads=settings.session_threads,
+        caps=Caps(
+            memory_bytes=max(settings.child_memory_bytes, 5 * size + 1024**3),
+            timeout_s=settings.child_timeout_s,
+            threads=settings.session_threads,
+        ),
+    )
+    weights = PRIVATE

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aweigh.core.names import Digest, ModelName
 from aweigh.core.package import Variant
@@ -17,6 +17,8 @@ from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor
 from aweigh.engine.processes import ProcessExecutor, ProcessFacts
 from aweigh.engine.statistics import ModelStatistics
+
+PRIVATE: Final = "private to the process"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class LoadReport:
     """Most rows of several requests that run together; 0 where each request runs by itself."""
     batching: str = ""
     """Why so many, or why none."""
-    weights: str = "private to the process"
+    weights: str = PRIVATE
     """Where the model's weights lie, and what sharing them costs."""
 
 

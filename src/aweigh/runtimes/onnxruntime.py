@@ -81,7 +81,7 @@ class OnnxRuntime:
         """Load and hold against the signature. Raises InvalidFile, Unsupported (naming an unknown operator), FileMissing."""
         if not variant.files:
             raise InvalidFile(f"variant '{variant.name}' lists no file to load")
-        with _laid_out(variant.files, path) as entry:
+        with laid_out(variant.files, path) as entry:
             if not entry.is_file():
                 raise FileMissing(f"{entry} does not exist")
             options = _options(variant, self._threads, entry.stat().st_size)
@@ -164,7 +164,7 @@ def _options(variant: Variant, threads: int, size_bytes: int) -> ort.SessionOpti
 
 
 @contextlib.contextmanager
-def _laid_out(files: tuple[str, ...], path: Callable[[str], Path]) -> Iterator[Path]:
+def laid_out(files: tuple[str, ...], path: Callable[[str], Path]) -> Iterator[Path]:
     """The entry file on disk with its external data beside it under the names the model uses, whatever the store calls the files."""
     entry = path(files[0])
     if len(files) == 1:

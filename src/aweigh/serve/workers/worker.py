@@ -1,6 +1,7 @@
 """A worker's side: its heartbeat, its link to the supervisor, and the models that the supervisor wants it to serve. Run by `app` in a process of its own."""
 
 import asyncio
+import ctypes
 import gc
 import itertools
 import logging
@@ -148,6 +149,7 @@ class Worker:
         for model in [model for model in self._dataplane.models() if (model.name, model.version) not in kept]:
             self._own.drop(model)
         gc.collect()
+        _give_back()
         gc.freeze()  # what was loaded stays: the collector need not walk it between requests
         self._serving()
         self._link.send(Up(models=tuple(facts_of(model) for model in self._dataplane.models()), generation=wanted.generation))
@@ -161,6 +163,13 @@ class Worker:
         self._slab.cells[BEATS] += 1
         self._statistics.publish()
         asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
+
+def _give_back() -> None:
+    """Return memory that loading took and freed: the allocator (glibc's) keeps it otherwise, in every worker."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _waited(begin: Callable[[Done], None]) -> Awaitable[Any]:
