@@ -57,9 +57,11 @@ def on_terms(settings: Settings, *, trust: bool, origin: str, told: Callable[[li
                 hint="pass --trust if you trust whoever made it; nothing was published",
             )
 
-    def judge(package: StoredPackage) -> None:
+    def judge(package: StoredPackage) -> list[str]:
         progress("trying it in a child")
-        told(_try(package, settings))
+        trials = _try(package, settings)
+        told(trials)
+        return [trial.variant for trial in trials if not trial.tried]
 
     return Terms(permit=permit, judge=judge, origin=origin)
 

@@ -153,8 +153,8 @@ def plugin(kind: str, name: str) -> Plugin:
     return row
 
 
-def load(kind: str, name: str) -> object:
-    """Import the plug-in and return its attribute. Raises MissingLibrary that names the extra to install, by command."""
+def check_libraries(kind: str, name: str) -> Plugin:
+    """The row, whose libraries are all there; none of them is imported. Raises MissingLibrary that names the extra to install, by command."""
     row = plugin(kind, name)
     absent = row.missing()
     if absent:
@@ -164,6 +164,12 @@ def load(kind: str, name: str) -> object:
             hint=f"pip install '{what}'",
             libraries=", ".join(absent),
         )
+    return row
+
+
+def load(kind: str, name: str) -> object:
+    """Import the plug-in and return its attribute. Raises MissingLibrary that names the extra to install, by command."""
+    row = check_libraries(kind, name)
     module, _, attribute = row.target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Literal
 
-from aweigh.core.errors import NotFound, ProofFailed
+from aweigh.core.errors import MissingLibrary, NotFound, ProofFailed, Unsupported
 from aweigh.core.golden import GoldenAnswers, read_golden
 from aweigh.core.objective import parse_objective
 from aweigh.core.package import PackageManifest, Variant
+from aweigh.core.plugins import check_libraries
 from aweigh.core.protocols import PackageHandle, Session
 from aweigh.core.replay import replay
 from aweigh.core.settings import Settings
@@ -26,8 +27,8 @@ from aweigh.engine.processes import ProcessExecutor
 from aweigh.engine.statistics import ModelStatistics
 from aweigh.isolate import Caps, Lane
 from aweigh.runtimes.hooks import load_variant
-from aweigh.runtimes.process import ProcessSession
 from aweigh.runtimes.mapped import Mapped, map_weights
+from aweigh.runtimes.process import ProcessSession
 
 Purpose = Literal["online", "batch"]
 Count = Callable[[str, str], ModelStatistics]
@@ -46,8 +47,8 @@ class _Loaded:
     load_ms: float
     replay_ms: float
     cost: Cost
-
     weights: str
+
 
 def load_model(
     handle: PackageHandle, settings: Settings, *, variant: str = "", purpose: Purpose = "online", count: Count = _count_alone
@@ -73,8 +74,8 @@ def load_model(
         why=place.why,
         batch_rows=batching.max_rows,
         batching=batching.why,
-    )
         weights=loaded.weights,
+    )
     return LoadedModel(
         name=handle.reference.name,
         version=str(handle.reference.version or 1),
@@ -96,7 +97,8 @@ def load_model(
 def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpose = "online") -> Variant:
     """The named variant, or the quickest of those whose evidence passed: for single rows ("online") or for many at once ("batch").
 
-    Variants without the figure come after those that have it; among equals the first. Raises NotFound, or ProofFailed when none is proven.
+    Variants without the figure come after those that have it; among equals the first. What cannot run here for want of a library is passed
+    over. Raises NotFound, MissingLibrary that names the extra when nothing else is left, ProofFailed when none is proven.
     """
     if name:
         found = manifest.variant(name)
@@ -104,13 +106,34 @@ def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpos
             known = ", ".join(variant.name for variant in manifest.variants)
             raise NotFound(f"there is no variant '{name}'", hint=f"this package has: {known}")
         return found
-    proven = [variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed]
+    proven = [variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed and not _missing(variant)]
     if not proven:
+        _explain_missing(manifest)
         raise ProofFailed(
             "no variant of this package has evidence that it answers as its source", hint="'aweigh verify' proves it on this machine"
         )
     figure = _FIGURES[purpose]
     return min(proven, key=lambda variant: variant.evidence.figures.get(figure, math.inf) if variant.evidence else math.inf)
+
+
+def _missing(variant: Variant) -> MissingLibrary | None:
+    """Why a variant cannot run here, if it is for want of a library. Looks without importing any."""
+    try:
+        check_libraries("runtime", variant.runtime)
+    except MissingLibrary as error:
+        return error
+    except Unsupported:  # a runtime of that name is not known: loading says so
+        pass
+    return None
+
+
+def _explain_missing(manifest: PackageManifest) -> None:
+    """Raise MissingLibrary when a library is all that is missing for some variant."""
+    found = {variant.name: error for variant in manifest.variants if (error := _missing(variant)) is not None}
+    if found:
+        reasons = "; ".join(f"variant '{name}': {error.message}" for name, error in found.items())
+        hints = " or ".join(dict.fromkeys(error.hint for error in found.values()))
+        raise MissingLibrary(f"no proven variant of this package can run here: {reasons}", hint=hints)
 
 
 def queue_policy(session: Session, settings: Settings) -> QueuePolicy:
@@ -157,6 +180,7 @@ def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], 
     """A session that has answered the golden set, in a process of its own or here, and what it costs."""
     started = perf_counter()
     session: Session
+    weights = PRIVATE
     if apart:
         caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=settings.session_threads)
         session = ProcessSession(handle.manifest, variant, handle.path, session_threads=settings.session_threads, caps=caps)
@@ -198,4 +222,3 @@ def _mapped(handle: PackageHandle, variant: Variant, settings: Settings) -> Mapp
             threads=settings.session_threads,
         ),
     )
-    weights = PRIVATE

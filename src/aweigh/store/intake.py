@@ -5,7 +5,7 @@ Whoever made the manifest may be hostile: nothing in it is believed that is not 
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from aweigh.core.errors import InvalidFile, InvalidName, TooLarge
@@ -40,12 +40,12 @@ class Offer:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """On which terms an offer is taken. Both raise to refuse it; nothing is published then."""
+    """On which terms an offer is taken. `permit` and `judge` raise to refuse it; nothing is published then."""
 
     permit: Callable[[PackageManifest], None]
     """Asked before the package's files are fetched."""
-    judge: Callable[[StoredPackage], None]
-    """Asked when all files are there and verified, before anyone else can see the package."""
+    judge: Callable[[StoredPackage], Iterable[str] | None]
+    """Asked when all files are there and verified, before anyone else can see the package. Gives the variants that it could not try."""
     origin: str
     """Where it came from, for the index."""
 

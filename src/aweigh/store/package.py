@@ -6,11 +6,14 @@ Opening one has read and checked its manifest; each file is checked when its pat
 import dataclasses
 from pathlib import Path
 
-from aweigh.core.errors import FileMissing, InvalidFile, InvalidName, StoreUnavailable
+import msgspec
+
+from aweigh.core.errors import FileMissing, InvalidFile, InvalidName, NotTrusted, StoreUnavailable
 from aweigh.core.names import Digest, Reference, digest_name, package_path
 from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, decode_manifest
 from aweigh.store.blobs import Blobs
 from aweigh.store.files import store_errors
+from aweigh.store.index import UNTRIED
 from aweigh.store.oci import Descriptor, OciManifest, check_layers, decode_oci_manifest, package_layer
 from aweigh.store.views import Views
 
@@ -25,6 +28,8 @@ class StoredPackage:
     oci: OciManifest
     blobs: Blobs
     views: Views
+    untried: frozenset[str] = frozenset()
+    """Variants that came from elsewhere and were not tried in a child here: their files are handed to nobody."""
 
     @property
     def digest(self) -> Digest:
@@ -34,9 +39,10 @@ class StoredPackage:
     def path(self, file: str) -> Path:
         """The file of a package path, checked, with the files that belong to the same variant beside it under their own names.
 
-        Raises FileMissing for a path that the package does not have, InvalidFile for a damaged file, StoreUnavailable.
+        Raises FileMissing for a path that the package does not have, InvalidFile for a damaged file, StoreUnavailable, NotTrusted.
         """
         wanted = self._file(file)
+        self._check_tried(file)
         siblings = self._siblings(file)
         for sibling in siblings:
             self.blobs.verify(sibling.digest, sibling.size_bytes, place=sibling.path)
@@ -62,6 +68,14 @@ class StoredPackage:
         """All files of the package together."""
         return sum(file.size_bytes for file in self.manifest.files)
 
+    def _check_tried(self, path: str) -> None:
+        owners = {variant.name for variant in self.manifest.variants if path in variant.files}
+        if owners and owners <= self.untried:
+            raise NotTrusted(
+                f"variant '{min(owners)}' of {self.reference} came from elsewhere and was not tried on this machine",
+                hint="import or pull the package again: what its runtime needs is there now, so it is tried first",
+            )
+
     def _file(self, path: str) -> PackageFile:
         found = next((file for file in self.manifest.files if file.path == path), None)
         if found is None:
@@ -86,7 +100,13 @@ def open_package(reference: Reference, descriptor: Descriptor, blobs: Blobs, vie
         check_paths(manifest)
     except InvalidName as error:
         raise InvalidFile(f"{place}: {error.message}", hint="the package was not made by aweigh: do not use it") from error
-    return StoredPackage(reference=reference, descriptor=descriptor, manifest=manifest, oci=oci, blobs=blobs, views=views)
+    untried = frozenset(descriptor.annotations.get(UNTRIED, "").split(",")) - {""}
+    if untried < {
+        variant.name for variant in manifest.variants
+    }:  # what others say of a variant is no reason to prefer it to one that was tried
+        kept = tuple(msgspec.structs.replace(each, evidence=None) if each.name in untried else each for each in manifest.variants)
+        manifest = msgspec.structs.replace(manifest, variants=kept)
+    return StoredPackage(reference=reference, descriptor=descriptor, manifest=manifest, oci=oci, blobs=blobs, views=views, untried=untried)
 
 
 def check_paths(manifest: PackageManifest) -> None:

@@ -27,6 +27,7 @@ from aweigh.store.index import (
     LAYOUT_BYTES,
     LAYOUT_FILE,
     PREVIOUS_FILE,
+    UNTRIED,
     Index,
     check_layout,
     decode_index,
@@ -112,12 +113,11 @@ class Store:
         """
         descriptor, manifest = read_offer(offer)
         self._prepare()
-        judged = False
+        untried: str | None = None
         for _ in range(_ADOPTIONS):
             package = self._fetch(name, descriptor, manifest, offer, terms, progress=progress)
-            if not judged:
-                terms.judge(package)
-                judged = True
+            if untried is None:
+                untried = ",".join(terms.judge(package) or ())
             with self._changing() as (index, commit):
                 if not all(self._blobs.holds(part.digest, part.size) for part in (descriptor, manifest.config, *manifest.layers)):
                     continue  # a collection took what was older than the grace period: it is fetched again
@@ -126,8 +126,17 @@ class Store:
                 version = index.version_of(name, descriptor.digest)
                 if version is None:
                     version = index.version_for(name, offer.version)
-                    told = summary(package.manifest, descriptor, manifest, origin=terms.origin)
-                    commit(index.with_version(name, version, msgspec.structs.replace(descriptor, annotations=told)))
+                    told = summary(package.manifest, descriptor, manifest, origin=terms.origin) | ({UNTRIED: untried} if untried else {})
+                    descriptor = msgspec.structs.replace(descriptor, annotations=told)
+                    commit(index.with_version(name, version, descriptor))
+                else:
+                    known = index.versions[name][version]
+                    told = {key: value for key, value in known.annotations.items() if key != UNTRIED}
+                    descriptor = msgspec.structs.replace(
+                        known, annotations=told | ({UNTRIED: untried} if untried and UNTRIED in known.annotations else {})
+                    )
+                    if descriptor != known:  # what could not be tried the first time was tried now
+                        commit(index.with_version(name, version, descriptor))
             return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views)
         raise StoreUnavailable(f"the store {self.folder} loses blobs as fast as they come", hint="let 'aweigh collect' keep a grace period")
 

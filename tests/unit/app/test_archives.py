@@ -1,6 +1,8 @@
 """Export, import, fsck and collect through the commands that a person types; what is in an imported package is judged before it is visible."""
 
+import dataclasses
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,9 @@ from onnx import TensorProto, helper
 from aweigh.app.archives import export_package, import_package
 from aweigh.app.packages import list_packages, open_store
 from aweigh.cli import main as cli
-from aweigh.core.errors import InvalidName, NotTrusted, Refused
+from aweigh.core import plugins
+from aweigh.core.errors import InvalidName, MissingLibrary, NotTrusted, Refused
+from aweigh.core.evidence import Evidence, Machine, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.names import model_name
 from aweigh.core.package import Hooks, PackageManifest, Provenance, Variant
@@ -19,6 +23,7 @@ from aweigh.core.protocols import Draft
 from aweigh.core.settings import Settings
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
+from aweigh.engine.lifecycle import load_model
 
 ENTRY = "variants/onnx/model.onnx"
 
@@ -113,6 +118,51 @@ def test_code_needs_trust(here: Settings, there: Settings, tmp_path: Path, case:
 def test_a_runtime_that_is_not_known_is_said_and_not_tried(here: Settings, there: Settings, tmp_path: Path) -> None:
     adopted = import_package(there, shipped(here, tmp_path, CODE["a runtime that is not known"]), trust=True)
     assert [(trial.tried, trial.note) for trial in adopted.trials] == [(False, "there is no runtime named 'from-elsewhere'")]
+
+
+@pytest.fixture
+def without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """The runtime's library is not there, until called."""
+    rows = plugins._BUILT_IN
+    gone = tuple(
+        dataclasses.replace(row, libraries=("no_such_library",), extra="pack")
+        if (row.kind, row.name) == ("runtime", "onnxruntime")
+        else row
+        for row in rows
+    )
+
+    def have(these: tuple[plugins.Plugin, ...]) -> None:
+        plugins._table.cache_clear()
+        monkeypatch.setattr(plugins, "_BUILT_IN", these)
+
+    have(gone)
+    yield lambda: have(rows)
+    plugins._table.cache_clear()
+
+
+def test_what_could_not_be_tried_is_not_served_until_it_is(
+    here: Settings, there: Settings, tmp_path: Path, without_onnxruntime: Callable[[], None]
+) -> None:
+    machine = Machine(system="Linux", architecture="x", processor="p", cores=1)
+    evidence = Evidence(passed=True, strength=Strength.FULL, data="sample", machine=machine, made_at="2026-01-01T00:00:00Z", checks=())
+    proven = tuple(msgspec.structs.replace(each, evidence=evidence) for each in draft().manifest.variants)
+    file = shipped(here, tmp_path, draft(variants=proven))
+    imported = import_package(there, file)
+    assert [(trial.tried, trial.note) for trial in imported.trials] == [
+        (False, "needs no_such_library, which is not installed: pip install 'aweigh[pack]'")
+    ]
+    with pytest.raises(MissingLibrary) as missing:
+        load_model(open_store(there).open(imported.package.reference), there)
+    assert "the runtime 'onnxruntime' needs no_such_library, which is not installed" in missing.value.message
+    assert missing.value.hint == "pip install 'aweigh[pack]'"
+    without_onnxruntime()
+    with pytest.raises(NotTrusted, match=r"variant 'onnx' of .*:1 came from elsewhere and was not tried on this machine") as untried:
+        load_model(open_store(there).open(imported.package.reference), there)
+    assert "import or pull the package again" in untried.value.hint
+    again = import_package(there, file)
+    assert (again.package.reference, [trial.tried for trial in again.trials]) == (imported.package.reference, [True])
+    load_model(open_store(there).open(imported.package.reference), there).close()
+    assert len(list_packages(there)) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from aweigh.core import plugins
 from aweigh.core.errors import GoldenMismatch, InvalidFile, MissingLibrary, NotFound, ProofFailed, Unsupported
 from aweigh.core.evidence import Check, Evidence, Machine, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.package import FORMAT_VERSION, GoldenCase, PackageManifest, Provenance, Variant
+from aweigh.core.plugins import Plugin
 from aweigh.core.settings import Settings
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
@@ -68,6 +70,26 @@ def test_the_first_proven_variant_is_chosen_or_the_named_one() -> None:
     assert "a, b, c, d" in caught.value.hint
     with pytest.raises(ProofFailed):
         choose_variant(manifest(variant("a", proven=None), variant("b", proven=False)))
+
+
+def test_what_needs_a_library_that_is_not_there_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (
+        Plugin(kind="runtime", name="null", target="a:b"),
+        Plugin(kind="runtime", name="native", target="a:b", libraries=("no_such_library",), extra="xgboost"),
+    )
+    plugins._table.cache_clear()
+    monkeypatch.setattr(plugins, "_BUILT_IN", rows)
+    try:
+        quick = Variant(name="quick", runtime="native", precision="fp32", evidence=evidence(passed=True, latency_us_b1=1.0))
+        slow = Variant(name="slow", runtime="null", precision="fp32", evidence=evidence(passed=True, latency_us_b1=9.0))
+        assert choose_variant(manifest(quick, slow)).name == "slow"
+        assert choose_variant(manifest(quick, slow), "quick").name == "quick"
+        with pytest.raises(MissingLibrary) as caught:
+            choose_variant(manifest(quick, variant("unproven", proven=None)))
+        assert "variant 'quick': the runtime 'native' needs no_such_library, which is not installed" in caught.value.message
+        assert caught.value.hint == "pip install 'aweigh[xgboost]'"
+    finally:
+        plugins._table.cache_clear()
 
 
 def test_the_quickest_proven_variant_of_each_purpose_is_chosen() -> None:
