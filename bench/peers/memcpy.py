@@ -40,5 +40,8 @@ PEER = Peer(
     command=_command,
     one_port=False,
     about="uvloop, asyncio.Protocol: one copy of the tensor into an array that is used again, a fixed answer; glibc keeps what is freed",
-    environment=(("MALLOC_TRIM_THRESHOLD_", str(1 << 30)), ("MALLOC_MMAP_THRESHOLD_", str(1 << 25))),  # else page faults, not copying, are timed
+    environment=(
+        ("MALLOC_TRIM_THRESHOLD_", str(1 << 30)),
+        ("MALLOC_MMAP_THRESHOLD_", str(1 << 25)),
+    ),  # else page faults, not copying, are timed
 )

@@ -13,7 +13,7 @@ import numpy as np
 LARGE: Final = 64 * 1024
 """Bodies up to this size are joined from their pieces."""
 _BOUNDARY: Final = 64
-_SHARE: Final = 16
+_SHARE: Final = 64
 """A buffer is at most so many times what came of its body."""
 
 
@@ -40,6 +40,16 @@ class Body:
             if end * _SHARE >= self._expected > end:
                 self._settle()
         self.received = end
+
+    def pour(self, piece: memoryview) -> int:
+        """Take a piece that is not the last, if there is a place for it; how much of the body is then missing, or -1."""
+        view, begin = self._view, self.received
+        missing = self._expected - begin - len(piece)
+        if view is None or missing < 0:
+            return -1
+        view[begin : begin + len(piece)] = piece
+        self.received = begin + len(piece)
+        return missing
 
     def _settle(self) -> None:
         block = np.empty(self._expected + _BOUNDARY, np.uint8)

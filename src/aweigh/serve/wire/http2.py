@@ -4,7 +4,6 @@ Called by the event loop. Everything a peer can make grow is bounded: streams, h
 """
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +28,8 @@ _FREE_RESETS: Final = 200
 _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
 _GRPC_PREFIX_BYTES: Final = 5
+_PLAIN_DATA: Final = bytes((f.DATA, 0))
+"""Type and flags of a DATA frame that is not the last."""
 _SMALL_DATA: Final = 4096
 """Frames up to this size are copied out of what was read."""
 _GOODBYE: Final = b"goodbye!"
@@ -107,7 +108,8 @@ class Http2Connection(asyncio.Protocol):
                 end = at + 9 + length
                 kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
                 if kind == f.DATA and length > _SMALL_DATA and self._is_taken(stream, flags):
-                    at = self._take_frames(data, at, stream) if end <= size and not flags else self._begin_data(stream, flags, data, at)
+                    poured = self._pour(data, at)
+                    at = poured if poured > at else self._begin_data(stream, flags, data, at)
                     continue
                 if end > size:
                     break
@@ -130,18 +132,27 @@ class Http2Connection(asyncio.Protocol):
             return False
         return not flags & f.PADDED and (found.body is not None or not flags & f.END_STREAM)
 
-    def _take_frames(self, data: bytes, at: int, stream: int) -> int:
-        """Whole DATA frames in a row, all of one body, none its last: they are counted together. Where what follows begins."""
-        view, size, same, begin = memoryview(data), len(data), data[at + 3 : at + 9], at
-        pieces = []
-        while size - at >= 9 and data[at + 3 : at + 9] == same:
+    def _pour(self, data: bytes, at: int) -> int:
+        """DATA frames in a row that go to bodies with a place, none the last of its body: the loop of large uploads. Where what follows begins."""
+        view, size, streams, taken = memoryview(data), len(data), self._streams, 0
+        while size - at >= 9 and data[at + 3 : at + 5] == _PLAIN_DATA:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-            end = at + 9 + length
-            if end > size or not _SMALL_DATA < length <= f.DEFAULT_FRAME:
+            end, stream = at + 9 + length, int.from_bytes(data[at + 5 : at + 9], "big")
+            found = streams.get(stream)
+            if end > size or not _SMALL_DATA < length <= f.DEFAULT_FRAME or found is None or found.body is None:
                 break
-            pieces.append(view[at + 9 : end])
+            missing = found.body.pour(view[at + 9 : end])
+            if missing < 0:
+                break
+            found.unacknowledged += length
+            if found.unacknowledged > STREAM_WINDOW // 2 and missing > STREAM_WINDOW - found.unacknowledged:
+                self._write(f.window_frame(stream, found.unacknowledged))
+                found.unacknowledged = 0
+            taken += length
             at = end
-        self._take(stream, 0, pieces, at - begin - 9 * len(pieces))
+        if taken:
+            self._replies.buffered += taken
+            self._replies.acknowledge(taken)
         return at
 
     def _begin_data(self, stream: int, flags: int, data: bytes, at: int) -> int:
@@ -151,7 +162,7 @@ class Http2Connection(asyncio.Protocol):
         missing = length - len(piece)
         if missing:
             self._part = stream, flags, missing
-        self._take(stream, flags & ~f.END_STREAM if missing else flags, [piece], len(piece))
+        self._take(stream, flags & ~f.END_STREAM if missing else flags, piece)
         return at + 9 + len(piece)
 
     def _go_on(self, data: bytes) -> int:
@@ -160,16 +171,16 @@ class Http2Connection(asyncio.Protocol):
         piece = memoryview(data)[:missing]
         missing -= len(piece)
         self._part = stream, flags, missing
-        self._take(stream, flags & ~f.END_STREAM if missing else flags, [piece], len(piece))
+        self._take(stream, flags & ~f.END_STREAM if missing else flags, piece)
         return len(piece)
 
-    def _take(self, stream: int, flags: int, pieces: list[memoryview], size: int) -> None:
+    def _take(self, stream: int, flags: int, piece: memoryview) -> None:
         try:
             found = self._streams.get(stream)
             if found is None or found.ended:
-                self._on_data(flags, stream, b"".join(pieces))
+                self._on_data(flags, stream, bytes(piece))
             else:
-                self._more_data(flags, stream, found, pieces, size)
+                self._more_data(flags, stream, found, piece, len(piece))
         except StreamFault as fault:
             self._on_fault(fault)
 
@@ -276,17 +287,15 @@ class Http2Connection(asyncio.Protocol):
             return
         if not payload and not flags & f.END_STREAM:
             self._count_control()
-        self._more_data(flags, stream, found, [payload], size)
+        self._more_data(flags, stream, found, payload, size)
 
-    def _more_data(self, flags: int, stream: int, found: Stream, pieces: Sequence[bytes | memoryview], size: int) -> None:
-        """`size` is what the pieces, and the padding between them, take of the windows."""
+    def _more_data(self, flags: int, stream: int, found: Stream, payload: bytes | memoryview, size: int) -> None:
+        """`size` is what the payload and its padding take of the windows."""
         body = found.body
         if body is None:
-            body = found.body = Body(_expected(found.head, pieces[0], self._limits.max_body))
-        before = body.received
-        for piece in pieces:
-            body.add(piece)
-        self._replies.buffered += body.received - before
+            body = found.body = Body(_expected(found.head, payload, self._limits.max_body))
+        body.add(payload)
+        self._replies.buffered += len(payload)
         if body.received > self._limits.max_body + (_GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
             self._too_large(stream, found)
             self._replies.acknowledge(size)

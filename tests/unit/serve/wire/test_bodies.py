@@ -44,9 +44,9 @@ def given(server: Rig) -> np.ndarray:
 
 def test_a_body_is_placed_once_enough_of_it_came() -> None:
     body = Body(160_000)
-    body.add(b"a" * 9_000)
+    body.add(b"a" * 2_000)
     assert not body.placed
-    body.add(b"b" * 1_000)
+    body.add(b"b" * 8_000)
     assert body.placed
     assert len(body.room) == 150_000
     assert body.view is None
@@ -54,7 +54,7 @@ def test_a_body_is_placed_once_enough_of_it_came() -> None:
     body.filled(150_000)
     assert body.view is not None
     assert body.view.readonly
-    assert bytes(body.view) == body.joined() == b"a" * 9_000 + b"b" * 1_000 + b"c" * 150_000
+    assert bytes(body.view) == body.joined() == b"a" * 2_000 + b"b" * 8_000 + b"c" * 150_000
     assert np.frombuffer(body.view, np.uint8).ctypes.data % 64 == -160_000 % 64
 
 
