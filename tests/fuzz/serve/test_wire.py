@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from tests.serving.kit import BODY, INFER, PREFACE, HeldThreads, Http2Peer, answers, get, grpc_frame, infer_message, model, post, rig
 
 from aweigh.core.errors import AweighError
+from aweigh.core.http2 import ProtocolFault, StreamFault
 from aweigh.serve.wire.chunks import ChunkedBody
-from aweigh.serve.wire.frames import ProtocolFault, StreamFault
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.heads import parse_head
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections import OrderedDict
 from typing import Final
 
-from aweigh.serve.wire.frames import (
+from aweigh.core.http2 import (
     DATA,
     DEFAULT_FRAME,
     DEFAULT_WINDOW,

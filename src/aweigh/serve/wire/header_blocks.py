@@ -9,9 +9,9 @@ from hpack import Decoder, HPACKError
 from hpack.table import HeaderTable
 
 from aweigh.core.errors import TooLarge
+from aweigh.core.http2 import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ProtocolFault, StreamFault
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import Head
-from aweigh.serve.wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ProtocolFault, StreamFault
 from aweigh.serve.wire.limits import Limits
 
 _CACHED_BLOCKS: Final = 64

@@ -7,12 +7,12 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from aweigh.core import http2 as f
 from aweigh.core.errors import DeadlineExceeded, TooLarge
+from aweigh.core.http2 import ProtocolFault, StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request
-from aweigh.serve.wire import frames as f
 from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
-from aweigh.serve.wire.frames import ProtocolFault, StreamFault, frame
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.replies import CONNECTION_WINDOW, STREAM_WINDOW, Replies, Stream
 

@@ -6,12 +6,12 @@ Called by the connection, which reads the frames that come in. Everything that i
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from aweigh.core import http2 as f
+from aweigh.core.http2 import StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
-from aweigh.serve.wire import frames as f
 from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.flow import SendWindow
-from aweigh.serve.wire.frames import StreamFault, frame
 
 if TYPE_CHECKING:
     from aweigh.serve.wire.listener import Listener
