@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.serving.kit import BODY, Http2Peer, Rig, exchange, infer_message, post, rig
+from tests.serving.kit import BODY, Http2Peer, Rig, exchange, grpc_frame, infer_message, post, rig
 
 from aweigh.protos import message
 from aweigh.serve.known_requests import KnownBodies, KnownRequests, varint
@@ -113,9 +113,9 @@ def test_a_name_that_looks_like_the_key_is_not_taken_for_it() -> None:
 def test_usual_requests_are_remembered_and_the_memory_is_bounded() -> None:
     known, bodies = KnownRequests(), KnownBodies()
     payload = infer_message([1, 2, 3, 4]).SerializeToString()
-    assert known.find(payload) is None
-    known.learn(payload, PROTO.FromString(payload))
-    other = infer_message([5, 6, 7, 8]).SerializeToString()
+    assert known.find(grpc_frame(payload)) is None
+    known.learn(grpc_frame(payload), PROTO.FromString(payload))
+    other = grpc_frame(infer_message([5, 6, 7, 8]).SerializeToString())
     found = known.find(other)
     assert found is not None
     assert np.frombuffer(found.raw(other), "<f4").tolist() == [5, 6, 7, 8]
@@ -126,7 +126,7 @@ def test_usual_requests_are_remembered_and_the_memory_is_bounded() -> None:
     assert bodies.find(BODY.replace(b"[1,2,3,4]", b"[5]")) is None
     for at in range(1000):
         more = infer_message([1, 2, 3, 4], name=f"model-{at}").SerializeToString()
-        known.learn(more, PROTO.FromString(more))
+        known.learn(grpc_frame(more), PROTO.FromString(more))
         bodies.learn(BODY.replace(b'"X"', b'"X%d"' % at), [1, 4], [1.0, 2.0, 3.0, 4.0])
     assert len(known._known) <= 128
     assert len(bodies._known) <= 128
@@ -138,8 +138,9 @@ def test_datatypes_whose_bytes_must_be_looked_at_are_not_remembered(datatype: st
     asked.inputs.add(name="X", datatype=datatype, shape=[4])
     asked.raw_input_contents.append(b"\0\1\0\1")
     known = KnownRequests()
-    known.learn(asked.SerializeToString(), asked)
-    assert known.find(asked.SerializeToString()) is None
+    body = grpc_frame(asked.SerializeToString())
+    known.learn(body, asked)
+    assert known.find(body) is None
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 16_383, 16_384, 2**32, 2**63])

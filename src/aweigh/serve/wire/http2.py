@@ -32,6 +32,7 @@ _PLAIN_DATA: Final = bytes((f.DATA, 0))
 """Type and flags of a DATA frame that is not the last."""
 _SMALL_DATA: Final = 4096
 """Frames up to this size are copied out of what was read."""
+_LAST_DATA: Final = bytes((f.DATA, f.END_STREAM))
 _GOODBYE: Final = b"goodbye!"
 _GOODBYE_WAIT_S: Final = 0.5
 
@@ -101,29 +102,60 @@ class Http2Connection(asyncio.Protocol):
         try:
             if self._part[2]:
                 at = self._go_on(data)
-            while size - at >= 9:
-                length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-                if length > f.DEFAULT_FRAME:
-                    raise ProtocolFault(f.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-                end = at + 9 + length
-                kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
-                if kind == f.DATA and length > _SMALL_DATA and self._is_taken(stream, flags):
-                    poured = self._pour(data, at)
-                    at = poured if poured > at else self._begin_data(stream, flags, data, at)
-                    continue
-                if end > size:
-                    break
-                payload = data[at + 9 : end]
-                at = end
-                try:
-                    self._frame(kind, flags, stream, payload)
-                except StreamFault as fault:
-                    self._on_fault(fault)
+            at = self._read(data, at)
         except ProtocolFault as fault:
             self._fail(fault)
             at = size
         self._tail = data[at:] if at < size else b""
         self._replies.flush()
+
+    def _read(self, data: bytes, at: int) -> int:
+        """Take every frame that is whole, and large DATA as it comes; where what is left begins."""
+        size = len(data)
+        while size - at >= 9:
+            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            if length > f.DEFAULT_FRAME:
+                raise ProtocolFault(f.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+            end = at + 9 + length
+            kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
+            if kind == f.DATA and length > _SMALL_DATA and self._is_taken(stream, flags):
+                poured = self._pour(data, at)
+                at = poured if poured > at else self._begin_data(stream, flags, data, at)
+                continue
+            if end > size:
+                break
+            payload = data[at + 9 : end]
+            if kind == f.HEADERS and flags == f.END_HEADERS and (behind := self._usual_request(data, end, stream, payload)):
+                at = behind
+                continue
+            at = end
+            try:
+                self._frame(kind, flags, stream, payload)
+            except StreamFault as fault:
+                self._on_fault(fault)
+        return at
+
+    def _usual_request(self, data: bytes, at: int, stream: int, block: bytes) -> int:
+        """A request of known headers and of one small DATA frame that ends it, both here: answer it. Where what follows begins; 0 for any other."""
+        head = self._blocks.known.get(block)
+        if head is None or data[at + 3 : at + 5] != _LAST_DATA or data[at + 5 : at + 9] != data[at - len(block) - 4 : at - len(block)]:
+            return 0
+        length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+        end = at + 9 + length
+        if end > len(data) or length > self._small or self._block is not None or head.route.converse is not None:
+            return 0
+        if stream <= self._last_stream or stream % 2 == 0 or len(self._streams) >= self._limits.max_streams or self._replies.closing:
+            return 0
+        self._last_stream = stream
+        self._streams[stream] = found = Stream(head, 0.0)
+        self._replies.unacknowledged += length
+        if self._replies.unacknowledged > CONNECTION_WINDOW // 2:
+            self._replies.acknowledge(0)
+        try:
+            self._complete(stream, found, data[at + 9 : end])
+        except StreamFault as fault:
+            self._on_fault(fault)
+        return end
 
     def _is_taken(self, stream: int, flags: int) -> bool:
         """Whether DATA on a stream is taken as it comes: where it goes to a body that is not whole with it."""
@@ -374,7 +406,12 @@ class Http2Connection(asyncio.Protocol):
 
     def _reply(self, request: Request, response: AnyResponse) -> None:
         found = self._streams.get(request.stream)
-        if found is not None and found.request is request and not found.answered:
+        if (
+            found is not None
+            and found.request is request
+            and not found.answered
+            and not self._replies.answer_quickly(request.stream, response)
+        ):
             self._replies.answer_later(request.stream, found, response)
 
     def _control_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

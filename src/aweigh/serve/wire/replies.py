@@ -117,6 +117,32 @@ class Replies:
         else:
             found.deadline = self._listener.now() + self._limits.request_timeout_s
 
+    def answer_quickly(self, stream: int, response: AnyResponse) -> bool:
+        """Answer the usual way, a small gRPC message for which there is room, and be done with the stream; False for any other answer."""
+        if not isinstance(response, GrpcResponse) or response.code or response.coding:
+            return False
+        window, size = self.window, len(response.message) + 5
+        if size > f.DEFAULT_FRAME or size > window.connection or size > window.initial or not window.idle:
+            return False
+        window.connection -= size
+        self._write_message(stream, response.message, size)
+        del self.streams[stream]
+        window.forget(stream)
+        if self.closing:
+            self.close_if_done()
+        return True
+
+    def _write_message(self, stream: int, message: bytes, size: int) -> None:
+        """Headers, a message of `size` bytes with its prefix, and trailers, as one write."""
+        tag = stream.to_bytes(4, "big")
+        data = b"".join((
+            _OK_HEADERS, tag, f.GRPC_HEADERS, size.to_bytes(3, "big"), b"\0\0", tag, (size - 5).to_bytes(5, "big"), message, _OK_TRAILERS, tag, f.GRPC_OK,
+        ))  # fmt: skip
+        if self._out is not None:
+            self._out.append(data)
+        else:
+            self.transport.write(data)
+
     def answer_later(self, stream: int, found: Stream, response: AnyResponse) -> None:
         """Answer outside of a read."""
         try:
@@ -126,14 +152,12 @@ class Replies:
 
     def _message(self, stream: int, message: bytes) -> None:
         window, size = self.window, len(message) + 5
-        tag = stream.to_bytes(4, "big")
-        headers = _OK_HEADERS + tag + f.GRPC_HEADERS
-        payload = b"\0" + (size - 5).to_bytes(4, "big") + message
         if size <= f.DEFAULT_FRAME and size <= window.connection and size <= window.initial:
             window.connection -= size
-            self.write(b"".join((headers, size.to_bytes(3, "big"), b"\0\0", tag, payload, _OK_TRAILERS, tag, f.GRPC_OK)))
-        else:
-            self.write(headers + window.send(stream, payload, f.GRPC_OK))
+            self._write_message(stream, message, size)
+            return
+        payload = (size - 5).to_bytes(5, "big") + message
+        self.write(_OK_HEADERS + stream.to_bytes(4, "big") + f.GRPC_HEADERS + window.send(stream, payload, f.GRPC_OK))
 
     def _coded(self, stream: int, response: GrpcResponse) -> None:
         message = response.message
