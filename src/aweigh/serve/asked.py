@@ -126,13 +126,17 @@ def check_memory(wanted: Sequence[Wanted], signature: Signature, rows: int, regi
 
 
 def take_parameters(parameters: Mapping[str, object] | None, request: Request, began: float) -> None:
-    """Check a request's parameters and let `timeout` bound its deadline, in microseconds from when it `began` (`perf_counter`).
+    """Check a request's parameters: `priority` is its place in the queue, `timeout` its deadline in microseconds from when it `began`.
 
     Raises InvalidInput; DeadlineExceeded where the time is up already. Further names pass: no model here reads any.
     """
-    for name, value in (parameters or {}).items():
+    if not parameters:
+        return
+    for name, value in parameters.items():
         _check_parameter(name, value)
-    timeout = (parameters or {}).get("timeout")
+    priority, timeout = parameters.get("priority"), parameters.get("timeout")
+    if isinstance(priority, int):
+        request.priority = priority
     if isinstance(timeout, int) and timeout:
         left_s = min(timeout, _MAX_TIMEOUT_US) / 1e6 - (time.perf_counter() - began)
         if left_s <= 0:

@@ -97,3 +97,15 @@ def test_streams_end_when_the_server_stops(serve: Any, rows: np.ndarray) -> None
         assert statuses[0] == health_pb2.HealthCheckResponse.SERVING
         assert "shutting down" in str(found.get(timeout=10)[1])
         client.stop_stream()
+
+
+def test_the_first_error_ends_a_stream_whose_client_wants_it_to(server: Served, rows: np.ndarray) -> None:
+    found: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with triton_grpc.InferenceServerClient(server.target) as client:
+        client.start_stream(lambda result, error: found.put((result, error)), headers={"triton_grpc_error": "true"})
+        client.async_stream_infer("linear", given(rows))
+        assert found.get(timeout=10)[1] is None
+        client.async_stream_infer("none", given(rows))
+        error = found.get(timeout=10)[1]
+        assert (error.status(), error.message()) == ("StatusCode.NOT_FOUND", "Request for unknown model: 'none' is not found")
+        client.stop_stream()

@@ -10,7 +10,7 @@ import logging
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError
+from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError, Kind
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.queue import Caller
 
@@ -118,8 +118,10 @@ class Turn(Generic[CallerT, ItemT]):
         kept: list[tuple[CallerT, ItemT]] = []
         for caller, item in zip(callers, items, strict=True):
             if caller.cancelled:
+                self._model.statistics.failure(Kind.CANCELLED)
                 self._carrier.fail(caller, item, Cancelled("the client left before its request was started"))
             elif caller.deadline is not None and now > caller.deadline:
+                self._model.statistics.failure(Kind.TIMEOUT)
                 self._carrier.fail(
                     caller, item, DeadlineExceeded("the request's deadline passed before it was started", hint="allow more time")
                 )

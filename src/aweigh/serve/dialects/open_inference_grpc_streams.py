@@ -16,6 +16,8 @@ SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.
 """What anyone may ask the health of; any other name is a model's, and those are told to callers who are known."""
 _WATCH_ROUND_S: Final = 0.5
 _UNAVAILABLE: Final = 14
+_ERROR_MODE: Final = b"triton_grpc_error"
+"""Metadata by which a client asks that the first error end the stream, with a status of gRPC."""
 _NOT_SERVING: Final = 2
 _ID: Final = 3
 """The field `id` of a ModelInferRequest."""
@@ -26,7 +28,7 @@ _FINAL: Final = message("inference.ModelInferResponse")(
 
 
 class InferStream:
-    """One call of ModelStreamInfer. A request that fails is answered with its error; the stream goes on."""
+    """One call of ModelStreamInfer. A request that fails is answered with its error; the stream goes on, unless its client wants it to end."""
 
     def __init__(self, infer: Handler, talk: Talk) -> None:
         self._infer = infer
@@ -58,6 +60,9 @@ class InferStream:
         if response.code == 0:
             answered = response.message + _FINAL
             self._talk.answer(b"\x12" + varint(len(answered)) + answered)
+        elif self._talk.head.headers.get(_ERROR_MODE) == b"true":
+            self._talk.finish(response)
+            return
         else:
             self._talk.answer(_failed(request, response))
         self._talk.next()
