@@ -51,7 +51,7 @@ async def _work(link: Link, listening: socket.socket, board_file: int) -> None:
     control = make_control(settings, dataplane, begin.variant, count=statistics.of)
     server = HttpServer(dataplane, shared=shared)
     worker = Worker(dataplane, control, server, link=link, slab=shared.slab, statistics=statistics)
-    dataplane.control = worker.control
+    dataplane.control, dataplane.workers = worker.control, worker.control.overview
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: worker.drain(alone=True))
     if begin.open:

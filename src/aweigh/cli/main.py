@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
         "predict": ("aweigh.cli.predict", "Answer a small file, in process"),
         "serve": ("aweigh.cli.serve", "Serve models over REST and gRPC on one port"),
+        "status": ("aweigh.cli.status", "Show a running server: workers, models, and why each runs as it does"),
         "bench": ("aweigh.cli.bench", "Load a server and say how it did, for any URL"),
     },
     "Help yourself": {

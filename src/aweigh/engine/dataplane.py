@@ -64,6 +64,8 @@ class DataPlane:
         """What carries the requests, where it can be counted."""
         self.control: Control | None = None
         """What loads and unloads while the server runs; None where models stay as they are."""
+        self.workers: Callable[[Callable[[Any, AweighError | None], None]], None] | None = None
+        """Tells how all workers of the server are; None where there is one process."""
         self.logs: Logs | None = None
         """What is logged, where that can be asked and changed by request."""
         self.regions = Regions(settings)

@@ -1,11 +1,14 @@
 """The state of a server as an operator sees it: its workers and its models. Made for `GET /status`, shown by `aweigh status`."""
 
 import os
+import time
 from pathlib import Path
 
 import msgspec
 
+from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.statistics import ModelStatistics
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +54,26 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerFacts, ...]
 
 
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One served version, and what all workers together did with it."""
+
+    facts: ModelFacts
+    requests: int
+    failed: int
+    rows: int
+
+
+class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of `GET /status`."""
+
+    version: str
+    ready: bool
+    supervisor_pid: int
+    uptime_s: float
+    workers: tuple[WorkerFacts, ...]
+    models: tuple[ModelStatus, ...]
+
+
 def facts_of(model: LoadedModel) -> ModelFacts:
     """What is worth telling of a loaded model."""
     report = model.report
@@ -68,6 +91,28 @@ def facts_of(model: LoadedModel) -> ModelFacts:
         golden_cases=report.golden_cases,
         call_us=round(report.call_us, 1),
     )
+
+
+def status_of(model: LoadedModel, done: ModelStatistics) -> ModelStatus:
+    """A model with its counts."""
+    return ModelStatus(facts=facts_of(model), requests=done.succeeded, failed=sum(done.failed.values()), rows=done.rows)
+
+
+def overview_of_one(dataplane: DataPlane, began: float) -> Overview:
+    """The overview of a server that is this process alone; `began` by `time.monotonic`."""
+    memory, uptime_s = memory_of(os.getpid()), round(time.monotonic() - began, 1)
+    worker = WorkerFacts(
+        pid=os.getpid(),
+        state="ready" if dataplane.ready else "draining" if dataplane.draining else "starting",
+        uptime_s=uptime_s,
+        restarts=0,
+        resident_bytes=memory.resident,
+        proportional_bytes=memory.proportional,
+        private_bytes=memory.private,
+        requests=sum(model.statistics.succeeded for model in dataplane.models()),
+        connections=dataplane.wire.connections().open if dataplane.wire is not None else 0,
+    )
+    return Overview(supervisor_pid=0, uptime_s=uptime_s, workers=(worker,))
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,11 @@
-"""What an operator asks of a process: /live, /ready, /metrics (Prometheus text), and the landing page at /."""
+"""What an operator asks of a server: /live, /ready, /metrics (Prometheus text), /status (workers and models), and the landing page at /."""
 
 from collections.abc import Iterator
-from typing import Final
+from functools import partial
+from time import monotonic
+from typing import Any, Final
 
+import msgspec
 import orjson
 
 import aweigh
@@ -12,6 +15,8 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.statistics import BOUNDS_S, Histogram, ModelStatistics
 from aweigh.serve.message import TEXT, AnyResponse, Request, Response
+from aweigh.serve.outcome import failure_of
+from aweigh.serve.overview import Overview, ServerStatus, overview_of_one, status_of
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
 
@@ -26,6 +31,7 @@ class Operations:
 
     def __init__(self, dataplane: DataPlane) -> None:
         self._dataplane = dataplane
+        self._began = monotonic()
 
     def routes(self) -> list[Route]:
         def route(template: str, handler: object, permission: Permission) -> Route:
@@ -35,6 +41,7 @@ class Operations:
             route("/live", self._live, Permission.PUBLIC),
             route("/ready", self._ready, Permission.PUBLIC),
             route("/metrics", self._metrics, Permission.OPERATE),
+            route("/status", self._status, Permission.OPERATE),
             route("/", self._index, Permission.PUBLIC),
         ]
 
@@ -50,8 +57,29 @@ class Operations:
         return Response(503, b"draining\n" if self._dataplane.draining else b"starting\n", TEXT)
 
     def _index(self, request: Request) -> Response:
-        paths = ["/predict/{name}", "/v2", "/live", "/ready", "/metrics"]
+        paths = ["/predict/{name}", "/v2", "/live", "/ready", "/metrics", "/status"]
         return Response(200, orjson.dumps({"name": "aweigh", "version": aweigh.__version__, "paths": paths}))
+
+    def _status(self, request: Request) -> Response | None:
+        if self._dataplane.workers is None:
+            return self._status_of(overview_of_one(self._dataplane, self._began))
+        self._dataplane.workers(partial(self._answer_status, request))
+        return None
+
+    def _answer_status(self, request: Request, overview: Any, error: AweighError | None) -> None:
+        request.reply(request, failure_of(error, request) if error is not None else self._status_of(overview))
+
+    def _status_of(self, overview: Overview) -> Response:
+        models = tuple(status_of(model, model.statistics.total()) for model in self._dataplane.models())
+        status = ServerStatus(
+            version=aweigh.__version__,
+            ready=self._dataplane.ready,
+            supervisor_pid=overview.supervisor_pid,
+            uptime_s=overview.uptime_s,
+            workers=overview.workers,
+            models=models,
+        )
+        return Response(200, msgspec.json.encode(status))
 
     def _metrics(self, request: Request) -> Response:
         return Response(200, "".join(self._lines()).encode(), _PROMETHEUS)
@@ -83,10 +111,11 @@ def _counters(models: list[tuple[LoadedModel, ModelStatistics]]) -> Iterator[str
         yield f'aweigh_requests_total{{{_labels(model)},outcome="ok"}} {done.succeeded}\n'
         for kind, count in sorted(done.failed.items()):
             yield f'aweigh_requests_total{{{_labels(model)},outcome="{kind.value.lower()}"}} {count}\n'
-    yield _family("aweigh_rows_total", "counter", "Rows answered")
+    yield _family("aweigh_rows_total", "counter", "Rows that the model answered; none for what the response cache answered")
     for model, done in models:
         yield f"aweigh_rows_total{{{_labels(model)}}} {done.rows}\n"
     yield from _batches(models)
+    yield from _cache(models)
     yield _family("aweigh_requests_in_flight", "gauge", "Requests handed to a thread and not yet answered")
     for model, done in models:
         yield f"aweigh_requests_in_flight{{{_labels(model)}}} {done.in_flight}\n"
@@ -118,6 +147,18 @@ def _batches(models: list[tuple[LoadedModel, ModelStatistics]]) -> Iterator[str]
     yield from (f"aweigh_batch_limit_rows{{{labels}}} {batch.chosen_rows}\n" for labels, batch in facts)
     yield _family("aweigh_requests_waiting", "gauge", "Requests that wait in this process to be put together")
     yield from (f"aweigh_requests_waiting{{{labels}}} {batch.waiting}\n" for labels, batch in facts)
+
+
+def _cache(models: list[tuple[LoadedModel, ModelStatistics]]) -> Iterator[str]:
+    """Of the models whose answers are kept for equal requests."""
+    kept = [(_labels(model), done) for model, done in models if model.responses is not None]
+    if kept:
+        yield _family("aweigh_cache_hits_total", "counter", "Requests that the response cache answered")
+        yield from (f"aweigh_cache_hits_total{{{labels}}} {done.cache_hits}\n" for labels, done in kept)
+        yield _family("aweigh_cache_misses_total", "counter", "Requests that the response cache was asked for in vain")
+        yield from (f"aweigh_cache_misses_total{{{labels}}} {done.cache_misses}\n" for labels, done in kept)
+        yield _family("aweigh_cache_bytes", "gauge", "Memory that the answers in the response cache take")
+        yield from (f"aweigh_cache_bytes{{{labels}}} {done.cache_bytes}\n" for labels, done in kept)
 
 
 def _sizes(labels: str, done: ModelStatistics) -> Iterator[str]:
