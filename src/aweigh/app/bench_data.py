@@ -141,7 +141,11 @@ def probe(
     decode = decode_grpc if address.target.protocol == "grpc" else decode_json
     expected = _expected(wanted, len(questions), [decode(body) for body in answers] if wanted.expect == ALONE else [])
     checked = "" if not wanted.expect else "the same requests' answers before the load" if wanted.expect == ALONE else wanted.expect
-    made = [msgspec.structs.replace(question, expected=text) for question, text in zip(questions, expected, strict=True)]
+    known = answers if wanted.expect == ALONE else [b""] * len(questions)
+    made = [
+        msgspec.structs.replace(question, expected=text, known=body)
+        for question, text, body in zip(questions, expected, known, strict=True)
+    ]
     return made, Asked(requests=len(made), source=source, body_bytes=max(len(question.body) for question in made), checked=checked)
 
 

@@ -26,7 +26,7 @@ class Checker:
 
     def __init__(self, questions: Sequence[Question], decode: Decode) -> None:
         self._expected = [normal(json.loads(question.expected)) if question.expected else None for question in questions]
-        self._right: list[set[bytes]] = [set() for _ in questions]
+        self._right: list[set[bytes]] = [{question.known} if question.known else set() for question in questions]
         self._decode = decode
         self.needed = any(expected is not None for expected in self._expected)
 

@@ -33,6 +33,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     expected: bytes = b""
+    known: bytes = b""
+    """An answer's body that is known to be right: one like it needs no further look."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
