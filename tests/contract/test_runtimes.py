@@ -1,5 +1,6 @@
 """Every runtime under the published contract, with models made on the spot."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from tests.serving.trouble import require_alike_in_a_process
 
 from aweigh.core.errors import NotTrusted
 from aweigh.core.package import Variant
@@ -25,6 +27,7 @@ from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
 from aweigh.runtimes.null import NullRuntime
 from aweigh.runtimes.onnxruntime import OnnxRuntime
+from aweigh.runtimes.process import ProcessRuntime
 from aweigh.runtimes.reference import ReferenceRuntime
 from aweigh.runtimes.sklearn import SklearnRuntime
 from aweigh.testing import RuntimeContract, RuntimeSample
@@ -249,6 +252,30 @@ class TestSklearnRuntime(RuntimeContract):
 
     def samples(self, folder: Path) -> Sequence[RuntimeSample]:
         return [mixed_frame(folder)]
+
+
+class TestRuntimeInAProcess(RuntimeContract):
+    """The same contract where a child loads the variant and shared memory carries the tensors, numbers and text."""
+
+    def runtime(self) -> Runtime:
+        return ProcessRuntime()
+
+    def samples(self, folder: Path) -> Sequence[RuntimeSample]:
+        return [*TestNullRuntime().samples(folder), numbers("onnxruntime", folder)]
+
+
+IN_A_PROCESS: list[Callable[[Path], RuntimeSample]] = [
+    functools.partial(text, "onnxruntime"),
+    functools.partial(text, "reference"),
+    functools.partial(adapted, "onnxruntime"),
+    mixed_frame,
+    forest,
+]
+
+
+@pytest.mark.parametrize("make", IN_A_PROCESS, ids=["onnxruntime", "reference", "adapted", "sklearn", "skops"])
+def test_every_runtime_answers_alike_in_a_process(make: Callable[[Path], RuntimeSample], tmp_path: Path) -> None:
+    require_alike_in_a_process(make(tmp_path))
 
 
 @pytest.mark.parametrize("make", [forest, documents, regressor])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import pytest
+from tests.serving.trouble import require_alike_in_a_process
 from tests.trees.models import fitted, rows
 
 from aweigh.core.golden import read_golden
@@ -73,3 +75,8 @@ class TestCatboostRuntime(RuntimeContract):
 
     def samples(self, folder: Path) -> Sequence[RuntimeSample]:
         return samples("catboost", folder)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_tree_runtimes_answer_alike_in_a_process(library: str, tmp_path: Path) -> None:
+    require_alike_in_a_process(samples(library, tmp_path)[0])

@@ -1,16 +1,19 @@
 """A package whose hook misbehaves on magic inputs: the null runtime behind Python that loops, crashes, leaks or leaves. For tests of isolation.
 
-`TROUBLES` maps a name to the number that, as the first of a row, asks for it; 0 is no trouble.
+`TROUBLES` maps a name to the number that asks for it, second in a row that begins with MAGIC; 0 is no trouble.
 """
 
 from pathlib import Path
 
 import numpy as np
 
+from aweigh.core.compare import compare
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenance, Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
+from aweigh.runtimes.process import ProcessRuntime
+from aweigh.testing import RuntimeSample
 
 HOOK = """
 import ctypes, os, sys, time
@@ -62,6 +65,8 @@ def misbehave(what):
         if os.fork() == 0:
             time.sleep(20)
         os._exit(1)
+    if what == 16:
+        raise MemoryError
     if what == 15:
         open(os.environ["TMPDIR"] + "/left", "w").write("x")
 
@@ -69,13 +74,16 @@ def post(tensors):
     return tensors
 
 def pre(tensors):
-    misbehave(int(tensors["X"][0, 0]))
-    tensors["X"][0, 0] = 7
+    first = tensors["X"][0] if len(tensors["X"]) else [0]
+    if first[0] == 777.25:
+        misbehave(int(first[1]))
+        first[0] = 7
     return {"X": tensors["X"]}
 """
+MAGIC = 777.25
 TROUBLES = {
     "none": 0, "loop": 1, "segfault": 2, "exit": 3, "sys.exit": 4, "base": 5, "recursion": 6, "memory": 7, "one-allocation": 8, "slow": 9,
-    "deep-recursion": 10, "value": 11, "close": 12, "babble": 13, "orphan": 14, "scratch": 15,
+    "deep-recursion": 10, "value": 11, "close": 12, "babble": 13, "orphan": 14, "scratch": 15, "memory-error": 16,
 }  # fmt: skip
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, 4)),),
@@ -89,8 +97,20 @@ GOLDEN = GoldenAnswers(
 def ask(trouble: str = "none", rows: int = 1) -> dict[str, np.ndarray]:
     """Inputs that ask for trouble."""
     x = np.zeros((rows, 4), dtype=np.float32)
-    x[0, 0] = TROUBLES[trouble]
+    x[0, :2] = MAGIC, TROUBLES[trouble]
     return {"X": x}
+
+
+def require_alike_in_a_process(sample: RuntimeSample) -> None:
+    """A runtime in a process gives the right answers, of the promised datatypes, again and again."""
+    session = ProcessRuntime().load(sample.variant, sample.signature, sample.path)
+    try:
+        for _ in range(2):
+            outputs = session.run(sample.inputs)
+            assert compare(sample.signature.outputs, sample.expected, outputs).agrees
+            assert [output.dtype for output in outputs] == [spec.datatype.dtype for spec in sample.signature.outputs]
+    finally:
+        session.close()
 
 
 def trouble_package(folder: Path, *, hook: str = HOOK) -> PackageManifest:

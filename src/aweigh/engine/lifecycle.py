@@ -24,11 +24,12 @@ from aweigh.engine.executors import Executor, ThreadExecutor
 from aweigh.engine.model import PRIVATE, LoadedModel, LoadReport
 from aweigh.engine.placement import Cost, choose_executor, measure, needs_process
 from aweigh.engine.processes import ProcessExecutor
+from aweigh.engine.response_cache import why_not_cached
 from aweigh.engine.statistics import ModelStatistics
 from aweigh.isolate import Caps, Lane
 from aweigh.runtimes.hooks import load_variant
 from aweigh.runtimes.mapped import Mapped, map_weights
-from aweigh.runtimes.process import ProcessSession
+from aweigh.runtimes.process import ProcessSession, runs_code
 
 Purpose = Literal["online", "batch"]
 Count = Callable[[str, str], ModelStatistics]
@@ -64,6 +65,7 @@ def load_model(
             loaded.session.close()
             loaded = _load(handle, chosen, golden, settings, apart=True)
     batching = choose_batching(handle.manifest.signature, chosen.evidence, settings)
+    uncached = why_not_cached(runs_code=runs_code(handle.manifest, chosen), evidence=chosen.evidence)
     report = LoadReport(
         load_ms=loaded.load_ms,
         replay_ms=loaded.replay_ms,
@@ -75,6 +77,7 @@ def load_model(
         batch_rows=batching.max_rows,
         batching=batching.why,
         weights=loaded.weights,
+        uncached=uncached,
     )
     return LoadedModel(
         name=handle.reference.name,
@@ -91,6 +94,7 @@ def load_model(
         waits=queue_policy(loaded.session, settings) if batching.allowed else None,
         tuner=make_tuner(batching.max_rows, loaded.cost, settings) if batching.allowed else None,
         padded=batching.padded,
+        cacheable=not uncached,
     )
 
 
@@ -106,7 +110,9 @@ def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpos
             known = ", ".join(variant.name for variant in manifest.variants)
             raise NotFound(f"there is no variant '{name}'", hint=f"this package has: {known}")
         return found
-    proven = [variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed and not _missing(variant)]
+    proven = [
+        variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed and not _missing(variant)
+    ]
     if not proven:
         _explain_missing(manifest)
         raise ProofFailed(
@@ -183,7 +189,9 @@ def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], 
     weights = PRIVATE
     if apart:
         caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=settings.session_threads)
-        session = ProcessSession(handle.manifest, variant, handle.path, session_threads=settings.session_threads, caps=caps)
+        session = ProcessSession(
+            handle.manifest, variant, handle.path, session_threads=settings.session_threads, caps=caps, name=handle.reference.name
+        )
     else:
         mapped = _mapped(handle, variant, settings)
         session = load_variant(handle.manifest, mapped.variant, mapped.path, session_threads=settings.session_threads)

@@ -237,6 +237,9 @@ class ProcessExecutor:
         if seat in self._idle:
             self._idle.remove(seat)
         self._backoff.died(error, monotonic())
+        if seat.entry is not None and seat.lane.bell.untaken:  # never started: another child may answer it
+            self._queue.put_back(seat.entry)
+            seat.entry = None
         self._aside(lambda: seat.lane.lost(error, limit_s=self._limit_s), partial(self._buried, seat))
 
     def _buried(self, seat: _Seat, why: AweighError) -> None:

@@ -33,7 +33,7 @@ Done = Callable[[list[Tensor] | None, AweighError | None, float], None]
 """Called on the event loop with the outputs or the error, and the seconds spent waiting."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Entry:
     """One call that waits, since `queued_at` of `time.monotonic`."""
 

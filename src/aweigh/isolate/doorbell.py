@@ -5,9 +5,12 @@ is on its way at a time, so each side writes only when the other one waits.
 """
 
 import enum
+import fcntl
 import os
 import select
 import struct
+import sys
+import termios
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -63,6 +66,11 @@ class Doorbell:
         if len(data) != _RING.size:
             raise ConnectionError("the other process closed its bell")
         return Rung._make(_RING.unpack(data))
+
+    @property
+    def untaken(self) -> bool:
+        """Whether the other side has not taken the last ring; once it has ended, it never will."""
+        return int.from_bytes(fcntl.ioctl(self._out, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder) > 0
 
     def wait(self, deadline: float) -> None:
         """Until it rings. Raises TimeoutError at `deadline` of `monotonic()`, ConnectionError when the other side has ended without a ring."""

@@ -18,7 +18,7 @@ from aweigh.isolate.oneshot import raised
 from aweigh.isolate.process import ChildProcess
 from aweigh.isolate.segment import FIRST_BYTES, Segment, room_for
 from aweigh.isolate.serving import SERVE, Opening
-from aweigh.isolate.tensorbuffers import describe, read, room_of, write
+from aweigh.isolate.tensorbuffers import Packer, Unpacker, write
 
 Answer = tuple[dict[str, Any], dict[str, Tensor]]
 _MAX_SEGMENT_BYTES: Final = 4 * 1024 * 1024 * 1024
@@ -34,12 +34,13 @@ class Lane:
     why, and the lane is of no more use.
     """
 
-    def __init__(self, opening: Opening, *, caps: Caps, paths: Sequence[str] = ()) -> None:
+    def __init__(self, opening: Opening, *, caps: Caps, paths: Sequence[str] = (), subject: str = "") -> None:
         self.network_off = False
         """Whether the network was really taken away from the child."""
-        self._target = opening.target
+        self._packer, self._unpacker = Packer(), Unpacker()
         self._limit = min(caps.memory_bytes or _MAX_SEGMENT_BYTES, _MAX_SEGMENT_BYTES)
-        self._child = ChildProcess(SERVE, opening, caps, paths)
+        self._child = ChildProcess(SERVE, opening, caps, paths, subject=subject or f"'{opening.target}'")
+        self._subject = self._child.subject
         their_reads, our_writes = os.pipe()
         our_reads, their_writes = os.pipe()
         for descriptor in (our_reads, our_writes):
@@ -71,29 +72,28 @@ class Lane:
 
     def ask(self, said: dict[str, Any], tensors: Tensors) -> None:
         """Lay a request into shared memory and ring. Raises InvalidInput, TooLarge for what cannot cross; then nothing was asked."""
-        header, buffers = describe(said, tensors)
-        size = room_of(header, buffers)
-        if size > self._request.size:
-            self._request = self._grown(self._request, size, Ring.REQUEST_ROOM)
-        write(self._request.view, header, buffers)
-        self.bell.ring(Ring.RUN, len(header), size)
+        layout, buffers = self._packer.pack(said, tensors)
+        if layout.size > self._request.size:
+            self._request = self._grown(self._request, layout.size, Ring.REQUEST_ROOM)
+        write(self._request.view, layout, buffers)
+        self.bell.ring(Ring.RUN, len(layout.header), layout.size)
 
     def answer(self) -> Answer | AweighError | None:
         """What the child rang for: the answer, the error that the target raised, or None where it wanted room and goes on. After a ring."""
         rung = self.bell.take()
         if rung.kind == Ring.ANSWER:
-            return read(self._answer.view, self._held(rung.header_bytes), copy=True)
+            return self._unpacker.unpack(self._answer.view, self._held(rung.header_bytes), copy=True)
         if rung.kind == Ring.FAILED:
             try:
                 return raised(self._child, _FAILED.decode(bytes(self._answer.view[: self._held(rung.header_bytes)])))
             except msgspec.DecodeError as error:
-                raise InvalidFile(f"the child of '{self._target}' sent an error that cannot be read") from error
+                raise InvalidFile(f"the process of {self._subject} sent an error that cannot be read") from error
         if rung.kind == Ring.OUT_OF_MEMORY:
             return self._child.out_of_memory()
         if rung.kind == Ring.NEEDS_ROOM:
             self._make_room(rung.size)
             return None
-        raise InternalError(f"the child of '{self._target}' rang for nothing that is known: {rung.kind}")
+        raise InternalError(f"the process of {self._subject} rang for nothing that is known: {rung.kind}")
 
     def wait(self, deadline: float) -> Answer | AweighError:
         """The answer to what was asked, waited for until `deadline` of `monotonic()`. Raises TimeoutError, and what `answer` raises."""
@@ -110,7 +110,7 @@ class Lane:
         self.close()
         if why is not None:
             return why
-        return error if isinstance(error, AweighError) else InternalError(f"the exchange with '{self._target}' failed: {error}")
+        return error if isinstance(error, AweighError) else InternalError(f"the exchange with {self._subject} failed: {error}")
 
     def trim(self) -> None:
         """Give back the memory of a large request or answer, and bound what the child has written. Only between two requests."""
@@ -138,7 +138,7 @@ class Lane:
             try:
                 message = FROM_CHILD.decode(channel.receive(deadline=deadline))
             except msgspec.DecodeError as error:
-                raise InternalError(f"the child of '{self._target}' answered what was not expected: {error}") from error
+                raise InternalError(f"the process of {self._subject} answered what was not expected: {error}") from error
             if isinstance(message, Started):
                 self.network_off = message.network_off
             elif isinstance(message, Done):
@@ -149,7 +149,7 @@ class Lane:
 
     def _held(self, size: int) -> int:
         if size > self._answer.size:
-            raise InvalidFile(f"the child of '{self._target}' claims an answer of {size} bytes where there are {self._answer.size}")
+            raise InvalidFile(f"the process of {self._subject} claims an answer of {size} bytes where there are {self._answer.size}")
         return size
 
     def _make_room(self, size: int) -> None:

@@ -34,10 +34,12 @@ _MEMORY_WORDS: Final = ("bad_alloc", "MemoryError", "Cannot allocate memory", "o
 class ChildProcess:
     """One running child and the channel to it. `channel` raises as `Channel` says; `why` then tells what became of the child."""
 
-    def __init__(self, target: str, argument: object, caps: Caps, paths: Sequence[str] = ()) -> None:
+    def __init__(self, target: str, argument: object, caps: Caps, paths: Sequence[str] = (), *, subject: str = "") -> None:
         if sys.platform == "win32":
             raise Unsupported("isolated children need a POSIX system", hint="use WSL 2 or Linux")
         self.target = target
+        self.subject = subject or f"'{target}'"
+        """Whose process it is, in messages."""
         self.caps = caps
         self._closed = False
         self._noise: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed in close()
@@ -64,17 +66,17 @@ class ChildProcess:
         if isinstance(error, TimeoutError):
             self.close()
             return DeadlineExceeded(
-                f"'{self.target}' took longer than {limit_s:g} s in its own process and was killed",
+                f"{self.subject} took longer than {limit_s:g} s in its own process and was killed",
                 hint="raise child_timeout_s, or make the input smaller",
                 target=self.target,
             )
         died = self._dies_by_itself()
         noise = self._end()
-        return _death(self.target, self._process.returncode if died else None, noise, self.caps)
+        return _death(self.subject, self._process.returncode if died else None, noise, self.caps)
 
     def out_of_memory(self) -> AweighError:
         """The error for a child that reported MemoryError."""
-        return _too_much_memory(self.target, self.caps)
+        return _too_much_memory(self.subject, self.caps)
 
     def trim_noise(self) -> None:
         """Keep what the child writes to stderr bounded."""
@@ -146,9 +148,9 @@ def _popen(theirs: socket.socket, noise: IO[bytes], caps: Caps) -> "subprocess.P
     )
 
 
-def _death(target: str, code: int | None, noise: str, caps: Caps) -> ChildDied:
+def _death(subject: str, code: int | None, noise: str, caps: Caps) -> ChildDied:
     if caps.memory_bytes and any(word in noise for word in _MEMORY_WORDS):
-        return _too_much_memory(target, caps, stderr=noise)
+        return _too_much_memory(subject, caps, stderr=noise)
     if code is None:
         what, hint = "closed its channel without an answer and was killed", "code in the model closed files that are not its own"
     elif code < 0:
@@ -158,14 +160,13 @@ def _death(target: str, code: int | None, noise: str, caps: Caps) -> ChildDied:
     else:
         what = f"ended with exit code {code} and no answer"
         hint = "code in the model ended the process"
-    return ChildDied(f"the process of '{target}' {what}", hint=hint, target=target, stderr=noise)
+    return ChildDied(f"the process of {subject} {what}", hint=hint, stderr=noise)
 
 
-def _too_much_memory(target: str, caps: Caps, **context: object) -> ChildDied:
+def _too_much_memory(subject: str, caps: Caps, **context: object) -> ChildDied:
     return ChildDied(
-        f"'{target}' exceeded {caps.memory_bytes // _MIB} MiB of memory in its own process",
+        f"{subject} exceeded {caps.memory_bytes // _MIB} MiB of memory in its own process",
         hint="raise child_memory_bytes, or make the input smaller",
-        target=target,
         **context,
     )
 

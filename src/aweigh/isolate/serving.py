@@ -12,7 +12,7 @@ from aweigh.isolate.channel import Buffer, Channel, Done, Failed, OutOfMemory, e
 from aweigh.isolate.child import failure, parameter_type, resolve
 from aweigh.isolate.doorbell import Doorbell, Ring, Rung
 from aweigh.isolate.segment import Segment
-from aweigh.isolate.tensorbuffers import describe, read, room_of, write
+from aweigh.isolate.tensorbuffers import Layout, Packer, Unpacker, write
 
 Handler = Callable[[dict[str, Any], Tensors], tuple[dict[str, Any], Tensors]]
 SERVE: Final = "aweigh.isolate.serving:serve"
@@ -47,6 +47,7 @@ class _Answering:
         self._handler = handler
         self._target = opening.target
         self._copy = opening.keeps_inputs
+        self._packer, self._unpacker = Packer(), Unpacker()
         reads, writes, request, answer = channel.receive_files(4)
         self._bell = Doorbell(reads, writes)
         self._request, self._answer = Segment.attach(request), Segment.attach(answer)
@@ -58,27 +59,28 @@ class _Answering:
             self._request = Segment.attach(self._channel.receive_files(1)[0])
             return
         try:
-            said, tensors = self._handler(*read(self._request.view, rung.header_bytes, copy=self._copy))
-            header, buffers = describe(said, tensors)
+            said, tensors = self._handler(*self._unpacker.unpack(self._request.view, rung.header_bytes, copy=self._copy))
+            layout, buffers = self._packer.pack(said, tensors)
         except BaseException as error:  # noqa: BLE001  # boundary: the worker loop; one bad request (sys.exit too) must not end the session
             self._fail(failure(error, self._target))
             return
-        self._send(Ring.ANSWER, header, buffers)
+        self._send(Ring.ANSWER, layout, buffers)
 
     def _fail(self, message: Failed | OutOfMemory) -> None:
         if isinstance(message, OutOfMemory):
             self._bell.ring(Ring.OUT_OF_MEMORY)
         else:
-            self._send(Ring.FAILED, msgspec.msgpack.encode(message), [])
+            header = msgspec.msgpack.encode(message)
+            self._send(Ring.FAILED, Layout(header, (), len(header)), [])
 
-    def _send(self, kind: Ring, header: bytes, buffers: list[Buffer]) -> None:
-        size = room_of(header, buffers)
+    def _send(self, kind: Ring, layout: Layout, buffers: list[Buffer]) -> None:
+        size = layout.size
         if size > self._answer.size and not self._more_room(size):
             error = TooLarge(f"an answer of {size} bytes is more than may cross between processes", hint="send fewer rows")
-            self._send(Ring.FAILED, msgspec.msgpack.encode(failure(error, self._target)), [])
+            self._fail(failure(error, self._target))
             return
-        write(self._answer.view, header, buffers)
-        self._bell.ring(kind, len(header), size)
+        write(self._answer.view, layout, buffers)
+        self._bell.ring(kind, len(layout.header), size)
 
     def _more_room(self, size: int) -> bool:
         self._bell.ring(Ring.NEEDS_ROOM, size=size)

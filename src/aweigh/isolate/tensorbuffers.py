@@ -5,7 +5,7 @@ Must never trust a size or place that the other side told: each is held against 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from aweigh.isolate.channel import Buffer
 _NUMERIC: Final = "biuf"
 _MAX_RANK: Final = 64
 _ALIGNMENT: Final = 64
+_MAX_REMEMBERED: Final = 256
 _ELEMENTS: Final = frozenset({str, bytes, int, float, bool, type(None)})
 _ITEMS: Final = msgspec.msgpack.Decoder(list[Any])
 
@@ -37,13 +38,101 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     tensors: tuple[Described, ...] = ()
 
 
+class Layout(NamedTuple):
+    """A header, where each tensor's bytes begin behind it, and how many bytes all take."""
+
+    header: bytes
+    starts: tuple[int, ...]
+    size: int
+
+
 _HEADER: Final = msgspec.msgpack.Decoder(Header)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def describe(said: dict[str, Any], tensors: Mapping[str, Tensor]) -> tuple[bytes, list[Buffer]]:
-    """The header and the bytes of named tensors. Raises InvalidInput for a dtype or element that cannot travel."""
-    described, buffers = [], []
+class Packer:
+    """Lays tensors out. Remembers the layouts of numeric tensors, because requests are alike: making one costs more than all the rest."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], Layout] = {}
+
+    def pack(self, said: dict[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Layout, list[Buffer]]:
+        """The layout and the bytes of named tensors. Raises InvalidInput for a dtype or element that cannot travel."""
+        key = tuple([(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()])
+        layout = None if said else self._layouts.get(key)
+        if layout is not None:
+            return layout, [_numbers(tensor) for tensor in tensors.values()]
+        told, buffers = _describe(tensors)
+        layout = _layout(said, told)
+        if not said and all(one.dtype != "O" for one in told):
+            if len(self._layouts) >= _MAX_REMEMBERED:
+                self._layouts.clear()
+            self._layouts[key] = layout
+        return layout, buffers
+
+
+def write(view: memoryview, layout: Layout, buffers: Sequence[Buffer]) -> None:
+    """Lay header and tensors into memory that has room for them."""
+    header = layout.header
+    view[: len(header)] = header
+    for start, buffer in zip(layout.starts, buffers, strict=True):
+        view[start : start + len(buffer)] = buffer
+
+
+_Place = tuple[str, np.dtype[Any], tuple[int, ...], int, int]
+
+
+class Unpacker:
+    """Reads what `write` laid down. Remembers the headers of numeric tensors that it has judged."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, tuple[int, tuple[_Place, ...]]] = {}
+
+    def unpack(self, view: memoryview, header_bytes: int, *, copy: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What was said, and the tensors; without `copy`, numeric ones are the memory itself. Raises InvalidFile where the header does not fit it."""
+        data = bytes(view[:header_bytes])
+        known = self._places.get(data)
+        if known is None or known[0] > len(view):
+            return self._judge(data, view, copy=copy)
+        if copy:
+            return {}, {name: np.ndarray(shape, dtype, bytearray(view[start:end])) for name, dtype, shape, start, end in known[1]}
+        return {}, {name: np.ndarray(shape, dtype, view, start) for name, dtype, shape, start, _ in known[1]}
+
+    def _judge(self, data: bytes, view: memoryview, *, copy: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        try:
+            header = _HEADER.decode(data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidFile(f"a header between processes cannot be read: {error}") from error
+        tensors: dict[str, Tensor] = {}
+        places: list[_Place] = []
+        at = len(data)
+        for told in header.tensors:
+            start = _aligned(at)
+            at = start + told.size
+            if told.size < 0 or at > len(view):
+                raise InvalidFile(f"tensor '{told.name}' between processes claims {told.size} bytes, which are not there")
+            tensor = tensors[told.name] = _restored(told, view[start:at], copy=copy)
+            places.append((told.name, tensor.dtype, told.shape, start, at))
+        if not header.said and all(told.dtype != "O" for told in header.tensors):
+            if len(self._places) >= _MAX_REMEMBERED:
+                self._places.clear()
+            self._places[data] = at, tuple(places)
+        return header.said, tensors
+
+
+def _layout(said: dict[str, Any], told: Sequence[Described]) -> Layout:
+    header = _ENCODER.encode(Header(said, tuple(told)))
+    starts: list[int] = []
+    at = len(header)
+    for one in told:
+        starts.append(_aligned(at))
+        at = starts[-1] + one.size
+    return Layout(header, tuple(starts), at)
+
+
+def _describe(tensors: Mapping[str, Tensor]) -> tuple[list[Described], list[Buffer]]:
+    told: list[Described] = []
+    buffers: list[Buffer] = []
     for name, tensor in tensors.items():
         dtype = tensor.dtype
         if dtype.kind in _NUMERIC:
@@ -52,46 +141,9 @@ def describe(said: dict[str, Any], tensors: Mapping[str, Tensor]) -> tuple[bytes
             kind, buffer = "O", _objects(name, tensor)
         else:
             raise InvalidInput(f"tensor '{name}': dtype {dtype} does not cross to another process")
-        described.append(Described(name, kind, tensor.shape, len(buffer)))
+        told.append(Described(name, kind, tensor.shape, len(buffer)))
         buffers.append(buffer)
-    return _ENCODER.encode(Header(said, tuple(described))), buffers
-
-
-def room_of(header: bytes, buffers: Sequence[Buffer]) -> int:
-    """How many bytes `write` takes."""
-    at = len(header)
-    for buffer in buffers:
-        at = _aligned(at) + len(buffer)
-    return at
-
-
-def write(view: memoryview, header: bytes, buffers: Sequence[Buffer]) -> None:
-    """Lay header and tensors into memory that has room for them."""
-    at = len(header)
-    view[:at] = header
-    for buffer in buffers:
-        at = _aligned(at)
-        end = at + len(buffer)
-        view[at:end] = buffer
-        at = end
-
-
-def read(view: memoryview, header_bytes: int, *, copy: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write` laid there; without `copy`, numeric tensors are the memory itself. Raises InvalidFile where the header does not fit it."""
-    try:
-        header = _HEADER.decode(bytes(view[:header_bytes]))
-    except msgspec.DecodeError as error:
-        raise InvalidFile(f"a header between processes cannot be read: {error}") from error
-    tensors: dict[str, Tensor] = {}
-    at = header_bytes
-    for told in header.tensors:
-        at = _aligned(at)
-        end = at + told.size
-        if told.size < 0 or end > len(view):
-            raise InvalidFile(f"tensor '{told.name}' between processes claims {told.size} bytes, which are not there")
-        tensors[told.name] = _restored(told, view[at:end], copy=copy)
-        at = end
-    return header.said, tensors
+    return told, buffers
 
 
 def _aligned(at: int) -> int:
@@ -99,6 +151,8 @@ def _aligned(at: int) -> int:
 
 
 def _numbers(tensor: Tensor) -> Buffer:
+    if tensor.flags.c_contiguous and tensor.size and tensor.dtype.isnative:
+        return tensor.data.cast("B")
     flat = np.ascontiguousarray(tensor).reshape(-1)
     return flat.view(np.uint8).data if flat.size else b""
 

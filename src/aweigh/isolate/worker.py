@@ -18,16 +18,25 @@ from aweigh.isolate.serving import Opening
 
 
 class Worker:
-    """A child that holds something open. `target` ("module:function") takes `argument` and returns `(header, tensors) -> (header, tensors)`.
+    """A child that holds something open. `target` ("module:function") takes `argument` and returns `(header, tensors) -> (header, tensors)`. `subject` says in
+    messages whose child it is.
 
     The first child starts in the constructor, so that what cannot be opened fails there. Thread-safe: requests wait for one another.
     """
 
     def __init__(
-        self, target: str, argument: object, *, caps: Caps = DEFAULT_CAPS, paths: Sequence[str] = (), keeps_inputs: bool = True
+        self,
+        target: str,
+        argument: object,
+        *,
+        caps: Caps = DEFAULT_CAPS,
+        paths: Sequence[str] = (),
+        keeps_inputs: bool = True,
+        subject: str = "",
     ) -> None:
         self._opening = Opening(target=target, argument=argument, keeps_inputs=keeps_inputs)
         self._caps = caps
+        self._subject = subject or f"'{target}'"
         self._paths = tuple(paths)
         self._lock = threading.Lock()
         self._closed = False
@@ -48,7 +57,7 @@ class Worker:
 
     def start(self) -> Lane:
         """One more child of the same target, that belongs to the caller. Raises what opening raises, ChildDied, DeadlineExceeded."""
-        return Lane(self._opening, caps=self._caps, paths=self._paths)
+        return Lane(self._opening, caps=self._caps, paths=self._paths, subject=self._subject)
 
     def detach(self) -> Lane | None:
         """Hand the running child over to the caller; the next request would start another."""
@@ -63,9 +72,7 @@ class Worker:
         limit_s = self._caps.timeout_s if deadline_s is None else deadline_s
         deadline = monotonic() + limit_s
         if not self._lock.acquire(timeout=max(0.0, limit_s)):
-            raise Unavailable(
-                f"'{self._opening.target}' was busy with other requests for {limit_s:g} s", hint="try again, or raise the deadline"
-            )
+            raise Unavailable(f"{self._subject} was busy with other requests for {limit_s:g} s", hint="try again, or raise the deadline")
         try:
             lane = self._running()
             try:
@@ -96,7 +103,7 @@ class Worker:
 
     def _running(self) -> Lane:
         if self._closed:
-            raise Unavailable(f"the session of '{self._opening.target}' is closed")
+            raise Unavailable(f"the session of {self._subject} is closed")
         if self._lane is not None and self._lane.dead:  # between two requests: nobody's request is to blame
             self._lane.close()
             self._lane = None
@@ -104,7 +111,7 @@ class Worker:
             wait_s = self._backoff.wait_s(monotonic())
             if wait_s > 0:
                 raise Unavailable(
-                    f"the process of '{self._opening.target}' died {self._backoff.deaths} times in a row and starts again in {wait_s:.1f} s: "
+                    f"the process of {self._subject} died {self._backoff.deaths} times in a row and starts again in {wait_s:.1f} s: "
                     f"{self._backoff.why}",
                     hint="try again then; if it goes on, look at what the model does on these inputs",
                     retry_after_s=round(wait_s, 1),
@@ -122,7 +129,7 @@ class Worker:
         if not isinstance(error, Exception):  # KeyboardInterrupt of the caller: not the child's doing
             why = error
         elif self._closed:
-            why = ChildDied(f"the session of '{self._opening.target}' was closed")
+            why = ChildDied(f"the session of {self._subject} was closed")
         self._lane = None
         self._backoff.died(why, monotonic())
         return why

@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import msgspec
 
-from aweigh.core.errors import InternalError
+from aweigh.core.errors import AweighError, InternalError
 from aweigh.core.package import FORMAT_VERSION, PackageManifest, Provenance, Variant
 from aweigh.core.plugins import plugin
 from aweigh.core.protocols import Session
@@ -44,7 +45,7 @@ class ProcessRuntime:
 class ProcessSession:
     """A variant of a package with its hooks, in a child. Raises what loading it raises, ChildDied, DeadlineExceeded.
 
-    `run` waits for the answer and starts a dead child again. `start` gives further children of the same kind to whoever looks after them.
+    `name` is the model's, for messages. `run` waits for the answer and starts a dead child again. `start` gives further children of the same kind to whoever looks after them.
     """
 
     concurrent = False
@@ -58,8 +59,12 @@ class ProcessSession:
         *,
         session_threads: int = 1,
         caps: Caps | None = None,
+        name: str = "",
     ) -> None:
-        self._outputs = manifest.signature.outputs
+        caps = caps or Caps(threads=session_threads)
+        subject = f"model '{name}'" if name else f"variant '{variant.name}'"
+        self.timeout_s = caps.timeout_s
+        self._outputs = [(spec.name, spec.datatype.dtype) for spec in manifest.signature.outputs]
         self._scratch = tempfile.mkdtemp(prefix="aweigh-process-")
         try:
             files = {file: str(path(file).absolute()) for file in (*variant.files, *manifest.hooks.files)}
@@ -73,9 +78,7 @@ class ProcessSession:
                 "session_threads": session_threads,
             }
             paths = [place for place in sys.path if place]  # so that an estimator of the caller's own modules is found there too
-            self._worker = Worker(
-                _TARGET, opening, caps=caps or Caps(threads=session_threads), paths=paths, keeps_inputs=runs_code(manifest, variant)
-            )
+            self._worker = Worker(_TARGET, opening, caps=caps, paths=paths, keeps_inputs=runs_code(manifest, variant), subject=subject)
         except BaseException:
             self._clear()
             raise
@@ -91,13 +94,17 @@ class ProcessSession:
     def outputs(self, answered: dict[str, Tensor]) -> list[Tensor]:
         """What a child answered, in the signature's order. Raises InternalError where it is not what the signature promises."""
         found: list[Tensor] = []
-        for spec in self._outputs:
-            tensor = answered.get(spec.name)
-            if tensor is None or tensor.dtype != spec.datatype.dtype:
+        for name, dtype in self._outputs:
+            tensor = answered.get(name)
+            if tensor is None or tensor.dtype != dtype:
                 what = "nothing" if tensor is None else str(tensor.dtype)
-                raise InternalError(f"the model's process gave {what} for output '{spec.name}', which is {spec.datatype.value}")
+                raise InternalError(f"the model's process gave {what} for output '{name}', which is {dtype}")
             found.append(tensor)
         return found
+
+    def on(self, lane: Lane) -> Session:
+        """A session over one particular child, for whoever proves it."""
+        return _OnLane(self, lane)
 
     def start(self) -> Lane:
         """One more child, which belongs to the caller."""
@@ -114,6 +121,25 @@ class ProcessSession:
     def _clear(self) -> None:
         with contextlib.suppress(OSError):
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class _OnLane:
+    concurrent = False
+    isolated = True
+
+    def __init__(self, session: ProcessSession, lane: Lane) -> None:
+        self._session = session
+        self._lane = lane
+
+    def run(self, inputs: Tensors) -> list[Tensor]:
+        self._lane.ask({}, inputs)
+        answer = self._lane.wait(monotonic() + self._session.timeout_s)
+        if isinstance(answer, AweighError):
+            raise answer
+        return self._session.outputs(answer[1])
+
+    def close(self) -> None:
+        """The child belongs to whoever started it."""
 
 
 def runs_code(manifest: PackageManifest, variant: Variant) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.serving.trouble import GOLDEN, SIGNATURE, ask, trouble_package
+from tests.serving.trouble import GOLDEN, MAGIC, SIGNATURE, ask, trouble_package
 
 from aweigh.core.errors import (
     AweighError,
@@ -127,7 +127,7 @@ def test_inputs_are_not_changed_by_what_the_child_does_with_them(play: Callable[
         inputs = ask()
         inputs["X"].flags.writeable = False
         await rig.answer(inputs=inputs)
-        assert inputs["X"][0, 0] == 0
+        assert inputs["X"][0, 0] == MAGIC
 
     play(body)
 
@@ -243,7 +243,23 @@ def test_a_child_that_is_killed_while_idle_fails_no_request(play: Callable[..., 
         await rig.answer()
         pid = rig.pids[0]
         os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         await rig.answer()
+        assert pid not in rig.pids
+
+    play(body)
+
+
+def test_what_a_child_never_took_is_asked_of_another(play: Callable[..., None]) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.answer()
+        pid = rig.pids[0]
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        waiting = rig.submit()
+        await asyncio.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+        assert (await asyncio.wait_for(waiting, 20))[0].shape == (1, 2)
         assert pid not in rig.pids
 
     play(body)
