@@ -135,7 +135,7 @@ _MINIMUM: Final = {
     "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "max_batch_rows": 0, "max_batch_delay_ms": 0.0, "queue_timeout_ms": 0.0, "priority_levels": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
     "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
 }  # fmt: skip
-_MAXIMUM: Final = {"port": 65535, "workers": 128, "threads": 1024, "processes": 256, "session_threads": 1024}
+_MAXIMUM: Final = {"port": 65535, "max_rows": 2**31 - 1, "workers": 128, "threads": 1024, "processes": 256, "session_threads": 1024}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -242,3 +243,25 @@ def test_errors_are_said_alike_at_both_doors(case: str, server: Served, rows: np
             assert found == status
             said.append(message)
     assert said[0] == said[1]
+
+
+def test_clients_with_a_key_ask_for_models_and_those_without_learn_nothing(
+    serve: Callable[..., Served], tmp_path: Path, rows: np.ndarray
+) -> None:
+    (tmp_path / "keys").write_text("team:" + "k" * 32)
+    guarded = serve("linear", "--api-key-file", str(tmp_path / "keys"))
+    key = {"authorization": "Bearer " + "k" * 32}  # copied each time: the HTTP client puts headers of its own into it
+    with triton_http.InferenceServerClient(guarded.target) as http, triton_grpc.InferenceServerClient(guarded.target) as grpc:
+        for client, module in ((http, triton_http), (grpc, triton_grpc)):
+            assert client.is_server_live()
+            assert client.is_server_ready()
+            assert client.is_model_ready("linear", headers=dict(key))
+            assert client.is_model_ready("linear", "1", headers=dict(key))
+            assert not client.is_model_ready("none", headers=dict(key))
+            assert client.infer("linear", [tensor(module, rows)], headers=dict(key)).as_numpy("best") is not None
+            metadata, config = partial(client.get_model_metadata, headers=dict(key)), partial(client.get_model_config, headers=dict(key))
+            assert metadata("linear")
+            assert config("linear")
+        assert http.is_model_ready("linear") is http.is_model_ready("none") is False
+        assert refusal(lambda: grpc.is_model_ready("linear")) == refusal(lambda: grpc.is_model_ready("none"))
+        assert refusal(lambda: grpc.is_model_ready("linear"))[1] == "StatusCode.UNAUTHENTICATED"
