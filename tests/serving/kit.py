@@ -93,17 +93,20 @@ def model(
     version: str = "1",
     threads: Any = None,
     turn_rows: int = 0,
+    cacheable: bool = False,
+    digest: str = "sha256:" + "0" * 64,
 ) -> LoadedModel:
     """A loaded model whose session is a function."""
     return LoadedModel(
         name=ModelName(name),
         version=version,
-        digest=Digest("sha256:" + "0" * 64),
+        digest=Digest(digest),
         signature=of or signature(),
         variant=Variant(name="fake", runtime="null", precision="fp32"),
         session=FakeSession(function),
         threads=threads,
         turn_rows=turn_rows,
+        cacheable=cacheable,
         report=LoadReport(
             load_ms=1.0, replay_ms=1.0, golden_cases=1, call_us=1.0, inline_rows=-1, executor="thread" if threads else "inline", why="test"
         ),

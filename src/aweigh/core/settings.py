@@ -71,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a request that has waited so long: it is rejected, or comes after all others."""
     priority_levels: int = 1
     """Levels that the request parameter 'priority' chooses among: 1 goes first, 0 or none is the middle one."""
+    response_cache_bytes: int = 0
+    """Memory for answers that equal requests get again, of all models and workers together; 0 keeps none. Only models that are known to be deterministic."""
     max_queue: int = 256
     """Requests that may wait for a thread or process; more are answered as overloaded."""
     max_body_bytes: int = 64 * MIB
@@ -131,7 +133,7 @@ ENVIRONMENT_PREFIX: Final = "AWEIGH_"
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _MINIMUM: Final = {
     "port": 0, "inline_limit_us": 0, "threads": 1, "processes": 1, "session_threads": 1, "workers": 1, "hang_timeout_s": 0.0, "load_timeout_s": 0.0, "worker_memory_bytes": 0,
-    "share_weights_bytes": 0, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
+    "share_weights_bytes": 0, "response_cache_bytes": 0, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
     "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "max_batch_rows": 0, "max_batch_delay_ms": 0.0, "queue_timeout_ms": 0.0, "priority_levels": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
     "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
 }  # fmt: skip

@@ -4,6 +4,7 @@ The request path is `find`, `accept`, then `run` for what is answered at once (`
 the loop's turn, with others that run together, or for a thread. Must be called on the event loop's thread.
 """
 
+import asyncio
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from aweigh.engine.batching.turn import Turn
 from aweigh.engine.executors import Caller
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.regions import Regions
+from aweigh.engine.response_cache import ResponseCache, Responses
 from aweigh.engine.slab import Connections
 
 _TURN: Final = "turn"
@@ -70,6 +72,8 @@ class DataPlane:
         """What is logged, where that can be asked and changed by request."""
         self.regions = Regions(settings)
         """Memory that clients share with this process."""
+        self.cache = ResponseCache(settings.response_cache_bytes // settings.workers) if settings.response_cache_bytes else None
+        """Answers that equal requests get again: this process's part of the memory for them."""
         self._versions: dict[str, dict[str, LoadedModel]] = {}
         self._default: dict[str, LoadedModel] = {}
         self.max_rows = settings.max_rows
@@ -78,6 +82,8 @@ class DataPlane:
         """Make a loaded model answerable; the last added version of a name is its default."""
         self._versions.setdefault(model.name, {})[model.version] = model
         self._default[model.name] = model
+        if self.cache is not None and model.cacheable:
+            model.remember(self.cache)
 
     def replace(self, model: LoadedModel) -> list[LoadedModel]:
         """Let a model take over its name; what it takes over from, the same version or the one that was the default, is no longer answerable."""
@@ -86,18 +92,23 @@ class DataPlane:
         old = [each for each in (versions.get(model.version), default) if each is not None]
         for each in old:
             versions.pop(each.version, None)
+            each.forget()
         self.add(model)
         return list({id(each): each for each in old}.values())
 
     def remove(self, name: str) -> list[LoadedModel]:
         """Take a name out of service; its models, which the caller closes."""
         self._default.pop(name, None)
-        return list(self._versions.pop(name, {}).values())
+        removed = list(self._versions.pop(name, {}).values())
+        for model in removed:
+            model.forget()
+        return removed
 
     def drop(self, model: LoadedModel) -> None:
         """Take one version out of service; of those that stay the last is the default. The caller closes it."""
         versions = self._versions.get(model.name, {})
         versions.pop(model.version, None)
+        model.forget()
         if versions:
             self._default[model.name] = list(versions.values())[-1]
         else:
@@ -108,6 +119,7 @@ class DataPlane:
         self.regions.close()
         for versions in self._versions.values():
             for model in versions.values():
+                model.forget()
                 model.close()
         self._versions.clear()
         self._default.clear()
@@ -157,8 +169,10 @@ class DataPlane:
             model.statistics.failure(error.kind)
             raise
 
-    def run(self, model: LoadedModel, inputs: Tensors, rows: int) -> list[Tensor]:
-        """Answer accepted inputs here and now. Raises AweighError when the session fails."""
+    def run(self, model: LoadedModel, inputs: Tensors, rows: int, *, anew: bool = False) -> list[Tensor]:
+        """Answer accepted inputs here and now; `anew`: whatever the response cache knows. Raises AweighError when the session fails."""
+        if model.responses is not None and not anew:
+            return self._run_or_recall(model, model.responses, inputs, rows)
         started = perf_counter()
         try:
             outputs = model.run(inputs)
@@ -173,12 +187,27 @@ class DataPlane:
         statistics.success(ended - started, rows)
         return outputs
 
+    def _run_or_recall(self, model: LoadedModel, responses: Responses, inputs: Tensors, rows: int) -> list[Tensor]:
+        key, outputs = responses.recall(inputs)
+        if outputs is None:
+            outputs = self.run(model, inputs, rows, anew=True)
+            responses.remember(key, outputs)
+        return outputs
+
     def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
         """Answer accepted inputs with others of this turn or on the model's threads; `done` is called later on the loop. Raises Overloaded."""
+        if model.responses is not None:
+            key, outputs = model.responses.recall(inputs)
+            if outputs is not None:
+                self.in_flight += 1
+                model.statistics.in_flight += 1
+                asyncio.get_running_loop().call_soon(self._answered, model, done, outputs, None)
+                return
+            done = partial(_remember, model.responses, key, done)
         if model.turn_rows and rows <= model.inline_rows:
             turn: Turn[Caller, Work] | None = model.prepared.get(_TURN)
             if turn is None:
-                turn = model.prepared[_TURN] = Turn(model, Joined(model.joiner, partial(self.run, model)))
+                turn = model.prepared[_TURN] = Turn(model, Joined(model.joiner, partial(self.run, model, anew=True)))
             turn.add(caller, Work(inputs=inputs, rows=rows, done=done), rows)
             return
         if model.queue is not None:
@@ -227,3 +256,9 @@ class DataPlane:
         else:
             model.statistics.failure(error.kind, perf_counter() - started)
         done(outputs, error)
+
+
+def _remember(responses: Responses, key: bytes, done: Reply, outputs: list[Tensor] | None, error: AweighError | None) -> None:
+    if outputs is not None:
+        responses.remember(key, outputs)
+    done(outputs, error)

@@ -16,6 +16,7 @@ from aweigh.engine.batching.queue import BatchQueue, QueuePolicy
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor
 from aweigh.engine.processes import ProcessExecutor, ProcessFacts
+from aweigh.engine.response_cache import ResponseCache, Responses
 from aweigh.engine.statistics import ModelStatistics
 
 PRIVATE: Final = "private to the process"
@@ -41,6 +42,8 @@ class LoadReport:
     """Why so many, or why none."""
     weights: str = PRIVATE
     """Where the model's weights lie, and what sharing them costs."""
+    uncached: str = ""
+    """Why answers are not kept for equal requests; empty where they may be."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,6 +68,8 @@ class LoadedModel:
     tuner: Tuner | None = None
     padded: bool = False
     """Whether requests may be padded to run together."""
+    cacheable: bool = False
+    """Whether answers may be kept for equal requests."""
     statistics: ModelStatistics = dataclasses.field(default_factory=ModelStatistics)
     prepared: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What a dialect has encoded beforehand for this model, by the dialect's name; lives exactly as long as the model."""
@@ -74,6 +79,10 @@ class LoadedModel:
     acceptance: Acceptance = dataclasses.field(init=False)
     joiner: Joiner = dataclasses.field(init=False)
     queue: BatchQueue | None = dataclasses.field(init=False)
+    responses: Responses | None = dataclasses.field(init=False, default=None)
+    """Its part of the response cache; None without one."""
+    carried: bool = dataclasses.field(init=False)
+    """Whether dialects may carry its requests through a turn by themselves: without a response cache, which only the data plane asks."""
     immediate_rows: int = dataclasses.field(init=False)
     """Requests of up to this many rows are answered by `DataPlane.run` at once; -1 where all wait, for a turn's end or for a thread."""
 
@@ -81,6 +90,7 @@ class LoadedModel:
         if self.threads is None:
             object.__setattr__(self, "inline_rows", sys.maxsize)
         object.__setattr__(self, "immediate_rows", -1 if self.turn_rows else self.inline_rows)
+        object.__setattr__(self, "carried", bool(self.turn_rows))
         object.__setattr__(self, "run", self.session.run)
         object.__setattr__(self, "acceptance", Acceptance(self.signature))
         object.__setattr__(self, "joiner", Joiner(self.signature, padded=self.padded))
@@ -90,6 +100,17 @@ class LoadedModel:
         if self.waits is None or self.tuner is None or self.threads is None:
             return None
         return BatchQueue(self.name, self.session.run, self.threads, self.statistics, self.waits, self.joiner, self.tuner)
+
+    def remember(self, cache: ResponseCache) -> None:
+        """Keep answers from now on."""
+        made = cache.of(self.digest, self.variant.name, self.version, self.signature, self.statistics)
+        object.__setattr__(self, "responses", made)
+        object.__setattr__(self, "carried", False)
+
+    def forget(self) -> None:
+        """Let go of the answers that were kept, and keep no more."""
+        if self.responses is not None:
+            self.responses.drop()
 
     def refuse(self) -> None:
         """Refuse what waits in the queue. On the event loop, before `close`."""

@@ -29,7 +29,7 @@ STARTING, SERVING, LOADING, DRAINING = range(4)
 """Values of STATE. A worker that is STARTING or LOADING may hold its event loop for longer than one that serves."""
 
 KINDS: Final = tuple(Kind)
-_TIMES: Final = struct.Struct("<qqqdddddd")
+_TIMES: Final = struct.Struct("<qqqddddddqdd")
 _AT_TIMES: Final = _KEY_BYTES
 _AT_FAILED: Final = _AT_TIMES + 128
 _AT_DURATION: Final = _AT_FAILED + 256
@@ -37,7 +37,8 @@ _AT_QUEUED: Final = _AT_DURATION + 256
 _AT_SIZES: Final = _AT_QUEUED + 256
 _AT_CALLS: Final = _AT_SIZES + 8 * MAX_BATCH_SIZES
 _AT_SECONDS: Final = _AT_CALLS + 8 * MAX_BATCH_SIZES
-_AT_END: Final = _AT_SECONDS + 8 * MAX_BATCH_SIZES
+_AT_CACHE: Final = _AT_SECONDS + 8 * MAX_BATCH_SIZES
+_AT_END: Final = _AT_CACHE + 8 * 2
 
 
 class Connections(NamedTuple):
@@ -62,12 +63,16 @@ class Slow(NamedTuple):
     last: float = 0.0
     """When the last answer was given, by `perf_counter`, which all processes of a machine share."""
     failed_s: float = 0.0
+    cache_bytes: int = 0
+    """What the response cache holds of it now: a gauge."""
+    cache_hit_s: float = 0.0
+    cache_miss_s: float = 0.0
 
 
 class Record:
     """What one worker says of one version of a model. The tables are written in place; sums of them are the counts of answers, calls and rows."""
 
-    __slots__ = ("_at", "_memory", "calls", "duration", "failed", "key", "queued", "seconds", "sizes")
+    __slots__ = ("_at", "_memory", "cache", "calls", "duration", "failed", "key", "queued", "seconds", "sizes")
 
     def __init__(self, memory: mmap.mmap, at: int, key: str) -> None:
         self._memory = memory
@@ -81,7 +86,9 @@ class Record:
         self.sizes = cells[_AT_SIZES:_AT_CALLS].cast("q")
         """Rows of a batch, by its place in the table; 0 from the first free place on."""
         self.calls = cells[_AT_CALLS:_AT_SECONDS].cast("q")
-        self.seconds = cells[_AT_SECONDS:_AT_END].cast("d")
+        self.seconds = cells[_AT_SECONDS:_AT_CACHE].cast("d")
+        self.cache = cells[_AT_CACHE:_AT_END].cast("q")
+        """Hits and misses of the response cache."""
 
     @property
     def slow(self) -> Slow:
@@ -93,7 +100,7 @@ class Record:
 
     def clear_gauges(self) -> None:
         """What the worker had under way is no more."""
-        self.slow = self.slow._replace(in_flight=0)
+        self.slow = self.slow._replace(in_flight=0, cache_bytes=0)
 
 
 class Slab:

@@ -38,8 +38,8 @@ class ModelStatistics:
     """Requests answered and failed, rows, and how long they took: in all, in the queue, per size of batch, and around the model."""
 
     __slots__ = (
-        "_board", "_calls", "_other_calls", "_other_rows", "_record", "batches", "decoding_s", "duration", "encoding_s", "executions",
-        "failed", "failed_s", "in_flight", "last", "queued", "rows", "succeeded",
+        "_board", "_calls", "_other_calls", "_other_rows", "_record", "batches", "cache_bytes", "cache_hit_s", "cache_hits",
+        "cache_miss_s", "cache_misses", "decoding_s", "duration", "encoding_s", "executions", "failed", "failed_s", "in_flight", "last", "queued", "rows", "succeeded",
     )  # fmt: skip
 
     def __init__(self, record: Record | None = None, board: Board | None = None) -> None:
@@ -49,6 +49,7 @@ class ModelStatistics:
         self.executions = 0
         """Calls of the session that answered; fewer than requests where these ran together."""
         self.rows = 0
+        """Of those calls: what the response cache answered adds none."""
         self.in_flight = 0
         self.failed: dict[Kind, int] = {}
         self.failed_s = 0.0
@@ -63,11 +64,16 @@ class ModelStatistics:
         """When the last request succeeded, in seconds of `perf_counter`; 0 for never."""
         self.batches: dict[int, list[float]] = {}
         """Rows -> calls of the session with so many rows, the seconds they took, and a place in the table. No more than MAX_BATCH_SIZES sizes are told apart."""
+        self.cache_hits = self.cache_misses = 0
+        """Requests that the response cache answered, and those that it was asked for in vain."""
+        self.cache_hit_s = self.cache_miss_s = 0.0
+        """Looking up; for misses also keeping."""
+        self.cache_bytes = 0
         self._other_calls = self._other_rows = 0
         if record is not None:  # one that a worker left that had this place before is gone on with
             self._calls = record.calls
             self._add(record)
-            self.in_flight = 0
+            self.in_flight = self.cache_bytes = 0
 
     def success(self, seconds: float, rows: int, waited: float = 0.0) -> None:
         """One request that one call answered; the seconds are those from its tensors to its outputs, of which it waited some."""
@@ -112,6 +118,22 @@ class ModelStatistics:
             else:
                 self._calls[batch[2]] = batch[0]  # type: ignore[call-overload]  # both are whole numbers
 
+    def cache_hit(self, seconds: float) -> None:
+        """One request that the response cache answered: a success that no call was needed for."""
+        self.succeeded += 1
+        self.cache_hits += 1
+        self.cache_hit_s += seconds
+        self.duration.observe(seconds)
+        if self._record is not None:
+            self._record.cache[0] = self.cache_hits
+
+    def cache_miss(self, seconds: float) -> None:
+        """One request that the response cache did not know; what becomes of it is counted by itself."""
+        self.cache_misses += 1
+        self.cache_miss_s += seconds
+        if self._record is not None:
+            self._record.cache[1] = self.cache_misses
+
     def _new_batch(self, rows: int, seconds: float) -> list[float]:
         place = len(self.batches)
         self.batches[rows] = batch = [1, seconds, place]
@@ -138,6 +160,9 @@ class ModelStatistics:
                 encoding_s=self.encoding_s,
                 last=self.last,
                 failed_s=self.failed_s,
+                cache_bytes=self.cache_bytes,
+                cache_hit_s=self.cache_hit_s,
+                cache_miss_s=self.cache_miss_s,
             )
             for _, seconds, place in self.batches.values():
                 self._record.seconds[int(place)] = seconds
@@ -179,6 +204,11 @@ class ModelStatistics:
         self.encoding_s += slow.encoding_s
         self.last = max(self.last, slow.last)
         self.failed_s += slow.failed_s
+        self.cache_hits += record.cache[0]
+        self.cache_misses += record.cache[1]
+        self.cache_hit_s += slow.cache_hit_s
+        self.cache_miss_s += slow.cache_miss_s
+        self.cache_bytes += slow.cache_bytes
         if record is not self._record:
             for at in range(BUCKETS):
                 self.duration.counts[at] += record.duration[at]

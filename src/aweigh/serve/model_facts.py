@@ -15,7 +15,7 @@ _NS: Final = 1_000_000_000
 
 
 def statistics_of(model: LoadedModel) -> dict[str, Any]:
-    """Triton's ModelStatistics. What is not measured here (steps of each size of batch, memory) is there and empty; there is no cache."""
+    """Triton's ModelStatistics. What is not measured here (steps of each size of batch, memory) is there and empty."""
     done = model.statistics.total()
     return {
         "name": model.name,
@@ -36,18 +36,19 @@ def _milliseconds_ago(done: ModelStatistics) -> int:
 
 
 def _inference(done: ModelStatistics) -> dict[str, Any]:
+    """What the response cache answered was decoded and encoded all the same; only `compute_infer` is without it."""
     count, queued = done.succeeded, done.queued.sum_s
-    whole = done.decoding_s + done.duration.sum_s + done.encoding_s
+    whole = done.decoding_s + done.duration.sum_s + done.encoding_s + done.cache_miss_s
     failed = sum(number for kind, number in done.failed.items() if kind is not Kind.CANCELLED)
     return {
         "success": _span(count, whole),
         "fail": _span(failed, done.failed_s),
         "queue": _span(count, queued),
         "compute_input": _span(count, done.decoding_s),
-        "compute_infer": _span(count, max(0.0, done.duration.sum_s - queued)),
+        "compute_infer": _span(count - done.cache_hits, max(0.0, done.duration.sum_s - queued - done.cache_hit_s)),
         "compute_output": _span(count, done.encoding_s),
-        "cache_hit": _span(0, 0.0),
-        "cache_miss": _span(0, 0.0),
+        "cache_hit": _span(done.cache_hits, done.cache_hit_s),
+        "cache_miss": _span(done.cache_misses, done.cache_miss_s),
     }
 
 
@@ -73,6 +74,7 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "batch_limit_reason": batch.why,
         "batch_rows": str(batch.chosen_rows),
         "batch_reason": batch.chosen_why,
+        "response_cache_reason": _caching(model),
         "digest": model.digest,
         **_processes(model),
     }
@@ -87,7 +89,15 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
         "parameters": {name: {"string_value": text} for name, text in facts.items()},
         "model_transaction_policy": {"decoupled": False},
+        "response_cache": {"enable": model.responses is not None},
     }
+
+
+def _caching(model: LoadedModel) -> str:
+    """Why answers are given again to equal requests, or why not."""
+    if model.responses is not None:
+        return "its evidence says that it answers the same bytes twice"
+    return model.report.uncached or "response_cache_bytes is 0"
 
 
 def _processes(model: LoadedModel) -> dict[str, str]:

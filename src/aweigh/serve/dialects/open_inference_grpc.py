@@ -180,7 +180,7 @@ class OpenInferenceGrpc:
         known = self._known.find(request.body)
         if known is not None:
             model = self._dataplane.find(known.model, known.version)
-            if model.turn_rows and self._turn(model).take(request, known):
+            if model.carried and self._turn(model).take(request, known):
                 return None
         return self._answer(request, known, now=False)
 

@@ -169,7 +169,7 @@ class OpenInferenceRest:
     def _infer(self, request: Request) -> AnyResponse | None:
         params, head = request.head.params, request.head
         model = self._dataplane.find(params["name"], params.get("version", ""))
-        if model.turn_rows and model.acceptance.floats and HEADER not in head.headers and self._turn(model).take(request):
+        if model.carried and model.acceptance.floats and HEADER not in head.headers and self._turn(model).take(request):
             return None
         return self._answer(model, model.immediate_rows, request)
 
