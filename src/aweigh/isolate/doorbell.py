@@ -12,7 +12,7 @@ import struct
 import sys
 import termios
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 _RING: Final = struct.Struct("<IIQ")
 
@@ -34,12 +34,8 @@ class Ring(enum.IntEnum):
     """The answer takes `size` bytes, more than the answer segment has."""
 
 
-class Rung(NamedTuple):
-    """One ring as it came."""
-
-    kind: int
-    header_bytes: int
-    size: int
+Rung = tuple[int, int, int]
+"""One ring as it came: what it means, bytes of the header, bytes in all."""
 
 
 class Doorbell:
@@ -65,7 +61,7 @@ class Doorbell:
         data = os.read(self.fd, _RING.size)
         if len(data) != _RING.size:
             raise ConnectionError("the other process closed its bell")
-        return Rung._make(_RING.unpack(data))
+        return _RING.unpack(data)
 
     @property
     def untaken(self) -> bool:

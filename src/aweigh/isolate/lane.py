@@ -22,6 +22,8 @@ from aweigh.isolate.tensorbuffers import Packer, Unpacker, write
 
 Answer = tuple[dict[str, Any], dict[str, Tensor]]
 _MAX_SEGMENT_BYTES: Final = 4 * 1024 * 1024 * 1024
+_ANSWER: Final = int(Ring.ANSWER)
+_RUN: Final = int(Ring.RUN)
 _FAILED: Final = msgspec.msgpack.Decoder(Failed)
 _KEPT_BYTES: Final = 8 * 1024 * 1024
 """Larger segments are given back by `trim`."""
@@ -76,24 +78,24 @@ class Lane:
         if layout.size > self._request.size:
             self._request = self._grown(self._request, layout.size, Ring.REQUEST_ROOM)
         write(self._request.view, layout, buffers)
-        self.bell.ring(Ring.RUN, len(layout.header), layout.size)
+        self.bell.ring(_RUN, len(layout.header), layout.size)
 
     def answer(self) -> Answer | AweighError | None:
         """What the child rang for: the answer, the error that the target raised, or None where it wanted room and goes on. After a ring."""
-        rung = self.bell.take()
-        if rung.kind == Ring.ANSWER:
-            return self._unpacker.unpack(self._answer.view, self._held(rung.header_bytes), copy=True)
-        if rung.kind == Ring.FAILED:
+        kind, header_bytes, size = self.bell.take()
+        if kind == _ANSWER:
+            return self._unpacker.unpack(self._answer.view, self._held(header_bytes), copy=True)
+        if kind == Ring.FAILED:
             try:
-                return raised(self._child, _FAILED.decode(bytes(self._answer.view[: self._held(rung.header_bytes)])))
+                return raised(self._child, _FAILED.decode(bytes(self._answer.view[: self._held(header_bytes)])))
             except msgspec.DecodeError as error:
                 raise InvalidFile(f"the process of {self._subject} sent an error that cannot be read") from error
-        if rung.kind == Ring.OUT_OF_MEMORY:
+        if kind == Ring.OUT_OF_MEMORY:
             return self._child.out_of_memory()
-        if rung.kind == Ring.NEEDS_ROOM:
-            self._make_room(rung.size)
+        if kind == Ring.NEEDS_ROOM:
+            self._make_room(size)
             return None
-        raise InternalError(f"the process of {self._subject} rang for nothing that is known: {rung.kind}")
+        raise InternalError(f"the process of {self._subject} rang for nothing that is known: {kind}")
 
     def wait(self, deadline: float) -> Answer | AweighError:
         """The answer to what was asked, waited for until `deadline` of `monotonic()`. Raises TimeoutError, and what `answer` raises."""

@@ -10,7 +10,7 @@ from aweigh.core.errors import TooLarge
 from aweigh.core.tensors import Tensors
 from aweigh.isolate.channel import Buffer, Channel, Done, Failed, OutOfMemory, encode
 from aweigh.isolate.child import failure, parameter_type, resolve
-from aweigh.isolate.doorbell import Doorbell, Ring, Rung
+from aweigh.isolate.doorbell import Doorbell, Ring
 from aweigh.isolate.segment import Segment
 from aweigh.isolate.tensorbuffers import Layout, Packer, Unpacker, write
 
@@ -54,12 +54,12 @@ class _Answering:
 
     def one(self) -> None:
         """Wait for one ring of the parent's and do what it means."""
-        rung = self._bell.take()
-        if rung.kind == Ring.REQUEST_ROOM:
+        kind, header_bytes, _ = self._bell.take()
+        if kind == Ring.REQUEST_ROOM:
             self._request = Segment.attach(self._channel.receive_files(1)[0])
             return
         try:
-            said, tensors = self._handler(*self._unpacker.unpack(self._request.view, rung.header_bytes, copy=self._copy))
+            said, tensors = self._handler(*self._unpacker.unpack(self._request.view, header_bytes, copy=self._copy))
             layout, buffers = self._packer.pack(said, tensors)
         except BaseException as error:  # noqa: BLE001  # boundary: the worker loop; one bad request (sys.exit too) must not end the session
             self._fail(failure(error, self._target))
@@ -84,8 +84,8 @@ class _Answering:
 
     def _more_room(self, size: int) -> bool:
         self._bell.ring(Ring.NEEDS_ROOM, size=size)
-        rung: Rung = self._bell.take()
-        if not rung.size:
+        _, _, room = self._bell.take()
+        if not room:
             return False
         self._answer = Segment.attach(self._channel.receive_files(1)[0])
         return True

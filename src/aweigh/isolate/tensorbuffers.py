@@ -151,10 +151,11 @@ def _aligned(at: int) -> int:
 
 
 def _numbers(tensor: Tensor) -> Buffer:
-    if tensor.flags.c_contiguous and tensor.size and tensor.dtype.isnative:
-        return tensor.data.cast("B")
-    flat = np.ascontiguousarray(tensor).reshape(-1)
-    return flat.view(np.uint8).data if flat.size else b""
+    try:
+        return memoryview(tensor).cast("B")  # type: ignore[arg-type]  # numpy's arrays are buffers
+    except (TypeError, ValueError):  # not in C order, empty, or of the other byte order
+        flat = np.ascontiguousarray(tensor).reshape(-1)
+        return flat.view(np.uint8).data if flat.size else b""
 
 
 def _objects(name: str, tensor: Tensor) -> Buffer:
