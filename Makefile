@@ -20,13 +20,13 @@ demo: $(READY) ## Train, pack, prove, serve and ask a real model
 	@$(BIN)/aweigh demo
 
 test: $(READY) packages ## The tests of every day: unit, contract, fuzz and the quick end-to-end ones
-	@$(PYTEST) -m "not slow and not index"
+	@$(PYTEST) -m "not slow and not index and not soak"
 
 test-all: $(READY) packages ## Every test, the slow ones and those that install from the package index too
-	@$(PYTEST)
+	@$(PYTEST) -m "not soak"
 
-soak: $(READY) packages ## Only the slow tests
-	@$(PYTEST) -m slow
+soak: $(READY) packages ## The long runs: ten million mixed requests whose clients leave when they please
+	@$(PYTEST) -m soak -s
 
 check: lint types layers rules ## Everything a machine can check without running aweigh
 
