@@ -3,9 +3,9 @@
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -16,12 +16,13 @@ from aweigh.bench.capacity import HEADROOM, Capacity, CapacitySearch, Outcome, P
 from aweigh.bench.cpu import CpuWatch
 from aweigh.bench.gates import Gate, judge
 from aweigh.bench.generator import connections_of
-from aweigh.bench.pictures import html, svg
+from aweigh.bench.pictures import Picture
 from aweigh.bench.plan import Load, Question
 from aweigh.bench.processes import run_load
 from aweigh.bench.report import Report, surroundings
 from aweigh.bench.result import Measurement, measured
 from aweigh.bench.server import describe, is_this_machine, server_facts
+from aweigh.core import plugins
 from aweigh.core.errors import FileMissing, InvalidFile, StoreUnavailable, Unsupported
 from aweigh.core.objective import Objective
 from aweigh.core.protocols import Progress, quiet
@@ -170,28 +171,29 @@ def _capacity_notes(found: Capacity, first: Measurement, search: Search) -> list
 
 
 def write_plot(report: Report, path: Path, lines: Sequence[str]) -> None:
-    """Write the plot in the form that the file's name says: .svg, .html or .png. Raises Unsupported, MissingLibrary, StoreUnavailable."""
-    title = f"{report.model.name or report.url}: load test"
-    subtitle = f"{report.url}, {report.started_at}, {report.machine.processor}, {report.machine.cores} cores"
-    suffix = path.suffix.lower()
-    if suffix == ".svg":
-        text = svg(title, subtitle, report.runs)
-    elif suffix == ".html":
-        text = html(title, subtitle, report.runs, lines)
-    else:
-        raise Unsupported(f"{path}: '{path.suffix}' is not a format that plots are written in", hint="use .svg or .html")
+    """Write the plot in the form that the file's name says: .svg, .html or .png. Raises as `check_plot`, and StoreUnavailable."""
+    picture = Picture(
+        title=f"{report.model.name or report.url}: load test",
+        subtitle=f"{report.url}, {report.started_at}, {report.machine.processor}, {report.machine.cores} cores",
+        runs=report.runs,
+        lines=lines,
+    )
     try:
-        path.write_text(text, encoding="utf-8")
+        check_plot(path)(path, picture)
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be written: {error.strerror}", hint="check the folder and the space left") from error
 
 
-def check_plot(path: Path) -> None:
-    """Raise before the test what would be raised after it: a form that cannot be written, a folder that is not there."""
-    if path.suffix.lower() not in {".svg", ".html"}:
-        raise Unsupported(f"{path}: '{path.suffix}' is not a format that plots are written in", hint="use .svg or .html")
+def check_plot(path: Path) -> Callable[[Path, Picture], None]:
+    """What writes that form. Raises, before the test, Unsupported for another form, MissingLibrary, FileMissing for the folder."""
+    form = path.suffix.lower().removeprefix(".")
+    known = [row.name for row in plugins.plugins("plot")]
+    if form not in known:
+        forms = ", ".join(f".{name}" for name in known)
+        raise Unsupported(f"{path}: '{path.suffix}' is not a format that plots are written in", hint=f"use one of {forms}")
     if not path.absolute().parent.is_dir():
         raise FileMissing(f"there is no folder {path.absolute().parent}", hint="check --plot")
+    return cast("Callable[[Path, Picture], None]", plugins.load("plot", form))
 
 
 def _key(path: str) -> str:

@@ -214,7 +214,7 @@ def _faults(made: Measurement, latency: Histogram, late: Histogram) -> list[str]
         if late_p99 > max(_LATE_S, _LATE_SHARE * p99):
             faults.append(
                 f"the generator was late: p99 of its own lateness is {_text(late_p99)}, of a latency p99 of {_text(p99)}; "
-                "lower the rate, give more --processes, or another machine"
+                "its machine was busy or the rate too high for it: another machine, a lower rate or more --processes help"
             )
     if made.generator_cpu > _BUSY:
         faults.append(

@@ -48,7 +48,7 @@ _TERMINAL = "-"
 )
 @click.option("--price", metavar="PRICE", default="", help="With it: '0.04/core-hour' or '0.20/replica-hour'.")
 @click.option("--corrected", is_flag=True, help="Closed loop: also estimate what the users' waiting left out.")
-@click.option("--plot", metavar="FILE|-", default="", help="Draw it: .svg, .html, or '-' for the terminal.")
+@click.option("--plot", metavar="FILE|-", default="", help="Draw it: .svg, .html, .png, or '-' for the terminal.")
 @click.option("--seed", metavar="N", type=int, default=0, help="Of arrivals and made-up requests (default: 0).")
 @common_options()
 def command(run: Run, plot: str, **said: Any) -> int:

@@ -107,6 +107,9 @@ _BUILT_IN: Final = (
     Plugin(
         kind="client-transport", name="rest", target="aweigh.client.transports.rest:RestTransport", libraries=("urllib3",), extra="client"
     ),
+    Plugin(kind="plot", name="svg", target="aweigh.bench.pictures:write_svg"),
+    Plugin(kind="plot", name="html", target="aweigh.bench.pictures:write_html"),
+    Plugin(kind="plot", name="png", target="aweigh.bench.png:write_png", libraries=("matplotlib",), extra="plot"),
     Plugin(kind="client-transport", name="grpc", target="aweigh.client.transports.grpc:GrpcTransport", libraries=("grpc",), extra="client"),
 )
 

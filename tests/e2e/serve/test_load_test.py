@@ -88,6 +88,8 @@ def test_plots(server: Served, tmp_path: Path) -> None:
     assert "Latency over time" in text
     assert run(tmp_path, url, "--concurrency", "1", "--plot", "out.html", "--json", *QUICK).returncode == 0
     assert "<svg" in (tmp_path / "out.html").read_text()
+    assert run(tmp_path, url, "--concurrency", "1,2", "--plot", "out.png", *QUICK).returncode == 0
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     drawn = run(tmp_path, url, "--concurrency", "1", "--plot", "-", *QUICK)
     assert "latency by percentile" in drawn.stdout
 
