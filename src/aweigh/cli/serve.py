@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aweigh.serve.overview import ModelFacts
 
 _SETTINGS = (
-    "host", "port", "api_key_file", "no_auth", "model_control", "shared_memory", "workers", "executor", "threads", "processes", "child_memory_bytes", "session_threads", "max_queue", "max_body_bytes", "request_timeout_s",
+    "host", "port", "api_key_file", "no_auth", "model_control", "shared_memory", "workers", "hang_timeout_s", "worker_memory_bytes", "executor", "threads", "processes", "child_memory_bytes", "session_threads", "batching", "objective", "response_cache_bytes", "max_queue", "max_body_bytes", "request_timeout_s",
     "drain_timeout_s", "drain_delay_s", "access_log",
 )  # fmt: skip
 
