@@ -39,6 +39,7 @@ from aweigh.serve.dialects.open_inference_rest_generate import GenerateRoutes
 from aweigh.serve.dialects.open_inference_rest_models import ModelRoutes
 from aweigh.serve.dialects.open_inference_rest_server import ServerRoutes
 from aweigh.serve.dialects.open_inference_rest_turn import RestTurn
+from aweigh.serve.known_binary import KnownBinaries, KnownBinary
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.large_json import MIN_BYTES, LargeJson
 from aweigh.serve.large_requests import check_inference
@@ -51,6 +52,7 @@ from aweigh.serve.tensor_json import check_depth, check_shape, json_to_tensor, p
 
 _MAX_PREPARED: Final = 64
 _BODIES: Final = "open-inference-rest bodies"
+_BINARIES: Final = "open-inference-rest binaries"
 _TURN: Final = "open-inference-rest turn"
 
 
@@ -190,7 +192,7 @@ class OpenInferenceRest:
     def _answer(self, model: LoadedModel, immediate_rows: int, request: Request) -> AnyResponse | None:
         began = perf_counter()
         head = request.head
-        asked: _FloatRequest | _AnyRequest
+        asked: _FloatRequest | _AnyRequest | KnownBinary
         inputs: dict[str, Tensor] | None
         statistics = model.statistics
         try:
@@ -215,12 +217,20 @@ class OpenInferenceRest:
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
 
-    def _binary(self, model: LoadedModel, request: Request) -> tuple["_AnyRequest", dict[str, Tensor], int]:
+    def _binary(self, model: LoadedModel, request: Request) -> tuple["_AnyRequest | KnownBinary", dict[str, Tensor], int]:
         """A body of JSON and raw tensors, or of one raw tensor alone."""
         body = request.view or request.body
         length = header_length(request.head.headers[HEADER], body)
         if length:
-            return self._unusual(model, request, memoryview(body)[length:], bytes(body[:length]))
+            binaries: KnownBinaries = model.prepared.get(_BINARIES) or model.prepared.setdefault(_BINARIES, KnownBinaries())
+            known = binaries.find(body, length)
+            if known is not None:
+                inputs = known.tensors(body)
+                return known, inputs, self._accept(model, inputs, "")
+            text = bytes(body[:length])
+            asked, inputs, rows = self._unusual(model, request, memoryview(body)[length:], text)
+            binaries.learn(text, asked, inputs, _wanted(model.signature, asked), model.signature)
+            return asked, inputs, rows
         inputs = raw_request(body, model.signature, model.name)
         return _RAW, inputs, self._accept(model, inputs, "")
 
@@ -332,7 +342,9 @@ class OpenInferenceRest:
             return self._dataplane.regions.place(*memory).read()
         return blobs.take(given.name, parameters[_SIZE]) if _SIZE in parameters else None
 
-    def _encode(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest", outputs: list[Tensor]) -> Response:
+    def _encode(self, model: LoadedModel, asked: "_FloatRequest | _AnyRequest | KnownBinary", outputs: list[Tensor]) -> Response:
+        if isinstance(asked, KnownBinary):
+            return asked.answer(model, outputs)
         if asked.outputs or asked.id is not None or asked.parameters is not None:
             return _encode_selected(model, asked, outputs, self._dataplane.regions)
         form, encoders = _template(model, outputs)
