@@ -8,6 +8,7 @@ from aweigh.cli.options import Run, common_options
 from aweigh.cli.output import size_text
 
 if TYPE_CHECKING:
+    from aweigh.engine.processes import ProcessFacts
     from aweigh.serve.overview import ServerStatus
 
 
@@ -57,4 +58,11 @@ def _draw(run: Run, status: "ServerStatus") -> None:
             f"{each.facts.name}:{each.facts.version}",
             f"  runs {each.facts.executor}: {each.facts.why}",
             f"  weights: {each.facts.weights}",
+            *(f"  processes: {_processes_text(one)}" for one in each.processes),
         )
+
+
+def _processes_text(one: "ProcessFacts") -> str:
+    pids = ", ".join(map(str, one.pids)) or "none"
+    ended = f"; the last to end: {one.last_death}" if one.last_death else ""
+    return f"{pids}, {'ready' if one.ready else 'not ready'}, replaced {one.restarts} times{ended}"

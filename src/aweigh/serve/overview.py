@@ -8,6 +8,7 @@ import msgspec
 
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.processes import ProcessFacts
 from aweigh.engine.statistics import ModelStatistics
 
 
@@ -34,7 +35,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     state: str
-    """starting, ready, draining, waiting (died, and starts again after a pause) or unhealthy (dies again and again)."""
+    """starting, ready, draining, ending (killed a moment ago), waiting (died, and starts again after a pause) or unhealthy (dies again and again)."""
     uptime_s: float
     restarts: int
     resident_bytes: int
@@ -61,6 +62,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     failed: int
     rows: int
+    processes: tuple[ProcessFacts, ...] = ()
+    """Of a model that runs in processes of its own: those of the worker that was asked, and how they fare. Else empty."""
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +98,14 @@ def facts_of(model: LoadedModel) -> ModelFacts:
 
 def status_of(model: LoadedModel, done: ModelStatistics) -> ModelStatus:
     """A model with its counts."""
-    return ModelStatus(facts=facts_of(model), requests=done.succeeded, failed=sum(done.failed.values()), rows=done.rows)
+    processes = model.processes
+    return ModelStatus(
+        facts=facts_of(model),
+        requests=done.succeeded,
+        failed=sum(done.failed.values()),
+        rows=done.rows,
+        processes=(processes,) if processes is not None else (),
+    )
 
 
 def overview_of_one(dataplane: DataPlane, began: float) -> Overview:

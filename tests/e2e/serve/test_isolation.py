@@ -176,6 +176,8 @@ def test_whatever_a_model_does_costs_its_own_request_alone(server: Served) -> No
     assert not during.failures
     assert during.p99_s < max(5 * before.p99_s, 0.1), (before.p99_s, during.p99_s)
     assert int(facts(server)["process_restarts"]) >= 5
+    [told_of] = [each for each in json.loads(server.get("/status"))["models"] if each["facts"]["name"] == "trouble"]
+    assert told_of["processes"][0]["pids"] == pids(server)
     assert "model 'trouble'" in facts(server)["process_last_death"]
     assert zombies(server) == []
     assert abs(open_files(server) - files) <= 2
