@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ AWEIGH = Path(sys.executable).parent / "aweigh"
 class Served:
     """One `aweigh serve`, ready."""
 
-    def __init__(self, home: Path, *words: str) -> None:
-        environment = {"PATH": os.environ["PATH"], "AWEIGH_HOME": str(home)}
+    def __init__(self, home: Path, *words: str, environment: Mapping[str, str] | None = None) -> None:
+        environment = {"PATH": os.environ["PATH"], "AWEIGH_HOME": str(home), **(environment or {})}
         command = [str(AWEIGH), "serve", *words, "--port", "0", "--json"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         self.log: list[str] = []

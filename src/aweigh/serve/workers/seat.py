@@ -22,7 +22,7 @@ class Member:
     answered_before: int
     """What its slab had counted when it came."""
     state: str = "starting"
-    """starting, ready or draining."""
+    """starting, ready, draining or ending."""
     open: bool = False
     """Whether it takes connections."""
     ready_at: float = 0.0
@@ -57,6 +57,7 @@ class Member:
 
     def kill(self, why: str) -> None:
         self.why = self.why or why
+        self.state = "ending"
         self.process.kill()
 
 
