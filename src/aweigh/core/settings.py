@@ -51,12 +51,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where sessions run; auto measures at warm-up. Packages that bring code of their own run in a process whatever this says."""
     inline_limit_us: int = 1000
     """Under auto, a model whose warmed-up call is dearer than this runs on threads."""
-    threads: int = 2
-    """Threads of the thread executor."""
+    threads: int = 0
+    """Calls of one model that run on threads at the same time; 0 measures at load what answers most with session_threads."""
     processes: int = 1
     """Processes of one model that runs in processes of its own."""
-    session_threads: int = 1
-    """Threads inside one ONNX Runtime call."""
+    session_threads: int = 0
+    """Threads inside one call; 0 measures it at load for models that run on threads, and is 1 for all others."""
     batching: Literal["auto", "off"] = "auto"
     """Whether requests of a model may run together; auto lets them where the model's evidence says that a row's answer does not depend on its batch."""
     max_batch_rows: int = 256
@@ -132,7 +132,7 @@ SETTINGS_FILE: Final = "aweigh.toml"
 ENVIRONMENT_PREFIX: Final = "AWEIGH_"
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _MINIMUM: Final = {
-    "port": 0, "inline_limit_us": 0, "threads": 1, "processes": 1, "session_threads": 1, "workers": 1, "hang_timeout_s": 0.0, "load_timeout_s": 0.0, "worker_memory_bytes": 0,
+    "port": 0, "inline_limit_us": 0, "threads": 0, "processes": 1, "session_threads": 0, "workers": 1, "hang_timeout_s": 0.0, "load_timeout_s": 0.0, "worker_memory_bytes": 0,
     "share_weights_bytes": 0, "response_cache_bytes": 0, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
     "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "max_batch_rows": 0, "max_batch_delay_ms": 0.0, "queue_timeout_ms": 0.0, "priority_levels": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
     "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,

@@ -6,6 +6,7 @@ A model that fails any of these never reaches the data plane. Called by `app` at
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Final, Literal
 
@@ -17,12 +18,14 @@ from aweigh.core.plugins import check_libraries
 from aweigh.core.protocols import PackageHandle, Session
 from aweigh.core.replay import replay
 from aweigh.core.settings import Settings
+from aweigh.core.tensors import Tensor
 from aweigh.engine.batching.policy import choose_batching
 from aweigh.engine.batching.queue import QueuePolicy
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor, ThreadExecutor
+from aweigh.engine.lanes import Lanes, better_lanes, first_lanes, is_open, lane_rows, throughput
 from aweigh.engine.model import PRIVATE, LoadedModel, LoadReport
-from aweigh.engine.placement import Cost, choose_executor, measure, needs_process
+from aweigh.engine.placement import Cost, Place, choose_executor, measure, needs_process, rows_of
 from aweigh.engine.processes import ProcessExecutor
 from aweigh.engine.response_cache import why_not_cached
 from aweigh.engine.statistics import ModelStatistics
@@ -34,6 +37,8 @@ from aweigh.runtimes.process import ProcessSession, runs_code
 Purpose = Literal["online", "batch"]
 Count = Callable[[str, str], ModelStatistics]
 """Gives the statistics of a version by its name and number."""
+_MAX_TWICE_BYTES: Final = 1024**3
+"""Larger models are not loaded twice to find out how to share the cores."""
 _FIGURES: Final[dict[Purpose, str]] = {"online": "latency_us_b1", "batch": "latency_us_b1000"}
 
 
@@ -57,14 +62,9 @@ def load_model(
     """Load one package until it may answer. Raises GoldenMismatch, ProofFailed, NotFound (no such variant) or what the runtime raises."""
     chosen = choose_variant(handle.manifest, variant, purpose=purpose)
     golden = read_golden(handle.manifest, handle.path)
-    place = needs_process(handle.manifest, chosen, settings)
-    loaded = _load(handle, chosen, golden, settings, apart=place is not None)
-    if place is None:
-        place = choose_executor(loaded.session, loaded.cost, settings)
-        if place.executor == "process":  # as measured: the session that was loaded here gives way to one that is not
-            loaded.session.close()
-            loaded = _load(handle, chosen, golden, settings, apart=True)
     batching = choose_batching(handle.manifest.signature, chosen.evidence, settings)
+    loaded, place, lanes = _settle(handle, chosen, golden, settings, batching.max_rows)
+    calls = _calls(loaded.session, lanes, settings)
     uncached = why_not_cached(runs_code=runs_code(handle.manifest, chosen), evidence=chosen.evidence)
     report = LoadReport(
         load_ms=loaded.load_ms,
@@ -73,7 +73,7 @@ def load_model(
         call_us=loaded.cost.call_us,
         inline_rows=place.inline_rows,
         executor=place.executor,
-        why=place.why,
+        why=f"{place.why}; {lanes.text}" if place.inline_rows < 0 and lanes.why else place.why,
         batch_rows=batching.max_rows,
         batching=batching.why,
         weights=loaded.weights,
@@ -86,16 +86,35 @@ def load_model(
         signature=handle.manifest.signature,
         variant=chosen,
         session=loaded.session,
-        threads=_beside(handle, loaded.session, golden, settings) if place.inline_rows < settings.max_rows else None,
+        threads=_beside(handle, loaded.session, golden, settings, calls) if place.inline_rows < settings.max_rows else None,
         report=report,
         statistics=count(handle.reference.name, str(handle.reference.version or 1)),
         inline_rows=place.inline_rows,
         turn_rows=max(0, min(batching.max_rows, place.inline_rows)),
-        waits=queue_policy(loaded.session, settings) if batching.allowed else None,
+        waits=queue_policy(calls, settings) if batching.allowed else None,
         tuner=make_tuner(batching.max_rows, loaded.cost, settings) if batching.allowed else None,
         padded=batching.padded,
         cacheable=not uncached,
     )
+
+
+def _settle(
+    handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], settings: Settings, max_rows: int
+) -> tuple[_Loaded, Place, Lanes]:
+    """The session that will answer, where its calls run, and how many of them at once."""
+    load, lanes = partial(_load, handle, variant, golden, settings), first_lanes(settings)
+    place = needs_process(handle.manifest, variant, settings)
+    loaded = load(threads=lanes.threads, apart=place is not None)
+    if place is not None:
+        return loaded, place, lanes
+    place = choose_executor(loaded.session, loaded.cost, settings)
+    if place.executor == "process":  # as measured: the session that was loaded here gives way to one that is not
+        loaded.session.close()
+        return load(threads=lanes.threads, apart=True), place, lanes
+    undecided = place.inline_rows < 0 and is_open(settings) and loaded.session.concurrent
+    if undecided and golden and _size(handle, variant) <= _MAX_TWICE_BYTES:
+        loaded, lanes = _share_out(partial(load, apart=False), loaded, lanes, golden[0].inputs, max_rows)
+    return loaded, place, lanes
 
 
 def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpose = "online") -> Variant:
@@ -142,10 +161,10 @@ def _explain_missing(manifest: PackageManifest) -> None:
         raise MissingLibrary(f"no proven variant of this package can run here: {reasons}", hint=hints)
 
 
-def queue_policy(session: Session, settings: Settings) -> QueuePolicy:
+def queue_policy(calls: int, settings: Settings) -> QueuePolicy:
     """How requests wait that do not run on the event loop."""
     return QueuePolicy(
-        lanes=_lanes(session, settings),
+        lanes=calls,
         max_requests=settings.max_queue,
         delay_s=settings.max_batch_delay_ms / 1000,
         timeout_s=settings.queue_timeout_ms / 1000,
@@ -161,18 +180,40 @@ def make_tuner(max_rows: int, cost: Cost, settings: Settings) -> Tuner:
     return Tuner(limit_rows=max_rows, call_s=call_s, row_s=row_s, objective=objective)
 
 
-def _lanes(session: Session, settings: Settings) -> int:
+def _calls(session: Session, lanes: Lanes, settings: Settings) -> int:
     """Calls that run at the same time."""
     if isinstance(session, ProcessSession):
         return settings.processes
-    return settings.threads if session.concurrent else 1
+    return lanes.calls if session.concurrent else 1
 
 
-def _beside(handle: PackageHandle, session: Session, golden: list[GoldenAnswers], settings: Settings) -> Executor:
+def _size(handle: PackageHandle, variant: Variant) -> int:
+    return sum(file.size_bytes for file in handle.manifest.files if file.path in variant.files)
+
+
+def _share_out(
+    load: Callable[..., _Loaded], apart: _Loaded, lanes: Lanes, inputs: dict[str, Tensor], max_rows: int
+) -> tuple[_Loaded, Lanes]:
+    """Whether a call per core or one call on all cores answers more: the session that does, and how it is to be asked."""
+    cores = lanes.calls
+    rows = rows_of(inputs, lane_rows(apart.cost, max_rows)) if max_rows > 1 else inputs
+    together = load(threads=cores)
+    try:
+        better = better_lanes(throughput(apart.session, rows, calls=cores), throughput(together.session, rows, calls=1), cores)
+    except BaseException:
+        apart.session.close()
+        together.session.close()
+        raise
+    kept, other = (together, apart) if better.calls == 1 else (apart, together)
+    other.session.close()
+    return kept, better
+
+
+def _beside(handle: PackageHandle, session: Session, golden: list[GoldenAnswers], settings: Settings, calls: int) -> Executor:
     """What runs the session off the event loop."""
     name = handle.reference.name
     if not isinstance(session, ProcessSession):
-        return ThreadExecutor(name, threads=_lanes(session, settings), max_queue=settings.max_queue)
+        return ThreadExecutor(name, threads=calls, max_queue=settings.max_queue)
 
     def prove(lane: Lane) -> None:
         replay(session.on(lane), handle.manifest.signature, golden)
@@ -182,19 +223,19 @@ def _beside(handle: PackageHandle, session: Session, golden: list[GoldenAnswers]
     )
 
 
-def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], settings: Settings, *, apart: bool) -> _Loaded:
+def _load(
+    handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], settings: Settings, *, threads: int, apart: bool
+) -> _Loaded:
     """A session that has answered the golden set, in a process of its own or here, and what it costs."""
     started = perf_counter()
     session: Session
     weights = PRIVATE
     if apart:
-        caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=settings.session_threads)
-        session = ProcessSession(
-            handle.manifest, variant, handle.path, session_threads=settings.session_threads, caps=caps, name=handle.reference.name
-        )
+        caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=threads)
+        session = ProcessSession(handle.manifest, variant, handle.path, session_threads=threads, caps=caps, name=handle.reference.name)
     else:
-        mapped = _mapped(handle, variant, settings)
-        session = load_variant(handle.manifest, mapped.variant, mapped.path, session_threads=settings.session_threads)
+        mapped = _mapped(handle, variant, settings, threads)
+        session = load_variant(handle.manifest, mapped.variant, mapped.path, session_threads=threads)
         weights = mapped.note
     loaded = perf_counter()
     try:
@@ -208,12 +249,12 @@ def _load(handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], 
     return _Loaded(session=session, variant=variant, load_ms=load_ms, replay_ms=replay_ms, cost=cost, weights=weights)
 
 
-def _mapped(handle: PackageHandle, variant: Variant, settings: Settings) -> Mapped:
+def _mapped(handle: PackageHandle, variant: Variant, settings: Settings, threads: int) -> Mapped:
     """The variant as several workers share it, where they are several and it is large enough."""
     alone = Mapped(variant=variant, path=handle.path, note=PRIVATE)
     if settings.workers == 1 or not settings.share_weights_bytes or variant.runtime != "onnxruntime":
         return alone
-    size = sum(file.size_bytes for file in handle.manifest.files if file.path in variant.files)
+    size = _size(handle, variant)
     if size < settings.share_weights_bytes:
         return dataclasses.replace(alone, note=f"private to each worker: {size} bytes are less than share_weights_bytes")
     golden = handle.manifest.golden[0].file if handle.manifest.golden else ""
@@ -223,10 +264,10 @@ def _mapped(handle: PackageHandle, variant: Variant, settings: Settings) -> Mapp
         handle.path,
         cache=settings.home_folder / "cache" / "weights",
         inputs=handle.path(golden) if golden else None,
-        session_threads=settings.session_threads,
+        session_threads=threads,
         caps=Caps(
             memory_bytes=max(settings.child_memory_bytes, 5 * size + 1024**3),
             timeout_s=settings.child_timeout_s,
-            threads=settings.session_threads,
+            threads=threads,
         ),
     )
