@@ -20,6 +20,8 @@ _SCHEMES: Final[dict[str, tuple[Literal["http", "grpc"], bool]]] = {
 _MODEL: Final = re.compile(r"(?P<base>.*)/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/infer)?")
 _PREDICT: Final = re.compile(r"(?P<base>.*)/predict/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?")
 _CALL: Final = re.compile(r"/(?P<model>[^/:]+)(?:(?:/versions/|:)(?P<version>[^/:]+))?")
+_PLAIN: Final = "/%:@!$&'()*+,;=~"
+"""What RFC 3986 allows in a path as it is."""
 _HINT: Final = "write it like http://127.0.0.1:8080/v2/models/NAME, http://127.0.0.1:8080/predict/NAME or grpc://127.0.0.1:8080/NAME"
 
 
@@ -44,6 +46,8 @@ def parse_url(url: str, *, headers: tuple[tuple[str, str], ...] = (), ca_file: s
         raise InvalidSetting(f"{url[:200]!r} is not a URL: {error}", hint=_HINT) from error
     if parts.scheme not in _SCHEMES or not host or any(character.isspace() for character in url):
         raise InvalidSetting(f"{url[:200]!r} is not a URL of an inference server", hint=_HINT)
+    if not host.isascii():
+        raise InvalidSetting(f"{host[:100]!r} is not a host name in ASCII", hint="write an international name in its xn-- form")
     if "@" in parts.netloc or parts.fragment:
         raise InvalidSetting("the URL holds a user or a fragment", hint="give a key with --api-key-file, or --header 'authorization: …'")
     protocol, tls = _SCHEMES[parts.scheme]
@@ -79,5 +83,5 @@ def _rest(target: Target, path: str, query: str) -> Address:
                 base=found["base"],
                 model_path=quote(route, safe="/%"),
             )
-    whole = quote(path, safe="/%:@!$&'()*+,;=~") + (f"?{query}" if query else "")
+    whole = quote(path, safe=_PLAIN) + (f"?{quote(query, safe=_PLAIN + '?')}" if query else "")
     return Address(target=msgspec.structs.replace(target, path=whole), dialect="raw")

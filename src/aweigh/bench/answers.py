@@ -7,7 +7,9 @@ What is expected is a JSON document; all that it holds must be in the answer, wh
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from aweigh.bench.plan import Question
 from aweigh.core.compare import TOLERANCES
@@ -38,7 +40,7 @@ class Checker:
             return ""
         try:
             found = differs(expected, normal(self._decode(body)))
-        except (ValueError, DecodeError, InvalidInput) as error:
+        except (ValueError, LookupError, RecursionError, DecodeError, InvalidInput) as error:
             return f"it cannot be read: {error}"
         if not found and len(right) < _REMEMBERED:
             right.add(body)
@@ -48,7 +50,7 @@ class Checker:
 def normal(document: Any) -> Any:
     """An Open Inference answer with its outputs by name and their data flat, however they were written; anything else as it is."""
     outputs = document.get("outputs") if isinstance(document, dict) else None
-    if not isinstance(outputs, list) or not all(isinstance(output, dict) and "name" in output for output in outputs):
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) and isinstance(output.get("name"), str) for output in outputs):
         return document
     return {**document, "outputs": {output["name"]: {**output, "data": _flat(output.get("data", []))} for output in outputs}}
 
@@ -96,12 +98,32 @@ def decode_json(body: bytes) -> Any:
     if not body[end:].strip() or not isinstance(document, dict):
         return document
     at = end
-    for output in document.get("outputs", []):
-        size = output.get("parameters", {}).get("binary_data_size")
-        if size is not None:
-            output["data"] = _values(body[at : at + size], output["datatype"], output["shape"], output["name"])
+    for output, told in zip(document.get("outputs") or [], _told(document), strict=True):
+        if told.parameters.binary_data_size is not None:
+            size = told.parameters.binary_data_size
+            output["data"] = _values(body[at : at + size], told.datatype, told.shape, told.name)
             at += size
     return document
+
+
+class _Size(msgspec.Struct, frozen=True, kw_only=True):
+    binary_data_size: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What the JSON of an answer says of an output whose values stand behind it."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: _Size = _Size()
+
+
+def _told(document: dict[str, Any]) -> list[_Told]:
+    try:
+        return msgspec.convert(document.get("outputs") or [], list[_Told])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"bytes stand behind its JSON, which does not say what they are: {error}") from error
 
 
 def decode_grpc(body: bytes) -> Any:

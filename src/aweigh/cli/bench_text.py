@@ -6,6 +6,8 @@ from aweigh.bench.report import Report, method
 from aweigh.bench.result import Distribution, Measurement
 from aweigh.cli.output import Output, size_text
 
+_SHORT = 40
+"""Longer values of a model's configuration are in the JSON alone."""
 _SHOWN = ("p50", "p90", "p99", "p99.9")
 
 
@@ -37,13 +39,17 @@ def _head(out: Output, report: Report) -> None:
     served = f"{report.server.name} {report.server.version}".strip()
     model = ":".join(part for part in (report.model.name, ",".join(report.model.versions)) if part)
     out.text(f"{report.url}" + (f"   {model}" if model else "") + (f" on {served}" if served else ""))
+    if report.server.config:
+        out.text("served with " + ", ".join(f"{name} {value}" for name, value in report.server.config.items() if len(str(value)) <= _SHORT))
     asked = report.asked
     out.text(f"{asked.requests} different request{'s' if asked.requests > 1 else ''} of {size_text(asked.body_bytes)}, {asked.source}")
     if asked.checked:
         out.text(f"answers are compared with {asked.checked}")
     for said in dict.fromkeys(method(run.load) for run in report.runs):
         out.text(said)
-    load = report.runs[0].load
+    load, here = report.runs[0].load, report.machine
+    many = f", {load.processes} processes" if load.processes > 1 else ""
+    out.text(f"generator: {report.generator}{many}, on {here.processor}, {here.cores} cores, load average {report.load_before:.1f} before")
     out.text(
         f"{load.duration_s:g} s each, after {load.warmup_s:g} s of warm-up; times in ms, percentiles to within 0.5% of their value", ""
     )
