@@ -15,7 +15,7 @@ from aweigh.bench.address import Address, parse_url
 from aweigh.bench.capacity import HEADROOM, Capacity, CapacitySearch, Outcome, Price, size
 from aweigh.bench.cpu import CpuWatch
 from aweigh.bench.gates import Gate, judge
-from aweigh.bench.generator import connections_of
+from aweigh.bench.generator import connections_of, enough_connections
 from aweigh.bench.pictures import Picture
 from aweigh.bench.plan import Load, Question
 from aweigh.bench.processes import run_load
@@ -65,35 +65,9 @@ def run_bench(options: BenchOptions, progress: Progress = quiet) -> Report:
     address = parse_url(options.url, headers=headers, ca_file=options.ca_file)
     for load in options.loads:
         connections_of(load, address.target)
-    started_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    load_before = os.getloadavg()[0]
-    timeout_s = options.loads[0].timeout_s
     progress("asking the server")
-    facts = describe(address, timeout_s=timeout_s)
-    questions, source = make_questions(address, facts, options.wanted)
-    asked_questions, asked = probe(address, questions, source, options.wanted, timeout_s=timeout_s)
-    runner = _Runner(address, asked_questions, corrected=options.corrected, progress=progress)
-    here = machine()
-    report = Report(
-        url=options.url,
-        dialect=address.dialect,
-        model=facts,
-        server=server_facts(address, timeout_s=timeout_s),
-        asked=asked,
-        generator=f"aweigh {__version__}",
-        started_at=started_at,
-        same_machine=runner.same_machine,
-        machine=here,
-        load_before=load_before,
-        runs=(),
-        notes=surroundings(
-            same_machine=runner.same_machine,
-            machine=here,
-            load_before=load_before,
-            made_up=not (options.wanted.data or options.wanted.body),
-            loads=options.loads,
-        ),
-    )
+    report, questions = _prepare(options, address)
+    runner = _Runner(address, questions, corrected=options.corrected, progress=progress)
     if options.search is not None:
         report = _find_capacity(report, runner, options.loads[0], options.search)
     else:
@@ -103,21 +77,46 @@ def run_bench(options: BenchOptions, progress: Progress = quiet) -> Report:
     return msgspec.structs.replace(report, verdicts=verdicts)
 
 
+def _prepare(options: BenchOptions, address: Address) -> tuple[Report, list[Question]]:
+    """A report without runs, and the requests, of which the first have been answered."""
+    started_at, load_before, here = dt.datetime.now(dt.UTC), os.getloadavg()[0], machine()
+    same_machine, timeout_s = is_this_machine(address.target.host), options.loads[0].timeout_s
+    facts = describe(address, timeout_s=timeout_s)
+    questions, source = make_questions(address, facts, options.wanted)
+    questions, asked = probe(address, questions, source, options.wanted, timeout_s=timeout_s)
+    made_up = not (options.wanted.data or options.wanted.body)
+    report = Report(
+        url=options.url,
+        dialect=address.dialect,
+        model=facts,
+        server=server_facts(address, timeout_s=timeout_s),
+        asked=asked,
+        generator=f"aweigh {__version__}",
+        started_at=started_at.isoformat(timespec="seconds"),
+        same_machine=same_machine,
+        machine=here,
+        load_before=load_before,
+        runs=(),
+        notes=surroundings(same_machine=same_machine, machine=here, load_before=load_before, made_up=made_up, loads=options.loads),
+    )
+    return report, questions
+
+
 class _Runner:
     """Runs loads against one server."""
 
     def __init__(self, address: Address, questions: Sequence[Question], *, corrected: bool, progress: Progress) -> None:
-        self._address = address
         self._questions = questions
         self._corrected = corrected
         self._progress = progress
-        self.same_machine = is_this_machine(address.target.host)
+        self.target = address.target
+        self._watched = address.target.port if is_this_machine(address.target.host) else None
 
     def run(self, load: Load, step: str) -> Measurement:
         what = f"{load.rate:,g} requests/s" if load.is_open else f"{load.concurrency} users"
         self._progress(f"{step}: {what} for {load.warmup_s + load.duration_s:g} s")
-        with CpuWatch(self._address.target.port if self.same_machine else None) as watch:
-            tallies = run_load(self._address.target, self._questions, load)
+        with CpuWatch(self._watched) as watch:
+            tallies = run_load(self.target, self._questions, load)
         return measured(load, tallies, corrected=self._corrected, server_cpu=watch.cores(tallies[0].begin, tallies[0].end))
 
 
@@ -128,7 +127,8 @@ def _find_capacity(report: Report, runner: _Runner, load: Load, search: Search) 
     seeking = CapacitySearch(start=max(1.0, 0.5 / alone_s), max_rate=search.max_rate)
     runs: list[Measurement] = []
     while (rate := seeking.next_rate()) is not None:
-        trial = msgspec.structs.replace(load, rate=rate, concurrency=0, seed=load.seed + len(runs))
+        connections = load.connections or enough_connections(runner.target, rate, search.objective.limit_s)
+        trial = msgspec.structs.replace(load, rate=rate, concurrency=0, connections=connections, seed=load.seed + len(runs))
         runs.append(runner.run(trial, f"{seeking.phase}, run {len(runs) + 1}"))
         seeking.record(outcome(runs[-1], search))
     found = seeking.result()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,6 +22,8 @@ from aweigh.core.errors import AweighError, FileMissing, InvalidSetting, Refused
 
 OPEN_CONNECTIONS: Final = 64
 GRPC_CONNECTIONS: Final = 4
+_MOST_CHOSEN: Final = 1024
+"""Connections that are chosen by themselves."""
 _CONNECT_S: Final = 5.0
 _AT_ONCE: Final = 64
 """Connections opened at a time: more would overflow the server's backlog."""
@@ -67,6 +70,14 @@ def connections_of(load: Load, target: Target) -> int:
             hint="leave --connections out, or use --rate for an open loop",
         )
     return max(load.processes, users or load.connections or OPEN_CONNECTIONS)
+
+
+def enough_connections(target: Target, rate: float, limit_s: float) -> int:
+    """For an open loop whose answers may take up to `limit_s`: twice what is under way then on average (Little's law)."""
+    at_once = 2 * rate * limit_s
+    if target.protocol == "grpc":
+        return max(GRPC_CONNECTIONS, min(OPEN_CONNECTIONS, math.ceil(at_once / SLOTS)))
+    return max(OPEN_CONNECTIONS, min(_MOST_CHOSEN, math.ceil(at_once)))
 
 
 class Generator:

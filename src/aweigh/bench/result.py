@@ -120,12 +120,7 @@ def measured(load: Load, tallies: Sequence[Tally], *, corrected: bool, server_cp
     """Add up what the processes found, and judge whether it can be believed."""
     latency, service, late = (_merged([getattr(tally, name) for tally in tallies]) for name in ("latency", "service", "lateness"))
     scheduled, answered = sum(tally.scheduled for tally in tallies), sum(tally.answered_in_time for tally in tallies)
-    errors: dict[str, int] = {}
-    details: dict[str, str] = {}
-    for tally in tallies:
-        for kind, count in tally.errors.items():
-            errors[kind] = errors.get(kind, 0) + count
-            details.setdefault(kind, tally.details.get(kind, ""))
+    errors = _added(tallies)
     cpu = max(tally.cpu_s for tally in tallies) / load.duration_s
     rate = answered / load.duration_s
     kept_up = not load.is_open or answered + sum(errors.values()) >= _KEPT_UP * scheduled
@@ -138,8 +133,8 @@ def measured(load: Load, tallies: Sequence[Tally], *, corrected: bool, server_cp
         corrected=distribution(latency.corrected(load.concurrency / rate)) if corrected and not load.is_open and rate else None,
         generator_late=distribution(late),
         generator_cpu=cpu,
-        errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
-        details=details,
+        errors=errors,
+        details={kind: detail for tally in tallies for kind, detail in tally.details.items()},
         error_share=sum(errors.values()) / scheduled if scheduled else 0.0,
         queued=sum(tally.queued for tally in tallies),
         outstanding=sum(tally.outstanding for tally in tallies),
@@ -158,6 +153,15 @@ def measured(load: Load, tallies: Sequence[Tally], *, corrected: bool, server_cp
     )
     faults, notes = _faults(made, latency, late), _notes(made)
     return msgspec.structs.replace(made, valid=not faults, problems=(*faults, *notes))
+
+
+def _added(tallies: Sequence[Tally]) -> dict[str, int]:
+    """Errors of all processes, the most frequent first."""
+    errors: dict[str, int] = {}
+    for tally in tallies:
+        for kind, count in tally.errors.items():
+            errors[kind] = errors.get(kind, 0) + count
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
 def distribution(histogram: Histogram) -> Distribution:

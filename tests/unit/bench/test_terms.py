@@ -3,7 +3,7 @@
 import pytest
 
 from aweigh.bench.address import parse_url
-from aweigh.bench.generator import connections_of
+from aweigh.bench.generator import connections_of, enough_connections
 from aweigh.bench.loads import Terms, parse_duration, parse_loads
 from aweigh.bench.plan import Load
 from aweigh.core.errors import InvalidSetting
@@ -101,3 +101,9 @@ def test_connections_that_a_load_takes() -> None:
     assert connections_of(Load(rate=10, connections=9), grpc) == 9
     with pytest.raises(InvalidSetting, match="9 connections for 32 users"):
         connections_of(Load(concurrency=32, connections=9), rest)
+
+
+def test_connections_that_a_search_takes() -> None:
+    rest, grpc = parse_url("http://h/v2/models/m").target, parse_url("grpc://h/m").target
+    assert [enough_connections(rest, rate, 0.02) for rate in (10, 5000, 1e6)] == [64, 200, 1024]
+    assert [enough_connections(grpc, rate, 0.02) for rate in (10, 20_000, 1e6)] == [4, 13, 64]
