@@ -22,8 +22,8 @@ from aweigh.engine.queue import Caller, refusal
 from aweigh.engine.statistics import ModelStatistics
 
 _LOG = logging.getLogger("aweigh.engine")
-_NOT_THE_ROWS: Final = frozenset({Kind.OVERLOADED, Kind.CANCELLED, Kind.TIMEOUT, Kind.UNSUPPORTED})
-"""Failures that no row is to blame for: trying again in halves would not help."""
+_NOT_THE_ROWS: Final = frozenset({Kind.OVERLOADED, Kind.CANCELLED, Kind.TIMEOUT, Kind.UNSUPPORTED, Kind.UNAVAILABLE})
+"""Failures that no row is to blame for, or that cost a process: trying again in halves would not help, or cost more of them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
