@@ -7,8 +7,9 @@ import importlib
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would take as long as starting Python
 if TYPE_CHECKING:
-    from aweigh.app.python import Model, Server, asgi, load
+    from aweigh.app.python import Model, asgi, load
     from aweigh.app.python_pack import pack
+    from aweigh.app.python_server import Server
     from aweigh.client import Client
     from aweigh.core.errors import AweighError
 
@@ -18,7 +19,7 @@ _EXPORTS = {
     "AweighError": "aweigh.core.errors",
     "Client": "aweigh.client",
     "Model": "aweigh.app.python",
-    "Server": "aweigh.app.python",
+    "Server": "aweigh.app.python_server",
     "asgi": "aweigh.app.python",
     "load": "aweigh.app.python",
     "pack": "aweigh.app.python_pack",

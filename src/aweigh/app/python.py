@@ -1,10 +1,8 @@
-"""The Python interface: `aweigh.load`, `aweigh.Server`, `aweigh.asgi`. The same wiring as the command line's, as objects.
+"""The Python interface: `aweigh.load`, `aweigh.asgi`. The same wiring as the command line's, as objects.
 
-`aweigh.pack` stands apart (`python_pack`): it brings the converters, which serving never needs.
+`aweigh.Server` has a file of its own (`python_server`), and so has `aweigh.pack` (`python_pack`), which brings the converters.
 """
 
-import asyncio
-import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +11,7 @@ import numpy as np
 
 from aweigh.app.models import open_model
 from aweigh.app.predict import predict_columns, predict_rows, predict_tensors
-from aweigh.core.errors import AweighError, Conflict, InvalidInput, Unavailable
+from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.frames import frame_columns
 from aweigh.core.settings import Settings, read_settings
 from aweigh.core.signature import Signature
@@ -23,9 +21,7 @@ from aweigh.engine.lifecycle import load_model
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.asgi import AsgiApplication
 from aweigh.serve.guard import Authoriser
-from aweigh.serve.server import HttpServer, make_dispatcher
-
-_START_TIMEOUT_S = 30.0
+from aweigh.serve.server import make_dispatcher
 
 
 def _settings(given: Mapping[str, object]) -> Settings:
@@ -100,66 +96,6 @@ class Model:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-class Server:
-    """A server in a thread of this process: `with aweigh.Server(port=0).add("fraud") as server: ... server.url`."""
-
-    def __init__(self, **settings: object) -> None:
-        self._settings = _settings(settings)
-        self._dataplane = DataPlane(self._settings)
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        """Where it answers, REST and gRPC alike."""
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        return f"http://{host}:{self.port}"
-
-    def add(self, name: str, *, variant: str = "") -> Self:
-        """Load a package and let it answer. Raises what loading raises; Conflict once the server has started."""
-        if self._thread is not None:
-            raise Conflict("the server has started", hint="add models before start()")
-        self._dataplane.add(load_model(open_model(self._settings, name), self._settings, variant=variant))
-        return self
-
-    def start(self) -> Self:
-        """Listen, and return when the first request can be answered. Raises PortInUse."""
-        server = HttpServer(self._dataplane)
-        self.port = server.bind()
-        started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(server, started)), name="aweigh-server", daemon=True)
-        self._thread.start()
-        if not started.wait(_START_TIMEOUT_S):
-            raise Unavailable(f"the server did not start within {_START_TIMEOUT_S:g} s")
-        return self
-
-    async def _run(self, server: HttpServer, started: threading.Event) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        await server.start()
-        self._dataplane.started = True
-        started.set()
-        await self._stop.wait()
-        await server.stop()
-
-    def stop(self) -> None:
-        """Drain, stop listening and release the models; may be called twice."""
-        if self._thread is not None and self._loop is not None and self._stop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:  # the loop has ended
-                return
-            self._thread.join(self._settings.drain_timeout_s + self._settings.drain_delay_s + 5)
-        self._dataplane.close()
-
-    def __enter__(self) -> Self:
-        return self if self._thread is not None else self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
 
 def asgi(*names: str, **settings: object) -> AsgiApplication:

@@ -16,6 +16,7 @@ from typing import Any
 from aweigh.app.logs import LogControl
 from aweigh.app.packages import open_store
 from aweigh.core.errors import InvalidSetting
+from aweigh.core.errors import InvalidSetting
 from aweigh.core.names import Reference, model_name
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
@@ -99,7 +100,11 @@ def _run_workers(settings: Settings, handles: Sequence[PackageHandle], *, ready:
 
 
 def make_supervisor(settings: Settings, handles: Sequence[PackageHandle], listening: socket.socket, variant: str) -> Supervisor:
-    """The supervisor of workers that serve these packages of the store."""
+    """The supervisor of workers that serve these packages of the store. Raises InvalidSetting for what several workers cannot do."""
+    if settings.shared_memory:
+        raise InvalidSetting(
+            "memory that clients register is registered with one process: shared_memory needs workers = 1", hint="leave out one of the two"
+        )
     repository = _StoreRepository(settings)
 
     def newest(name: str) -> int:
