@@ -38,8 +38,15 @@ def _over_time(run: Measurement) -> list[str]:
     scale = max(known)
     marks = "".join(" " if value is None else _HEIGHTS[_height(value, min(known), scale)] for value in worst)
     errors = "".join("×" if part.errors else " " for part in run.timeline)
-    lines = [f"slowest answer over {run.load.duration_s:g} s, by when it was due ({min(known):.3g} to {scale:.3g} ms)", f"  {marks}"]
+    lines = [
+        f"slowest answer over {run.load.duration_s:g} s, by when it was due ({_short(min(known))} to {_short(scale)} ms)",
+        f"  {marks}",
+    ]
     return [*lines, f"  {errors}  × errors"] if errors.strip() else lines
+
+
+def _short(value_ms: float) -> str:
+    return f"{value_ms:.3g}" if value_ms < 100 else f"{value_ms:,.0f}"
 
 
 def _height(value: float, low: float, high: float) -> int:
