@@ -31,14 +31,14 @@ class Body:
     def add(self, piece: bytes | memoryview) -> None:
         """Take what came."""
         end = self.received + len(piece)
+        if self._view is None and end * _SHARE >= self._expected > end:
+            self._settle()
         if self._view is not None and end <= self._expected:
             self._view[self.received : end] = piece
         elif self._view is not None:  # longer than declared: whoever reads it will say so
             self._parts, self._view, self._expected = [bytes(self._view[: self.received]), bytes(piece)], None, 0
         else:
             self._parts.append(bytes(piece))
-            if end * _SHARE >= self._expected > end:
-                self._settle()
         self.received = end
 
     def pour(self, piece: memoryview) -> int:

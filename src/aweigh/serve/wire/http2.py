@@ -4,6 +4,7 @@ Called by the event loop. Everything a peer can make grow is bounded: streams, h
 """
 
 import asyncio
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +29,8 @@ _FREE_RESETS: Final = 200
 _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
 _GRPC_PREFIX_BYTES: Final = 5
-_PLAIN_DATA: Final = bytes((f.DATA, 0))
-"""Type and flags of a DATA frame that is not the last."""
+_FRAME_HEAD: Final = struct.Struct(">HBBBI")
+"""Length in two parts, type, flags, stream."""
 _SMALL_DATA: Final = 4096
 """Frames up to this size are copied out of what was read."""
 _LAST_DATA: Final = bytes((f.DATA, f.END_STREAM))
@@ -167,21 +168,26 @@ class Http2Connection(asyncio.Protocol):
     def _pour(self, data: bytes, at: int) -> int:
         """DATA frames in a row that go to bodies with a place, none the last of its body: the loop of large uploads. Where what follows begins."""
         view, size, streams, taken = memoryview(data), len(data), self._streams, 0
-        while size - at >= 9 and data[at + 3 : at + 5] == _PLAIN_DATA:
-            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-            end, stream = at + 9 + length, int.from_bytes(data[at + 5 : at + 9], "big")
+        while size - at >= 9:
+            high, low, kind, flags, stream = _FRAME_HEAD.unpack_from(data, at)
+            length = high << 8 | low
             found = streams.get(stream)
-            if end > size or not _SMALL_DATA < length <= f.DEFAULT_FRAME or found is None or found.body is None:
+            if kind or flags or not _SMALL_DATA < length <= f.DEFAULT_FRAME or found is None or found.body is None:
                 break
-            missing = found.body.pour(view[at + 9 : end])
+            piece = view[at + 9 : at + 9 + length]
+            missing = found.body.pour(piece)
             if missing < 0:
                 break
             found.unacknowledged += length
             if found.unacknowledged > STREAM_WINDOW // 2 and missing > STREAM_WINDOW - found.unacknowledged:
                 self._write(f.window_frame(stream, found.unacknowledged))
                 found.unacknowledged = 0
-            taken += length
-            at = end
+            taken += len(piece)
+            at += 9 + len(piece)
+            if len(piece) < length:
+                found.unacknowledged -= length - len(piece)
+                self._part = stream, 0, length - len(piece)
+                break
         if taken:
             self._replies.buffered += taken
             self._replies.acknowledge(taken)
@@ -203,6 +209,12 @@ class Http2Connection(asyncio.Protocol):
         piece = memoryview(data)[:missing]
         missing -= len(piece)
         self._part = stream, flags, missing
+        found = self._streams.get(stream)
+        if not flags and found is not None and found.body is not None and found.body.pour(piece) >= 0:
+            found.unacknowledged += len(piece)
+            self._replies.buffered += len(piece)
+            self._replies.acknowledge(len(piece))
+            return len(piece)
         self._take(stream, flags & ~f.END_STREAM if missing else flags, piece)
         return len(piece)
 
