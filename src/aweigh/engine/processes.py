@@ -350,7 +350,12 @@ class ProcessExecutor:
         loop = self._loop
 
         def run() -> None:
-            outcome = work()
+            outcome: Lane | AweighError
+            try:
+                outcome = work()
+            except Exception as error:  # noqa: BLE001  # boundary: a thread that fails in silence would leave its caller, or the model, for ever
+                _LOG.exception("a model's process cannot be looked after", extra={"model": self._name})
+                outcome = Unavailable(f"the process of model '{self._name}' cannot be looked after: {type(error).__name__}: {error}")
             try:
                 if loop is not None:
                     loop.call_soon_threadsafe(then, outcome)

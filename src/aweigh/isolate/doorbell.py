@@ -41,13 +41,14 @@ Rung = tuple[int, int, int]
 class Doorbell:
     """One side's ends of the two pipes: reads from one, writes to the other. Raises ConnectionError when the other side is gone."""
 
-    __slots__ = ("_out", "_peer", "_poll", "fd")
+    __slots__ = ("_out", "_poll", "fd", "peer")
 
-    def __init__(self, reads: int, writes: int, peer: int | None = None) -> None:
+    def __init__(self, reads: int, writes: int) -> None:
         self.fd = reads
         """Readable when the other side has rung, or is gone."""
+        self.peer: int | None = None
+        """A process file descriptor of the other side, where there is one: `wait` sees its death even while what it forked keeps the pipe open."""
         self._out = writes
-        self._peer = peer
         self._poll: select.poll | None = None
 
     def ring(self, kind: int, header_bytes: int = 0, size: int = 0) -> None:
@@ -73,8 +74,8 @@ class Doorbell:
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.fd, select.POLLIN)
-            if self._peer is not None:
-                self._poll.register(self._peer, select.POLLIN)
+            if self.peer is not None:
+                self._poll.register(self.peer, select.POLLIN)
         left_s = deadline - monotonic()
         ready = dict(self._poll.poll(left_s * 1000 + 1)) if left_s > 0 else {}
         if not ready:
@@ -87,3 +88,17 @@ class Doorbell:
             if descriptor >= 0:
                 os.close(descriptor)
         self.fd = self._out = -1
+
+
+def bell_and_ends() -> tuple[Doorbell, tuple[int, int]]:
+    """The parent's bell, which never blocks, and the descriptors of the child's: what it reads from, what it writes to."""
+    their_reads, our_writes = os.pipe()
+    try:
+        our_reads, their_writes = os.pipe()
+    except OSError:
+        os.close(their_reads)
+        os.close(our_writes)
+        raise
+    for descriptor in (our_reads, our_writes):
+        os.set_blocking(descriptor, False)
+    return Doorbell(our_reads, our_writes), (their_reads, their_writes)

@@ -3,6 +3,7 @@
 Asking and taking the answer are two steps that do not wait; whoever waits between them may be a thread or an event loop.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from time import monotonic
@@ -13,7 +14,7 @@ import msgspec
 from aweigh.core.errors import AweighError, InternalError, InvalidFile, TooLarge
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.isolate.channel import FROM_CHILD, Caps, Done, Failed, OutOfMemory, Started
-from aweigh.isolate.doorbell import Doorbell, Ring
+from aweigh.isolate.doorbell import Ring, bell_and_ends
 from aweigh.isolate.oneshot import raised
 from aweigh.isolate.process import ChildProcess
 from aweigh.isolate.segment import FIRST_BYTES, Segment, room_for
@@ -41,23 +42,21 @@ class Lane:
         """Whether the network was really taken away from the child."""
         self._packer, self._unpacker = Packer(), Unpacker()
         self._limit = min(caps.memory_bytes or _MAX_SEGMENT_BYTES, _MAX_SEGMENT_BYTES)
-        self._child = ChildProcess(SERVE, opening, caps, paths, subject=subject or f"'{opening.target}'")
-        self._subject = self._child.subject
-        their_reads, our_writes = os.pipe()
-        our_reads, their_writes = os.pipe()
-        for descriptor in (our_reads, our_writes):
-            os.set_blocking(descriptor, False)
-        self.bell = Doorbell(our_reads, our_writes, self._child.pidfd)
-        self._request, self._answer = Segment.make(FIRST_BYTES), Segment.make(FIRST_BYTES)
-        try:
-            self._open(monotonic() + caps.timeout_s, (their_reads, their_writes, self._request.fd, self._answer.fd))
-        except BaseException as error:
-            raise self.lost(error, limit_s=caps.timeout_s) from error
-        finally:
-            os.close(their_reads)
-            os.close(their_writes)
-            self._request.release_fd()
-            self._answer.release_fd()
+        with contextlib.ExitStack() as failed, contextlib.ExitStack() as theirs:
+            self.bell, ends = bell_and_ends()
+            failed.callback(self.bell.close)
+            for end in ends:
+                theirs.callback(os.close, end)
+            self._request, self._answer = self._segment(failed, theirs), self._segment(failed, theirs)
+            self._child = ChildProcess(SERVE, opening, caps, paths, subject=subject or f"'{opening.target}'")
+            failed.callback(self._child.close)
+            self._subject = self._child.subject
+            self.bell.peer = self._child.pidfd
+            try:
+                self._open(monotonic() + caps.timeout_s, (*ends, self._request.fd, self._answer.fd))
+            except BaseException as error:
+                raise self.lost(error, limit_s=caps.timeout_s) from error
+            failed.pop_all()
 
     @property
     def pid(self) -> int:
@@ -131,6 +130,12 @@ class Lane:
         self.bell.close()
         for segment in (self._request, self._answer):
             segment.close()
+
+    def _segment(self, failed: contextlib.ExitStack, theirs: contextlib.ExitStack) -> Segment:
+        segment = Segment.make(FIRST_BYTES)
+        failed.callback(segment.close)
+        theirs.callback(segment.release_fd)
+        return segment
 
     def _open(self, deadline: float, theirs: tuple[int, ...]) -> None:
         """Start the target, wait until it is open, and hand the child its ends of pipes and memory."""

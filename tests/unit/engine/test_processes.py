@@ -243,7 +243,7 @@ def test_a_child_that_is_killed_while_idle_fails_no_request(play: Callable[..., 
         await rig.answer()
         pid = rig.pids[0]
         os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         await rig.answer()
         assert pid not in rig.pids
 
@@ -255,7 +255,7 @@ def test_what_a_child_never_took_is_asked_of_another(play: Callable[..., None]) 
         await rig.answer()
         pid = rig.pids[0]
         os.kill(pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
         waiting = rig.submit()
         await asyncio.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
@@ -339,3 +339,22 @@ def test_close_refuses_what_waits_and_leaves_nothing(tmp_path: Path) -> None:
     rig.session.close()
     assert left() == before
     assert not scratch.exists()
+
+
+def test_a_machine_without_files_or_memory_to_start_a_child_is_tried_again(play: Callable[..., None]) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.answer()
+        start, failures = rig.session.start, [OSError("too many open files"), OSError("again")]
+
+        def starved() -> Lane:
+            if failures:
+                raise failures.pop()
+            return start()
+
+        rig.session.start = starved  # type: ignore[method-assign]  # a machine that has no more to give
+        with pytest.raises(ChildDied):
+            await rig.answer("exit")
+        await rig.until(lambda: not failures and bool(rig.executor._seats))
+        await rig.answer()
+
+    play(body)
