@@ -50,7 +50,7 @@ def fill(server: Served, count: int) -> list[socket.socket]:
 
 
 def test_sigterm_loses_nothing_and_exits_zero(serve) -> None:  # type: ignore[no-untyped-def]
-    server: Served = serve("dear", "--threads", "1", "--max-queue", "1000")
+    server: Served = serve("dear", "--batching", "off", "--threads", "1", "--max-queue", "1000")
     with grpc.insecure_channel(server.target) as channel:
         call = channel.unary_unary(INFER)
         calls = [call.future(infer_message(name="dear").SerializeToString(), timeout=20) for _ in range(30)]
@@ -127,7 +127,7 @@ def test_clients_that_keep_asking_lose_nothing_during_the_drain_delay(serve) -> 
 
 
 def test_what_exceeds_the_grace_is_answered_503_and_the_server_ends(serve) -> None:  # type: ignore[no-untyped-def]
-    server: Served = serve("dear", "--threads", "1", "--max-queue", "1000", "--drain-timeout-s", "0.2")
+    server: Served = serve("dear", "--batching", "off", "--threads", "1", "--max-queue", "1000", "--drain-timeout-s", "0.2")
     connections = fill(server, 300)
     started = time.monotonic()
     assert server.end() == 0

@@ -1,15 +1,15 @@
 """What batching of a model does now, for those who watch it: the limit and its reason, what the tuner decided, sizes, and the queue's share."""
 
+import dataclasses
 from typing import TYPE_CHECKING
-
-import msgspec
 
 if TYPE_CHECKING:
     from aweigh.engine.model import LoadedModel
     from aweigh.engine.statistics import ModelStatistics
 
 
-class BatchFacts(msgspec.Struct, frozen=True, kw_only=True):
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFacts:
     """Of one loaded model. `waiting` and what the tuner knows are this process's; the other figures add up over all workers."""
 
     limit_rows: int
