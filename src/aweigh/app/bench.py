@@ -165,6 +165,10 @@ def _capacity_notes(found: Capacity, first: Measurement, search: Search) -> list
         notes.append(
             "the generator gave out before the server did: the capacity is at least this; give more --processes, or another machine"
         )
+    if not found.steady:
+        notes.append(
+            f"after {len(found.trials)} runs the search was broken off: runs at the same rate kept disagreeing; a longer --duration or a quieter machine helps"
+        )
     if found.limited_by == "nothing":
         notes.append(f"the objective held at {found.rate:,g} requests/s, the most that was tried (--max-rate)")
     return notes

@@ -1,7 +1,8 @@
 """The highest rate at which an objective holds: which rate to try next, and what the answer is worth. Plain decisions; runs nothing itself.
 
 Doubling from a low rate until one fails, halving the gap between held and failed (on a ratio scale), then further runs at the highest rate
-that held: one that fails there is one that failed, and the search goes on below. Queues have a knee, so a rate that held once proves little.
+that held, until it held in three of them. Queues have a knee, so a rate that held once proves little; machines have bad moments, so one run of
+four may fail there. A rate that fails twice is one that failed, and the search goes on below it.
 """
 
 import math
@@ -13,6 +14,7 @@ import msgspec
 from aweigh.core.errors import InvalidSetting
 
 HEADROOM: Final = 0.3
+MAX_TRIALS: Final = 40
 _HOURS_A_MONTH: Final = 730
 _PRICE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*/\s*(core|replica)-hour")
 
@@ -36,10 +38,14 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     """Requests per second at which the objective held in every run; 0: at no rate that was tried."""
     failed_rate: float | None
     """The lowest rate above it that did not hold; None where none failed."""
-    confirmations: int
-    """Runs at that rate, all of which held."""
+    held: int
+    """Runs at that rate in which it held."""
+    runs: int
+    """Runs at that rate."""
     limited_by: Literal["server", "generator", "nothing"]
     """"generator": the server can do more than this machine could ask; "nothing": --max-rate held."""
+    steady: bool
+    """False where the search was broken off because runs at one rate kept disagreeing."""
     trials: tuple[Trial, ...]
 
 
@@ -56,6 +62,7 @@ class CapacitySearch:
         self._wanted = 1 + confirmations
         self._lowest = lowest
         self._held: dict[float, int] = {}
+        self._missed: set[float] = set()
         self._trials: list[Trial] = []
         self.phase: Phase = "doubling"
 
@@ -69,6 +76,8 @@ class CapacitySearch:
         if outcome == "held":
             self._held[self._next] = self._held.get(self._next, 0) + 1
             self._low = max(self._low, self._next)
+        elif self.phase == "confirming" and self._next not in self._missed:
+            self._missed.add(self._next)
         else:
             self._high = self._next
             self._high_by = "generator" if outcome == "generator" else "server"
@@ -77,7 +86,9 @@ class CapacitySearch:
         self._decide()
 
     def _decide(self) -> None:
-        if self._low == 0.0:  # nothing holds yet
+        if len(self._trials) >= MAX_TRIALS:
+            self.phase = "done"
+        elif self._low == 0.0:  # nothing holds yet
             self._next = self._high / 4
             if self._next < self._lowest:
                 self.phase = "done"
@@ -98,8 +109,10 @@ class CapacitySearch:
         return Capacity(
             rate=self._low,
             failed_rate=self._high if found else None,
-            confirmations=self._held.get(self._low, 0),
+            held=self._held.get(self._low, 0),
+            runs=self._held.get(self._low, 0) + (self._low in self._missed),
             limited_by=self._high_by if found else "nothing",
+            steady=len(self._trials) < MAX_TRIALS or self._held.get(self._low, 0) >= self._wanted,
             trials=tuple(self._trials),
         )
 

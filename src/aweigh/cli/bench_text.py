@@ -124,11 +124,11 @@ def _capacity(report: Report, found: Capacity, sizing: Sizing) -> list[str]:
         return [f"no capacity at {report.objective}", f"  tried: {tried}"]
     least = "at least " if found.limited_by != "server" else ""
     above = f"; {found.failed_rate:,g}/s did not" if found.failed_rate is not None and found.limited_by == "server" else ""
-    lines = [
-        f"capacity at {report.objective}: {least}{found.rate:,g} requests/s (held in {found.confirmations} of {found.confirmations} runs{above})"
-    ]
+    lines = [f"capacity at {report.objective}: {least}{found.rate:,g} requests/s (held in {found.held} of {found.runs} runs{above})"]
     if sizing.per_core is not None and sizing.cores is not None:
-        lines.append(f"  {sizing.per_core:,.0f} requests/s per core ({sizing.cores:g} cores, {sizing.cores_from})")
+        lines.append(
+            f"  {sizing.per_core:,.0f} requests/s per core ({sizing.cores:g} core{'s' if sizing.cores != 1 else ''}, {sizing.cores_from})"
+        )
     else:
         lines.append("  per core: unknown, give --cores")
     if sizing.replicas is not None and sizing.load is not None:

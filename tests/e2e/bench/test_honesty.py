@@ -139,7 +139,7 @@ def test_a_capacity_that_is_known(misbehaving: Callable[[Respond], Misbehaving],
     assert report.capacity is not None
     assert report.sizing is not None
     assert 25 <= report.capacity.rate <= 56
-    assert report.capacity.confirmations == 3
+    assert report.capacity.held == 3
     assert report.sizing.per_core == report.capacity.rate / 2
     assert report.sizing.replicas == -(-1000 // (report.capacity.rate * 0.7))
 
