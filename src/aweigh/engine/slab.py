@@ -22,9 +22,9 @@ MAX_RECORDS: Final = (SLAB_BYTES - HEADER_BYTES) // RECORD_BYTES
 MAX_BATCH_SIZES: Final = 256
 _KEY_BYTES: Final = 256
 
-BEATS, STATE, PID, OPEN, ACCEPTED, REFUSED, RECORDS = range(7)
-CELLS: Final = 7
-"""Cells of a slab's header. OPEN, of connections, is a gauge."""
+BEATS, STATE, PID, OPEN, ACCEPTED, REFUSED, RECORDS, PATIENT_UNTIL = range(8)
+CELLS: Final = 8
+"""Cells of a slab's header. OPEN, of connections, is a gauge; PATIENT_UNTIL a time of `monotonic` in milliseconds."""
 STARTING, SERVING, LOADING, DRAINING = range(4)
 """Values of STATE. A worker that is STARTING or LOADING may hold its event loop for longer than one that serves."""
 
@@ -133,7 +133,7 @@ class Slab:
 
     def clear_gauges(self) -> None:
         """Forget what is only true of a living worker; totals stay."""
-        self.cells[OPEN] = self.cells[STATE] = self.cells[PID] = 0
+        self.cells[OPEN] = self.cells[STATE] = self.cells[PID] = self.cells[PATIENT_UNTIL] = 0
         for record in self.records():
             record.clear_gauges()
 

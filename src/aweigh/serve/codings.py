@@ -14,6 +14,7 @@ from typing import Final
 from aweigh.core.errors import AweighError, InvalidInput, TooLarge, Unsupported
 from aweigh.serve.message import AnyResponse, GrpcResponse, Handler, Reply, Request, Response
 from aweigh.serve.outcome import failure_of, unexpected_failure_of
+from aweigh.serve.patience import expect
 from aweigh.serve.router import Route
 
 GZIP: Final = b"gzip"
@@ -162,6 +163,7 @@ class _Coded:
             return
         try:
             request.body = inflated.result()
+            expect(len(request.body))
             response = self._handler(request)
         except AweighError as error:
             response = failure_of(error, request)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from aweigh.core.errors import AweighError, DeadlineExceeded, TooLarge, Unsupported
 from aweigh.serve.message import JSON, AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.patience import expect
 from aweigh.serve.status import json_error
 from aweigh.serve.wire.bodies import Body, BodyReader
 from aweigh.serve.wire.chunks import ChunkedBody
@@ -159,6 +160,7 @@ class Http1Connection(asyncio.Protocol):
             if not self._chunks.done:
                 return b""
             body, rest = self._chunks.body(), self._chunks.rest
+            expect(len(body))
         elif self._body is not None:
             self._body.add(data[: self._missing])
             if len(data) < self._missing:
@@ -169,6 +171,7 @@ class Http1Connection(asyncio.Protocol):
                 return b""
             view, rest = self._body.view, bytes(data[self._missing :])
             body = b"" if view is not None else self._body.joined()
+            expect(self._body.received)
         self._head, self._body, self._chunks, self._missing = None, None, None, 0
         if self._answer(head, body, view):
             return rest

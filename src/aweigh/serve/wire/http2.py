@@ -12,6 +12,7 @@ from aweigh.core import http2 as f
 from aweigh.core.errors import DeadlineExceeded, TooLarge
 from aweigh.core.http2 import ProtocolFault, StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request
+from aweigh.serve.patience import expect
 from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.header_blocks import HeaderBlocks
@@ -388,6 +389,7 @@ class Http2Connection(asyncio.Protocol):
         if found.body is not None:
             view = found.body.view
             body = b"" if view is not None else found.body.joined()
+            expect(found.body.received)
             self._replies.release(found)
         self._complete(stream, found, body, view)
 

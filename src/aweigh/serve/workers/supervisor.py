@@ -15,7 +15,7 @@ import msgspec
 
 from aweigh.core.errors import AweighError, ChildDied, InternalError, from_dict
 from aweigh.core.settings import Settings
-from aweigh.engine.slab import BEATS, STATE, Board
+from aweigh.engine.slab import BEATS, PATIENT_UNTIL, STATE, Board
 from aweigh.serve.overview import ModelFacts, Overview, private_bytes_of
 from aweigh.serve.workers.changes import Changes
 from aweigh.serve.workers.desired import Desired
@@ -226,7 +226,8 @@ class Supervisor:
                         self._check(seat, member, now, memory=count % _MEMORY_ROUND == 0)
 
     def _check(self, seat: Seat, member: Member, now: float, *, memory: bool) -> None:
-        late_s = member.watch.late(now, member.slab.cells[BEATS], member.slab.cells[STATE])
+        cells = member.slab.cells
+        late_s = member.watch.late(now, cells[BEATS], cells[STATE], cells[PATIENT_UNTIL] / 1000)
         if late_s:
             _LOG.error("a worker hangs: killed", extra={"worker": seat.number, "pid": member.process.pid, "late_s": round(late_s, 2)})
             member.kill(f"its event loop stood still for {late_s:.1f} s")

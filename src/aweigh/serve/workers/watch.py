@@ -34,16 +34,17 @@ class Watch:
         self._seen = self._looked = now
         self._waited = -1.0
 
-    def late(self, now: float, beats: int, state: int) -> float:
+    def late(self, now: float, beats: int, state: int, patient_until: float = 0.0) -> float:
         """Seconds by which the heartbeat is overdue; 0 while all is well.
 
-        Time in which this process itself stood still, or in which the machine did not run the worker although it wanted to, does not count.
+        Time in which this process itself stood still, in which the machine did not run the worker although it wanted to, or for which the
+        worker asked beforehand, does not count.
         """
         gap, self._looked = now - self._looked, now
         if gap > _STALLED_S:
             self._seen += gap - BEAT_S
         limit = self._limits.load_s if state in _SLOW_STATES else self._limits.hang_s
-        if beats != self._beats or not limit:
+        if beats != self._beats or not limit or now < patient_until:
             self._beats, self._seen = beats, now
             self._waited = -1.0
             return 0.0

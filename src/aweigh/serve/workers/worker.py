@@ -16,6 +16,7 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.slab import BEATS, DRAINING, LOADING, PID, SERVING, STATE, Slab
 from aweigh.engine.statistics import SharedStatistics
+from aweigh.serve import patience
 from aweigh.serve.overview import facts_of
 from aweigh.serve.server import HttpServer
 from aweigh.serve.workers.messages import Abort, Answer, Ask, Become, Commit, Did, Drain, Failed, Link, Open, Prepare, Remove, Up
@@ -76,6 +77,7 @@ class Worker:
         self._drained = asyncio.Event()
         self.control = WorkerControl(own, link)
         slab.cells[PID] = os.getpid()
+        patience.watched(slab.cells)  # type: ignore[arg-type]  # a memoryview of whole numbers
         self._beat()
 
     def drain(self, *, alone: bool) -> None:
