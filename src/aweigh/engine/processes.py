@@ -23,6 +23,7 @@ from aweigh.runtimes.process import ProcessSession
 _LOG = logging.getLogger("aweigh.engine")
 _TICK_S: Final = 0.02
 """How exactly deadlines are kept."""
+_REST_S: Final = 2.0
 _CLOSE_S: Final = 5.0
 
 
@@ -310,9 +311,14 @@ class ProcessExecutor:
         self._ticking = self._loop is not None and (bool(self._queue) or any(seat.busy for seat in self._seats))
         if self._ticking and self._loop is not None:
             self._loop.call_later(_TICK_S, self._tick)
-            return
+        elif self._loop is not None:
+            self._loop.call_later(_REST_S, self._trim, now)
+
+    def _trim(self, since: float) -> None:
+        """Give back what large tensors took, where nothing was asked meanwhile: memory that is given back costs as much again when it is used."""
         for seat in self._idle:
-            seat.lane.trim()
+            if seat.since <= since:
+                seat.lane.trim()
 
     def _keep_time(self, seat: _Seat, now: float) -> None:
         """A caller's own deadline ends its wait, not the process: else anyone could have processes killed. The server's limit ends both."""

@@ -358,3 +358,22 @@ def test_a_machine_without_files_or_memory_to_start_a_child_is_tried_again(play:
         await rig.answer()
 
     play(body)
+
+
+def test_memory_of_large_tensors_is_given_back_when_it_rests(play: Callable[..., None]) -> None:
+    def shared() -> int:
+        """Bytes of shared memory that this process has touched."""
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssShmem:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError
+
+    async def body(rig: Rig) -> None:
+        await rig.answer()
+        before = shared()
+        await rig.answer(inputs=ask(rows=2_000_000))
+        assert shared() - before > 16 * MIB
+        await rig.until(lambda: shared() - before < MIB)
+        assert (await rig.answer(inputs=ask(rows=2_000_000)))[0].shape == (2_000_000, 2)
+
+    play(body)
