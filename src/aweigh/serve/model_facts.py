@@ -75,6 +75,7 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "batch_rows": str(batch.chosen_rows),
         "batch_reason": batch.chosen_why,
         "response_cache_reason": _caching(model),
+        "weights": report.weights,
         "digest": model.digest,
         **_processes(model),
     }
