@@ -16,7 +16,6 @@ from typing import Any
 from aweigh.app.logs import LogControl
 from aweigh.app.packages import open_store
 from aweigh.core.errors import InvalidSetting
-from aweigh.core.errors import InvalidSetting
 from aweigh.core.names import Reference, model_name
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
@@ -86,11 +85,6 @@ def make_control(settings: Settings, dataplane: DataPlane, variant: str, *, coun
 
 def _run_workers(settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str) -> None:
     make_authoriser(settings)  # before anything is started: settings that leave a door open are refused
-    if settings.shared_memory:
-        raise InvalidSetting(
-            "shared_memory needs one worker: a region is known to the process alone that it was registered with",
-            hint="leave shared_memory off, or serve with --workers 1",
-        )
     listening = bind(settings)
     port = int(listening.getsockname()[1])
     try:
@@ -103,7 +97,8 @@ def make_supervisor(settings: Settings, handles: Sequence[PackageHandle], listen
     """The supervisor of workers that serve these packages of the store. Raises InvalidSetting for what several workers cannot do."""
     if settings.shared_memory:
         raise InvalidSetting(
-            "memory that clients register is registered with one process: shared_memory needs workers = 1", hint="leave out one of the two"
+            "shared_memory needs one worker: a region is known to the process alone that it was registered with",
+            hint="leave shared_memory off, or serve with --workers 1",
         )
     repository = _StoreRepository(settings)
 
