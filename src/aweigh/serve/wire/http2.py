@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 from aweigh.core import http2 as f
 from aweigh.core.errors import DeadlineExceeded, TooLarge
 from aweigh.core.http2 import ProtocolFault, StreamFault, frame
-from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request
-from aweigh.serve.patience import expect
-from aweigh.serve.wire.bodies import Body
+from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.wire.bodies import GRPC_PREFIX_BYTES, Body, expected_size
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.replies import CONNECTION_WINDOW, STREAM_WINDOW, Replies, Stream
@@ -385,13 +384,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _complete_body(self, stream: int, found: Stream) -> None:
         """A body of several pieces, or of none, is whole."""
-        body, view = b"", None
-        if found.body is not None:
-            view = found.body.view
-            body = b"" if view is not None else found.body.joined()
-            expect(found.body.received)
-            self._replies.release(found)
-        self._complete(stream, found, body, view)
+        self._complete(stream, found, *self._replies.collected(found))
 
     def _complete(self, stream: int, found: Stream, body: bytes, view: memoryview | None = None) -> None:
         head = found.head

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aweigh.core import http2 as f
 from aweigh.core.http2 import StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
+from aweigh.serve.patience import expect
 from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.flow import SendWindow
@@ -88,6 +89,16 @@ class Replies:
         if self.unacknowledged > CONNECTION_WINDOW // 2 and self.buffered <= 2 * self._limits.max_body:
             self.write(f.window_frame(0, self.unacknowledged))
             self.unacknowledged = 0
+
+    def collected(self, found: Stream) -> tuple[bytes, memoryview | None]:
+        """The body of a request that is whole, or a view of it; it no longer counts."""
+        if found.body is None:
+            return b"", None
+        view = found.body.view
+        body = b"" if view is not None else found.body.joined()
+        expect(found.body.received)
+        self.release(found)
+        return body, view
 
     def release(self, found: Stream) -> None:
         """What was collected of a body no longer counts."""
