@@ -93,6 +93,7 @@ def model(
     version: str = "1",
     threads: Any = None,
     turn_rows: int = 0,
+    padded: bool = False,
     cacheable: bool = False,
     digest: str = "sha256:" + "0" * 64,
 ) -> LoadedModel:
@@ -106,6 +107,7 @@ def model(
         session=FakeSession(function),
         threads=threads,
         turn_rows=turn_rows,
+        padded=padded,
         cacheable=cacheable,
         report=LoadReport(
             load_ms=1.0, replay_ms=1.0, golden_cases=1, call_us=1.0, inline_rows=-1, executor="thread" if threads else "inline", why="test"

@@ -57,3 +57,52 @@ def words(folder: Path) -> Path:
     """Text comes back as it is."""
     values = [helper.make_tensor_value_info(name, TEXT, ["n", 1]) for name in ("text", "same")]
     return _save(folder, "words", [helper.make_node("Identity", ["text"], ["same"])], values[:1], values[1:], [])
+
+
+def encoder(folder: Path, *, masked: bool = True, positions: int = 64, name: str = "") -> Path:
+    """A small transformer: an answer per token, and the mean of the tokens that the mask keeps. Without mask what is filled up counts as well."""
+    random, width, heads, words = np.random.default_rng(3), 8, 2, 50
+    nodes: list[Any] = []
+    constants: list[Any] = []
+
+    def constant(value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value), f"c{len(constants)}"))
+        return str(constants[-1].name)
+
+    def weight(*shape: int) -> str:
+        return constant((random.standard_normal(shape) * 0.4).astype(np.float32))
+
+    def op(kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        made = output or f"t{len(nodes)}"
+        nodes.append(helper.make_node(kind, list(inputs), [made], **attributes))
+        return made
+
+    def split(tensor: str, perm: list[int]) -> str:
+        return op("Transpose", op("Reshape", tensor, constant(np.array([0, 0, heads, width // heads]))), perm=perm)
+
+    length = op("Gather", op("Shape", "ids"), constant(np.array([1])))
+    place = op("Slice", weight(positions, width), constant(np.array([0])), length, constant(np.array([0])))
+    tokens = op("Add", op("Gather", weight(words, width), "ids"), place)
+    query, key, value = (op("MatMul", tokens, weight(width, width)) for _ in range(3))
+    scores = op("MatMul", split(query, [0, 2, 1, 3]), split(key, [0, 2, 3, 1]))
+    one, axis = constant(np.float32(1)), constant(np.array([1]))
+    mask = op("Cast", "mask", to=FLOAT) if masked else ""
+    if masked:
+        hidden = op("Mul", op("Sub", mask, one), constant(np.float32(1e4)))
+        scores = op("Add", scores, op("Unsqueeze", hidden, constant(np.array([1, 2]))))
+    mixed = op("Transpose", op("MatMul", op("Softmax", scores, axis=-1), split(value, [0, 2, 1, 3])), perm=[0, 2, 1, 3])
+    mixed = op("Reshape", mixed, constant(np.array([0, 0, width])))
+    hidden = op("LayerNormalization", op("Add", tokens, mixed), constant(np.ones(width, np.float32)), axis=-1)
+    tokens = op("MatMul", hidden, weight(width, width), output="tokens")
+    if masked:
+        kept = op("Unsqueeze", mask, constant(np.array([2])))
+        total = op("ReduceSum", op("Mul", tokens, kept), axis, keepdims=0)
+        op("Div", total, op("Max", op("ReduceSum", mask, axis, keepdims=1), one), output="embedding")
+    else:
+        op("ReduceMean", tokens, output="embedding", axes=[1], keepdims=0)
+    inputs = [helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "sequence"]) for each in ("ids", "mask")[: 1 + masked]]
+    outputs = [
+        helper.make_tensor_value_info("tokens", FLOAT, ["batch", "sequence", width]),
+        helper.make_tensor_value_info("embedding", FLOAT, ["batch", width]),
+    ]
+    return _save(folder, name or ("encoder" if masked else "unmasked"), nodes, inputs, outputs, constants)

@@ -1,5 +1,7 @@
 """The Python interface of packing: `aweigh.pack`."""
 
+from collections.abc import Mapping
+
 from aweigh.app.options import PackOptions
 from aweigh.app.pack import pack_and_publish
 from aweigh.core.settings import read_settings
@@ -14,12 +16,14 @@ def pack(
     labels: object = None,
     trust: bool = False,
     aliases: tuple[str, ...] = (),
+    padding: Mapping[str, int | float | str] | None = None,
     **more: object,
 ) -> StoredPackage:
     """Pack a model file (a path) or a live model, prove it, and publish it as the next version of `name`.
 
     `sample` and `labels` are what the model was trained or tested on: a DataFrame, an array, rows, or a path. `trust=True` allows a pickle
-    to be loaded. `pre` and `post` name hooks as "module:function". Any setting, such as `home`, may be given too.
+    to be loaded. `padding` says with what inputs may be filled up, `{"ids": 0, "mask": 0}`, so that requests of different sizes run together.
+    `pre` and `post` name hooks as "module:function". Any setting, such as `home`, may be given too.
 
     Returns the stored package: `.reference` (name and version), `.digest`, `.manifest` with the evidence.
     Raises AweighError: UnknownFormat, NotTrusted, InvalidFile, InvalidInput, ProofFailed, MissingLibrary, StoreUnavailable.
@@ -33,5 +37,5 @@ def pack(
     True
     """
     said = {key: str(more.pop(key)) for key in ("pre", "post", "licence", "description") if key in more}
-    options = PackOptions(sample=sample, labels=labels, trust=trust, **said)
+    options = PackOptions(sample=sample, labels=labels, trust=trust, padding=padding or {}, **said)
     return pack_and_publish(read_settings(more)[0], source, name, options=options, aliases=aliases)

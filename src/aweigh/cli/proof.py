@@ -51,4 +51,5 @@ def _way(repair: str) -> str:
 
 def _line(check: Check) -> tuple[str, str, str]:
     figures = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in check.figures.items() if value is not None)
-    return (check.name, "passed" if check.passed else "FAILED", figures or check.note)
+    said = [figures, check.note] if not check.passed else [figures or check.note]
+    return (check.name, "passed" if check.passed else "FAILED", "; ".join(text for text in said if text))

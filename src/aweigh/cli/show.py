@@ -47,8 +47,12 @@ def command(run: Run, model: str) -> None:
 def draw_signature(out: Output, signature: Signature) -> None:
     """What the model takes and gives."""
     specs = [("input", spec) for spec in signature.inputs] + [("output", spec) for spec in signature.outputs]
-    rows = [(direction, spec.name, spec.datatype.value, _shape(spec), spec.role) for direction, spec in specs]
-    _section(out, "signature", ("side", "name", "datatype", "shape", "role"), rows)
+    rows: list[tuple[object, ...]] = [(direction, spec.name, spec.datatype.value, _shape(spec), spec.role) for direction, spec in specs]
+    columns: tuple[str, ...] = ("side", "name", "datatype", "shape", "role")
+    if any(spec.padding is not None for spec in signature.inputs):
+        columns = (*columns, "padded with")
+        rows = [(*row, "" if spec.padding is None else repr(spec.padding)) for row, (_, spec) in zip(rows, specs, strict=True)]
+    _section(out, "signature", columns, rows)
     if signature.columns:
         _section(out, "columns", ("name", "kind", "missing", "categories"), [_column(column) for column in signature.columns])
     if signature.labels:

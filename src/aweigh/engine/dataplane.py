@@ -14,9 +14,8 @@ from typing import Any, Final, Protocol
 from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.engine.batching.joined import Joined, Reply, Work
+from aweigh.engine.batching.joined import Reply, Turns, Work
 from aweigh.engine.batching.queue import BatchQueue
-from aweigh.engine.batching.turn import Turn
 from aweigh.engine.executors import Caller
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.regions import Regions
@@ -205,10 +204,10 @@ class DataPlane:
                 return
             done = partial(_remember, model.responses, key, done)
         if model.turn_rows and rows <= model.inline_rows:
-            turn: Turn[Caller, Work] | None = model.prepared.get(_TURN)
-            if turn is None:
-                turn = model.prepared[_TURN] = Turn(model, Joined(model.joiner, partial(self.run, model, anew=True)))
-            turn.add(caller, Work(inputs=inputs, rows=rows, done=done), rows)
+            turns: Turns | None = model.prepared.get(_TURN)
+            if turns is None:
+                turns = model.prepared[_TURN] = Turns(model, partial(self.run, model, anew=True))
+            turns.add(caller, Work(inputs=inputs, rows=rows, done=done))
             return
         if model.queue is not None:
             self._enqueue(model.queue, model, caller, Work(inputs=inputs, rows=rows, done=partial(self._answered, model, done)))

@@ -6,13 +6,15 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aweigh.core.errors import InvalidInput
+from aweigh.core.evidence import Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
-from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenance
-from aweigh.core.protocols import Draft
+from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenance, Variant
+from aweigh.core.padding import Fill, with_padding
+from aweigh.core.protocols import Draft, Prover
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
 from aweigh.packing.hooks import hook_files
@@ -50,14 +52,20 @@ def assemble(
         sample=request.sample,
         labels=request.labels,
         trust=request.trust or source is None,
-        prove=request.prove,
+        prove=_padded_prover(request.prove, request.padding) if request.padding else request.prove,
         progress=request.progress,
         work=work,
         before=load_hook(request.pre, "pre") if request.pre else None,
     )
     if request.pre and request.sample is None:
         raise InvalidInput("--pre needs a sample: its rows show what the hook is given", hint="give --sample")
+    if request.padding and (request.pre or request.post):
+        raise InvalidInput(
+            "padding and hooks do not go together: hooks would see what was filled up", hint="leave out --pad, or --pre and --post"
+        )
     packed = framework.pack(job)
+    if request.padding:
+        packed = dataclasses.replace(packed, signature=with_padding(packed.signature, request.padding))
     around = _with_hooks(packed, request, job.before)
     request.progress("writing the package")
     cases, golden = golden_files(around.signature, around.golden)
@@ -75,6 +83,23 @@ def assemble(
         metrics=packed.metrics,
     )
     return Draft(manifest=manifest, files={**packed.files, **golden, **hooks})
+
+
+def _padded_prover(prove: Prover, fills: Mapping[str, Fill]) -> Prover:
+    """The prover, told of the padding: its evidence then says whether the variant stands it."""
+
+    def padded(
+        variant: Variant,
+        signature: Signature,
+        golden: Sequence[GoldenAnswers],
+        path: Callable[[str], Path],
+        *,
+        strength: Strength,
+        data: str,
+    ) -> Evidence:
+        return prove(variant, with_padding(signature, fills), golden, path, strength=strength, data=data)
+
+    return padded
 
 
 def _with_hooks(packed: Packed, request: PackRequest, before: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None) -> _Around:

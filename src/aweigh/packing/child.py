@@ -25,6 +25,7 @@ class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
     trust: bool
     pre: str
     post: str
+    padding: dict[str, int | float | str]
     prove: str
     """The prover as "module:function"."""
     work: str
@@ -51,6 +52,7 @@ def pack_in_child(job: ChildJob, progress: Progress) -> ChildResult:
         trust=job.trust,
         pre=job.pre,
         post=job.post,
+        padding=job.padding,
         progress=progress,
         licence=job.licence,
         description=job.description,

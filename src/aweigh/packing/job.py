@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.package import Variant
+from aweigh.core.padding import Fill
 from aweigh.core.protocols import Progress, Prover, quiet
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
@@ -26,6 +27,7 @@ class PackRequest:
     trust: bool = False
     pre: str = ""
     post: str = ""
+    padding: Mapping[str, Fill] = dataclasses.field(default_factory=dict)
     caps: Caps = dataclasses.field(default_factory=Caps)
     progress: Progress = quiet
     licence: str = ""

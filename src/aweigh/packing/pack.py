@@ -42,6 +42,7 @@ def _pack(source: object, request: PackRequest, work: Path) -> Draft:
         trust=request.trust,
         pre=request.pre,
         post=request.post,
+        padding={name: _plain(fill) for name, fill in request.padding.items()},
         prove=_named(request.prove),
         work=str(work),
         licence=request.licence,
@@ -54,6 +55,12 @@ def _pack(source: object, request: PackRequest, work: Path) -> Draft:
     return Draft(
         manifest=msgspec.convert(result.manifest, PackageManifest), files={name: work / file for name, file in result.files.items()}
     )
+
+
+def _plain(fill: object) -> int | float | str:
+    """A value as the child can be told it: numpy's numbers as Python's, everything else in words."""
+    plain = getattr(fill, "item", lambda: fill)()
+    return plain if isinstance(plain, int | float | str) and not isinstance(plain, bool) else str(plain)
 
 
 def _on_disk(data: object, place: Path, what: str) -> str:

@@ -14,6 +14,7 @@ from aweigh.core.errors import AweighError
 from aweigh.core.evidence import Check, Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, read_golden
 from aweigh.core.package import Variant
+from aweigh.core.padding import ragged_axes
 from aweigh.core.protocols import PackageHandle, Session
 from aweigh.core.signature import Signature, Task
 from aweigh.core.tensors import Tensor
@@ -21,8 +22,12 @@ from aweigh.runtimes import load_session
 from aweigh.runtimes.hooks import load_variant
 from aweigh.verify.batches import batch_invariance, gather_rows
 from aweigh.verify.machine import machine, versions
+from aweigh.verify.padding import NAME as PADDING
+from aweigh.verify.padding import padding_invariance
 from aweigh.verify.parity import determinism, flips, not_numbers, order, parity, run_cases
 
+_NOT_GATING: Final = frozenset({"batch-invariance", PADDING})
+"""Checks without which the variant answers all the same, each request by itself."""
 _BUDGET_S: Final = 0.2
 _MAX_CALLS: Final = 500
 _MAX_BATCH_US: Final = 5e6
@@ -102,13 +107,14 @@ def _checks(session: Session, signature: Signature, golden: Sequence[GoldenAnswe
         *([order(runs)] if signature.task is Task.RANKING else []),
         determinism(session, signature, runs),
         batch_invariance(session, signature, golden),
+        *([padding_invariance(session, signature, golden)] if ragged_axes(signature) else []),
     ]
 
 
 def _evidence(variant: Variant, checks: list[Check], figures: dict[str, float], *, strength: Strength, data: str) -> Evidence:
     invariant = any(check.name == "batch-invariance" and check.passed for check in checks)
     return Evidence(
-        passed=all(check.passed for check in checks if check.name != "batch-invariance"),
+        passed=all(check.passed for check in checks if check.name not in _NOT_GATING),
         strength=strength,
         data=data,
         made_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

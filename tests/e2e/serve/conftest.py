@@ -1,6 +1,7 @@
 """Real servers: `aweigh serve` in processes of their own, on free ports, over two small ONNX models packed once."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def serve(home: Path) -> Iterator[Serve]:
-    """Starts servers that end with the test."""
+def serve_from() -> Iterator[Serve]:
+    """Starts servers on a store that end with the test."""
     started: list[Served] = []
 
-    def start(*words: str) -> Served:
+    def start(home: Path, *words: str) -> Served:
         started.append(Served(home, *words))
         return started[-1]
 
     yield start
     for server in started:
         server.end()
+
+
+@pytest.fixture
+def serve(serve_from: Serve, home: Path) -> Serve:
+    """The same on the shared store."""
+    return partial(serve_from, home)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from tests.serving.kit import HeldThreads, Http2Peer, answer, answers, echo, echo_signature, infer_message, model, post, rig
 
 from aweigh.core.errors import InvalidInput
@@ -368,6 +368,7 @@ def test_all_dialects_share_it_and_the_quick_carriers_leave_it_alone() -> None:
     run(scene)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.sampled_from(["run", "submit"])), max_size=20),
     st.sampled_from([600, 2000, MIB]),

@@ -3,6 +3,7 @@
 import dataclasses
 
 from aweigh.core.evidence import Evidence
+from aweigh.core.padding import check_padding
 from aweigh.core.settings import Settings
 from aweigh.core.signature import Signature
 
@@ -22,7 +23,7 @@ class BatchPolicy:
 
 
 def choose_batching(signature: Signature, evidence: Evidence | None, settings: Settings) -> BatchPolicy:
-    """What signature, evidence and settings say together."""
+    """What signature, evidence and settings say together. Raises InvalidInput for a padding that cannot be used."""
     if settings.batching == "off":
         return BatchPolicy(max_rows=0, why="set by the batching setting")
     if settings.max_batch_rows < 2:
@@ -35,6 +36,7 @@ def choose_batching(signature: Signature, evidence: Evidence | None, settings: S
         check = evidence.check("batch-invariance")
         reason = f": {check.note}" if check is not None and check.note else ""
         return BatchPolicy(max_rows=0, why=f"its evidence does not say that rows answer alike alone and together{reason}")
+    check_padding(signature)
     padding = evidence.check("padding-invariance")
     return BatchPolicy(
         max_rows=settings.max_batch_rows,
