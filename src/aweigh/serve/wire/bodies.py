@@ -4,12 +4,13 @@ Of a large body whose length is known, each byte is copied once, to where handle
 that a tensor at its end lies well. Must never hold memory for what was merely declared: a buffer comes when a part of its body has come.
 """
 
-import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
+from aweigh.serve.message import Head
+
+GRPC_PREFIX_BYTES: Final = 5
 LARGE: Final = 64 * 1024
 """Bodies up to this size are joined from their pieces."""
 _BOUNDARY: Final = 64
@@ -85,38 +86,9 @@ class Body:
         return b"".join(self._parts) if self._view is None else bytes(self._view[: self.received])
 
 
-class Reading(Protocol):
-    """What a connection of HTTP/1.1 is to its BodyReader."""
-
-    def connection_lost(self, exc: Exception | None) -> None: ...
-    def eof_received(self) -> bool | None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-
-
-class BodyReader(asyncio.BufferedProtocol):
-    """Stands for a connection while the loop reads straight into a body's buffer; `grew` is told how many bytes came."""
-
-    def __init__(self, connection: Reading, body: Body, grew: Callable[[int], None]) -> None:
-        self._connection = connection
-        self._body = body
-        self._grew = grew
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._body.room
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._body.filled(nbytes)
-        self._grew(nbytes)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.connection_lost(exc)
-
-    def eof_received(self) -> bool | None:
-        return self._connection.eof_received()
-
-    def pause_writing(self) -> None:
-        self._connection.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._connection.resume_writing()
+def expected_size(head: Head, beginning: bytes | memoryview, max_body: int) -> int:
+    """The length of a body that may be read in place, as its head or the gRPC message's own prefix declares it; 0 for any other."""
+    if not head.views:
+        return 0
+    size = int.from_bytes(beginning[1:GRPC_PREFIX_BYTES], "big") + GRPC_PREFIX_BYTES if head.route.grpc else head.content_length
+    return size if size <= max_body + GRPC_PREFIX_BYTES else 0

@@ -11,9 +11,10 @@ from aweigh.core.errors import AweighError, DeadlineExceeded, TooLarge, Unsuppor
 from aweigh.serve.message import JSON, AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.patience import expect
 from aweigh.serve.status import json_error
-from aweigh.serve.wire.bodies import Body, BodyReader
+from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.chunks import ChunkedBody
 from aweigh.serve.wire.heads import parse_head
+from aweigh.serve.wire.readers import BodyReader
 
 if TYPE_CHECKING:
     from aweigh.serve.wire.listener import Listener
@@ -41,8 +42,8 @@ class Http1Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._body: Body | None = None
         self._missing = 0
-        self._reading = False
-        """Whether a BodyReader stands for this connection."""
+        self._reader: BodyReader | None = None
+        """What stands for this connection, where its bodies are large."""
         self._chunks: ChunkedBody | None = None
         self._busy: Request | None = None
         self._linger = -1
@@ -61,6 +62,7 @@ class Http1Connection(asyncio.Protocol):
         if self._busy is not None:
             self._busy.cancelled = True
             self._busy = None
+        self._reader = None
         self._listener.forget(self)
 
     def data_received(self, data: bytes) -> None:
@@ -166,8 +168,7 @@ class Http1Connection(asyncio.Protocol):
             if len(data) < self._missing:
                 self._missing -= len(data)
                 if self._body.placed:
-                    self._reading = True
-                    self._transport.set_protocol(BodyReader(self, self._body, self._grew))
+                    self._read_to_place(self._body)
                 return b""
             view, rest = self._body.view, bytes(data[self._missing :])
             body = b"" if view is not None else self._body.joined()
@@ -178,16 +179,23 @@ class Http1Connection(asyncio.Protocol):
         self._tail = rest
         return b""
 
-    def _grew(self, size: int) -> None:
+    def _read_to_place(self, body: Body) -> None:
+        if self._reader is None:
+            self._reader = BodyReader(self)
+            self._transport.set_protocol(self._reader)
+        self._reader.body = body
+
+    def grew(self, size: int) -> None:
         """More of the body was read to its place."""
         self._missing -= size
-        if not self._missing:
-            self._stop_reading_body()
+        if not self._missing and self._reader is not None:
+            self._reader.body = None
             self._collect(b"")
 
-    def _stop_reading_body(self) -> None:
-        if self._reading:
-            self._reading = False
+    def read_plainly(self) -> None:
+        """Again as much at a time as there is, unless something large is under way: large bodies seldom come alone."""
+        if self._head is None and self._busy is None and not self._tail:
+            self._reader = None
             self._transport.set_protocol(self)
 
     def _answer(self, head: Head, body: bytes, view: memoryview | None = None) -> bool:
@@ -261,7 +269,8 @@ class Http1Connection(asyncio.Protocol):
     def _turn_away(self, response: Response, request_id: bytes) -> None:
         """Answer without having read the whole request; drop what still comes of it."""
         self._transport.write(_start(response, request_id, self._listener.date, b"close") + response.body)
-        self._stop_reading_body()
+        if self._reader is not None:
+            self._reader.body = None
         self._head, self._body, self._chunks, self._tail = None, None, None, b""
         self._linger = 0
         self._mark()

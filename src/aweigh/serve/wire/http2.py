@@ -15,6 +15,7 @@ from aweigh.serve.message import AnyResponse, GrpcResponse, Request
 from aweigh.serve.wire.bodies import GRPC_PREFIX_BYTES, Body, expected_size
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.header_blocks import HeaderBlocks
+from aweigh.serve.wire.readers import FrameReader
 from aweigh.serve.wire.replies import CONNECTION_WINDOW, STREAM_WINDOW, Replies, Stream
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _CONTROL_FRAMES_PER_REQUEST: Final = 16
 _FREE_RESETS: Final = 200
 _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
-_GRPC_PREFIX_BYTES: Final = 5
 _FRAME_HEAD: Final = struct.Struct(">HBBBI")
 """Length in two parts, type, flags, stream."""
 _SMALL_DATA: Final = 4096
@@ -55,6 +55,8 @@ class Http2Connection(asyncio.Protocol):
         self._tail = b""
         self._part = 0, 0, 0
         """Stream, flags and missing bytes of a DATA frame that is taken as it comes."""
+        self._reader: FrameReader | None = None
+        """What stands for this connection while large bodies come in."""
         self._small = min(f.DEFAULT_FRAME, self._limits.max_body)
         self._started = False
         self._last_stream = 0
@@ -84,6 +86,7 @@ class Http2Connection(asyncio.Protocol):
             elif stream.call is not None:
                 stream.call.cancel()
         self._streams.clear()
+        self._reader = None
         self._listener.forget(self)
 
     def data_received(self, data: bytes) -> None:
@@ -109,6 +112,23 @@ class Http2Connection(asyncio.Protocol):
             at = size
         self._tail = data[at:] if at < size else b""
         self._replies.flush()
+
+    def frames_received(self, data: memoryview) -> None:
+        """What was read while large bodies come in: their DATA goes to its place from here, everything else takes the usual way."""
+        at = 0
+        if not self._tail and self._block is None and self._streams:
+            self._replies.collect()
+            try:
+                at = self._pour(data, self._go_on(data) if self._part[2] else 0)
+            except ProtocolFault as fault:
+                self._fail(fault)
+                at = len(data)
+            self._replies.flush()
+        if at < len(data):
+            self.data_received(bytes(data[at:]))
+        if not at and not any(found.body is not None for found in self._streams.values()):
+            self._reader = None
+            self._transport.set_protocol(self)
 
     def _read(self, data: bytes, at: int) -> int:
         """Take every frame that is whole, and large DATA as it comes; where what is left begins."""
@@ -165,7 +185,7 @@ class Http2Connection(asyncio.Protocol):
             return False
         return not flags & f.PADDED and (found.body is not None or not flags & f.END_STREAM)
 
-    def _pour(self, data: bytes, at: int) -> int:
+    def _pour(self, data: bytes | memoryview, at: int) -> int:
         """DATA frames in a row that go to bodies with a place, none the last of its body: the loop of large uploads. Where what follows begins."""
         view, size, streams, taken = memoryview(data), len(data), self._streams, 0
         while size - at >= 9:
@@ -203,7 +223,7 @@ class Http2Connection(asyncio.Protocol):
         self._take(stream, flags & ~f.END_STREAM if missing else flags, piece)
         return at + 9 + len(piece)
 
-    def _go_on(self, data: bytes) -> int:
+    def _go_on(self, data: bytes | memoryview) -> int:
         """More of a DATA frame; where what follows begins."""
         stream, flags, missing = self._part
         piece = memoryview(data)[:missing]
@@ -337,10 +357,13 @@ class Http2Connection(asyncio.Protocol):
         """`size` is what the payload and its padding take of the windows."""
         body = found.body
         if body is None:
-            body = found.body = Body(_expected(found.head, payload, self._limits.max_body))
+            body = found.body = Body(expected_size(found.head, payload, self._limits.max_body))
         body.add(payload)
+        if body.placed and self._reader is None:
+            self._reader = FrameReader(self)
+            self._transport.set_protocol(self._reader)
         self._replies.buffered += len(payload)
-        if body.received > self._limits.max_body + (_GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
+        if body.received > self._limits.max_body + (GRPC_PREFIX_BYTES if found.head.route.grpc else 0):
             self._too_large(stream, found)
             self._replies.acknowledge(size)
             return
@@ -562,11 +585,3 @@ class Http2Connection(asyncio.Protocol):
         found.request.cancelled = True
         error = DeadlineExceeded(f"no answer within {self._limits.request_timeout_s:g} s", hint="request_timeout_s sets the limit")
         self._replies.answer_later(stream, found, self._listener.dispatcher.failed(error, found.request))
-
-
-def _expected(head: Head, beginning: bytes | memoryview, max_body: int) -> int:
-    """The length of a body that may be read in place, as its head or the gRPC message's own prefix declares it; 0 for any other."""
-    if not head.views:
-        return 0
-    size = int.from_bytes(beginning[1:_GRPC_PREFIX_BYTES], "big") + _GRPC_PREFIX_BYTES if head.route.grpc else head.content_length
-    return size if size <= max_body + _GRPC_PREFIX_BYTES else 0

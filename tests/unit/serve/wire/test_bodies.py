@@ -169,3 +169,36 @@ def test_a_large_message_that_is_not_usual_is_answered_too(server: Rig) -> None:
     answer = peer.response(stream).message()
     assert answer.id == "seven"
     assert answer.raw_output_contents[0] == BYTES
+
+
+def test_reading_to_a_place_ends_with_the_large_bodies(server: Rig) -> None:
+    protocol, pipe = server.open()
+    for _ in range(3):
+        pipe.send(REQUEST)
+        assert pipe.protocol is not None
+    pipe.send(REQUEST[:100_000])
+    assert hasattr(pipe.protocol, "get_buffer")
+    pipe.send(REQUEST[100_000:] + REQUEST[:50])
+    assert hasattr(pipe.protocol, "get_buffer"), "a part of the next head is here"
+    pipe.send(REQUEST[50:])
+    pipe.send(post("/v2/models/none/infer", b"{}"))
+    assert not hasattr(pipe.protocol, "get_buffer")
+    assert protocol is not pipe.protocol
+    pipe.send(REQUEST[:200_000])
+    pipe.send(REQUEST[200_000:])
+    assert [answer.status for answer in answers(pipe.take())] == [200, 200, 200, 200, 200, 404, 200]
+
+
+def test_frames_are_read_plainly_again_once_no_large_body_is_under_way(server: Rig) -> None:
+    body, raw = call(), Raw(server)
+    frames = [raw_frame(0, 0, 1, body[at : at + 16_384]) for at in range(0, 160_000, 16_384)]
+    raw.pipe.send(raw_frame(8, 0, 0, (1 << 24).to_bytes(4, "big")) + raw_frame(1, 4, 1, block()) + b"".join(frames))
+    assert hasattr(raw.pipe.protocol, "frames_received") is False
+    assert hasattr(raw.pipe.protocol, "get_buffer")
+    raw.pipe.send(raw_frame(3, 0, 1, bytes(4)))
+    raw.pipe.send(raw_frame(6, 0, 0, bytes(8)))
+    assert not hasattr(raw.pipe.protocol, "get_buffer")
+    assert (6, 1, 0, bytes(8)) in raw.frames()
+    raw.pipe.send(raw_frame(1, 4, 3, block()) + raw_frame(0, 0, 3, body[:16_384]) + raw_frame(0, 0, 3, body[16_384:32_768]))
+    raw.pipe.send(raw_frame(0, 0, 3, b"x" * 20_000))
+    assert raw.ends() == 6, "a frame too large ends the connection in this way of reading too"
