@@ -17,6 +17,7 @@ from aweigh.testing import RuntimeSample
 
 HOOK = """
 import ctypes, os, sys, time
+import numpy as np
 
 class Gone(BaseException):
     pass
@@ -41,7 +42,7 @@ def misbehave(what):
     if what == 7:
         kept = []
         while True:
-            kept.append(bytearray(16 << 20))
+            kept.append(np.empty(16 << 20, dtype=np.uint8))
     if what == 8:
         return bytearray(1 << 45)
     if what == 9:
@@ -66,7 +67,7 @@ def misbehave(what):
             time.sleep(20)
         os._exit(1)
     if what == 16:
-        raise MemoryError
+        raise MemoryError("on purpose")
     if what == 15:
         open(os.environ["TMPDIR"] + "/left", "w").write("x")
 

@@ -119,8 +119,9 @@ def _median_us(session: Session, inputs: dict[str, Tensor]) -> float:
 
 
 def _held_share(session: Session, inputs: dict[str, Tensor]) -> float:
-    """How much of the session's time another thread had to wait for the interpreter's lock, above what it waits anyway on this machine."""
-    return max(0.0, _late_share(lambda: session.run(inputs)) - _late_share(lambda: sleep(_PULSE_FOR_S)))
+    """How much of the session's time another thread had to wait for the interpreter's lock, beyond what it waits anyway on this machine."""
+    run, rest = _late_share(lambda: session.run(inputs)), _late_share(lambda: sleep(_PULSE_FOR_S))
+    return max(0.0, run - rest) / (1.0 - rest) if rest < 1.0 else 0.0
 
 
 def _late_share(work: Callable[[], object]) -> float:

@@ -90,7 +90,7 @@ def answers_again(server: Served, within_s: float = 15) -> None:
     end = time.monotonic() + within_s
     while (reply := post(server, "trouble", [1, 2, 3, 4])).status != 200:
         assert time.monotonic() < end, reply.body
-        assert reply.status == 503
+        assert reply.status in {503, 504}, "a machine that is busy takes its time to start a process"
         time.sleep(0.05)
     outputs = {output["name"]: output["data"] for output in reply.body["outputs"]}
     np.testing.assert_allclose(np.array(outputs["scores"]), np.array([1, 2, 3, 4]) @ WEIGHTS)

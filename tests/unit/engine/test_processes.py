@@ -78,6 +78,12 @@ class Rig:
         return self.executor.facts().pids
 
 
+def end_now(pid: int) -> None:
+    """Kill a child and wait until it is dead, before the loop can notice."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
 Play = Callable[[Rig], Awaitable[None]]
 
 
@@ -242,8 +248,7 @@ def test_a_child_that_is_killed_while_idle_fails_no_request(play: Callable[..., 
     async def body(rig: Rig) -> None:
         await rig.answer()
         pid = rig.pids[0]
-        os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        end_now(pid)
         await rig.answer()
         assert pid not in rig.pids
 
