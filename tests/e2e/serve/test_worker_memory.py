@@ -12,7 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.serving.served import Served
 from tests.serving.workers import status
 
-import aweigh
+from aweigh.core.evidence import Evidence, Machine, Strength
+from aweigh.core.golden import GoldenAnswers, golden_files
+from aweigh.core.names import model_name
+from aweigh.core.package import FORMAT_VERSION, PackageManifest, Provenance, Variant
+from aweigh.core.protocols import Draft
+from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.tensors import Datatype
+from aweigh.store import Store
 
 SIDE, LAYERS = 3232, 10
 BODY = json.dumps({"inputs": [{"name": "X", "shape": [1, 8], "datatype": "FP32", "data": [0.5] * 8}]}).encode()
@@ -20,23 +27,40 @@ BODY = json.dumps({"inputs": [{"name": "X", "shape": [1, 8], "datatype": "FP32",
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with `wide`: 8 numbers in, ten square layers of 42 MB each, 8 numbers out."""
+    """A store with `wide`: 8 numbers in, ten square layers of 42 MB each, 8 numbers out. Published as it is: proving it takes minutes."""
     folder = tmp_path_factory.mktemp("wide")
     random = np.random.default_rng(1)
     sizes = [8, *[SIDE] * (LAYERS + 1), 8]
-    weights = [
-        numpy_helper.from_array(random.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02), f"W{at}")
-        for at, (rows, columns) in enumerate(itertools.pairwise(sizes))
-    ]
-    names = ["X", *[f"h{at}" for at in range(len(weights) - 1)], "Y"]
-    nodes = [helper.make_node("MatMul", [names[at], f"W{at}"], [names[at + 1]]) for at in range(len(weights))]
+    names = ["X", *[f"h{at}" for at in range(len(sizes) - 2)], "Y"]
+    rows = random.standard_normal((4, 8), dtype=np.float32)
+    nodes, constants, answer = [], [], rows
+    for at, (before, after) in enumerate(itertools.pairwise(sizes)):
+        weights = random.standard_normal((before, after), dtype=np.float32) * np.float32(0.02)
+        answer = answer @ weights
+        constants.append(numpy_helper.from_array(weights, f"W{at}"))
+        nodes.append(helper.make_node("MatMul", [names[at], f"W{at}"], [names[at + 1]]))
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 8]) for name in ("X", "Y")]
-    graph = helper.make_graph(nodes, "wide", values[:1], values[1:], weights)
+    graph = helper.make_graph(nodes, "wide", values[:1], values[1:], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "wide.onnx")
-    sample = random.standard_normal((4, 8), dtype=np.float32)
-    aweigh.pack(str(folder / "wide.onnx"), "wide", sample=sample, home=str(folder / "home"))
+    publish(folder, GoldenAnswers(name="sample", why="rows of the sample", inputs={"X": rows}, outputs=[answer]))
     (folder / "wide.onnx").unlink()
     return folder / "home"
+
+
+def publish(folder: Path, golden: GoldenAnswers) -> None:
+    """Put the model into the store of the folder's home, as one that was proven."""
+    specs = {name: TensorSpec(name=name, datatype=Datatype.FP32, shape=(BATCH, 8)) for name in ("X", "Y")}
+    signature = Signature(inputs=(specs["X"],), outputs=(specs["Y"],))
+    cases, files = golden_files(signature, [golden])
+    machine = Machine(system="Linux", architecture="any", processor="any", cores=1)
+    evidence = Evidence(passed=True, strength=Strength.FULL, data="a test", made_at="2026-01-01T00:00:00Z", machine=machine, checks=())
+    variant = Variant(name="onnx", runtime="onnxruntime", precision="fp32", files=("variants/onnx/model.onnx",), evidence=evidence)
+    manifest = PackageManifest(
+        format_version=FORMAT_VERSION, signature=signature, variants=(variant,), golden=cases, provenance=Provenance(framework="onnx")
+    )
+    Store(folder / "home" / "store").publish(
+        model_name("wide"), Draft(manifest=manifest, files={**files, "variants/onnx/model.onnx": folder / "wide.onnx"})
+    )
 
 
 def memory_of(server: Served) -> int:

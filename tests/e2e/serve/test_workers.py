@@ -65,7 +65,7 @@ def test_a_killed_worker_is_replaced_and_the_others_answer_on(start: Start) -> N
     assert server.end() == 0
 
 
-@pytest.mark.parametrize("how", ["stopped", "interpreter lock held"])
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.slow), "interpreter lock held"])
 def test_a_worker_that_hangs_is_seen_within_a_second_and_replaced(start: Start, faults: Faults, how: str) -> None:
     server = start("linear", "--workers", "2")
     before = pids(server)
@@ -83,6 +83,7 @@ def test_a_worker_that_hangs_is_seen_within_a_second_and_replaced(start: Start, 
     other.close()
 
 
+@pytest.mark.slow
 def test_other_workers_answer_while_one_hangs(start: Start) -> None:
     server = start("linear", "--workers", "2", "--hang-timeout-s", "3")
     connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=2) for _ in range(8)]
@@ -102,6 +103,7 @@ def test_other_workers_answer_while_one_hangs(start: Start) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_worker_beyond_its_memory_is_relieved_without_loss_and_far_beyond_it_killed(start: Start, faults: Faults) -> None:
     server = start("linear", "--workers", "2", "--worker-memory-bytes", str(200 * 2**20))
     before = pids(server)
@@ -149,6 +151,7 @@ def test_a_second_sigterm_ends_it_at_once(start: Start) -> None:
     assert not any(map(alive, workers))
 
 
+@pytest.mark.slow
 def test_sighup_replaces_every_worker_without_loss(start: Start) -> None:
     server = start("linear", "--workers", "2")
     before = pids(server)
@@ -160,6 +163,7 @@ def test_sighup_replaces_every_worker_without_loss(start: Start) -> None:
     assert (set(clients.statuses), clients.lost, clients.refused) == ({200}, 0, 0)
 
 
+@pytest.mark.slow
 def test_workers_that_die_again_and_again_are_paused_and_someone_answers_meanwhile(start: Start) -> None:
     server = start("linear", "--workers", "2")
     answers: set[int] = set()
@@ -279,6 +283,7 @@ def test_status_is_the_same_document_for_one_process_and_for_several(start: Star
     assert "dear:1" in drawn
 
 
+@pytest.mark.slow
 def test_sigterm_while_workers_load_ends_them_all(home: Path) -> None:
     words = [str(AWEIGH), "serve", "linear", "--port", "0", "--workers", "3"]
     env = {"PATH": os.environ["PATH"], "AWEIGH_HOME": str(home)}

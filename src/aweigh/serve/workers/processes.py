@@ -64,5 +64,9 @@ class WorkerProcess:
         if self._process.returncode is None:  # not reaped, so the number is still its own
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.05)
+            self.reap(0.05)
+
+    def reap(self, timeout_s: float = 2.0) -> None:
+        """Wait for its end, so that nothing of it is left."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)

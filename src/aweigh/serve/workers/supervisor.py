@@ -78,6 +78,9 @@ class Supervisor:
             self._kill_all("the supervisor ends")
             for task in list(self._tasks):
                 task.cancel()
+            for member in (member for seat in self._seats for member in seat.members()):
+                member.gone()
+                member.process.reap()
             self._board.close()
 
     def drain(self) -> None:
