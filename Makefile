@@ -1,7 +1,7 @@
 # The tasks of aweigh. People and CI call the same ones; `make` alone lists them.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all soak check lint types layers rules bench docs protos lock fmt clean packages
+.PHONY: help setup demo test test-all soak check lint types layers rules bench bench-peers docs protos lock fmt clean packages
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --skips-by-name
@@ -45,8 +45,11 @@ rules: $(READY) ## Dependencies, locks, file sizes, foreign addresses, reference
 	@failed=0; for rule in dependencies "lock --check" budgets traces "reference --check" "protos --check"; do \
 	  set -- $$rule; $(BIN)/python "tools/$$1.py" $$2 || failed=1; done; exit $$failed
 
-bench: $(READY) packages ## Speed against a bare loop and the peers, as ratios of one run
+bench: $(READY) packages ## Speed against a bare loop, as ratios of one run; start-up and size budgets
 	@$(BIN)/python -m bench
+
+bench-peers: $(READY) packages ## Speed beside other servers (SCENARIO=iris: one alone), then docs/performance.md
+	@$(BIN)/python -m bench --peers $(if $(SCENARIO),--scenario $(SCENARIO)) --write-docs
 
 docs: $(READY) ## Write the generated reference pages
 	@$(BIN)/python tools/reference.py

@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import machine, report, rounds, startup
+from bench import compare, machine, report, rounds, startup
 from bench.loads.load import tool
 from bench.peers import PEERS
 from bench.processes import BenchError, stop_on_sigterm
 from bench.rounds import Plan
-from bench.scenarios import SCENARIOS
+from bench.scenarios import SCENARIOS, WITH_PEERS
 
 STARTUP = "startup"
 
@@ -21,7 +21,9 @@ def main() -> int:
     stop_on_sigterm()
     where = machine.describe()
     try:
-        late = [problem for name in flags.scenario for problem in _scenario(name, flags, where)]
+        if flags.peers is not None or flags.write_docs:
+            return compare.main(flags, where)
+        late = [problem for name in flags.scenario or ["iris", STARTUP] for problem in _scenario(name, flags, where)]
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 4
@@ -35,17 +37,23 @@ def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Speed of aweigh beside a bare loop and peers, as ratios of one run."
     )
-    parser.add_argument("--scenario", action="append", choices=[*SCENARIOS, STARTUP], help="repeatable; default: iris and startup")
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        choices=[*SCENARIOS, STARTUP],
+        help=f"repeatable; default: iris and startup; with --peers: {', '.join(WITH_PEERS)}",
+    )
     parser.add_argument(
         "--servers", help=f"comma-separated, the first is the base; default: the scenario's base and aweigh; of: {', '.join(PEERS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s")
-    parser.add_argument("--rounds", type=int, help="default 5")
-    parser.add_argument("--seconds", type=int, help="of one round; default 3")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s; with --peers 1 round")
+    parser.add_argument("--rounds", type=int, help="default 5; with --peers 3")
+    parser.add_argument("--seconds", type=int, help="of one round; default 3; with --peers 1")
     parser.add_argument("--install", action="store_true", help="also weigh a base install in a new environment (needs the package index)")
     parser.add_argument("--strict", action="store_true", help="end with status 1 when a target is missed")
+    compare.add_flags(parser)
     flags = parser.parse_args()
-    flags.scenario = flags.scenario or ["iris", STARTUP]
+    compare.check_flags(parser, flags)
     unknown = [name for name in (flags.servers or "aweigh").split(",") if name not in PEERS]
     if unknown:
         parser.error(f"there is no server named {unknown[0]!r}; there are: {', '.join(PEERS)}")
@@ -75,7 +83,7 @@ def _scenario(name: str, flags: argparse.Namespace, where: dict[str, object]) ->
         peers = [PEERS[server] for server in (flags.servers or f"{workload.base},aweigh").split(",")]
         tables = rounds.measure(peers, workload, plan, folder, lambda text: print(text, file=sys.stderr, flush=True))
         print(f"\n{workload.title}; {plan.rounds} interleaved rounds of {plan.seconds} s")
-        for peer in dict.fromkeys(peers):
+        for peer in {peer.name: peer for peer in peers}.values():
             print(f"  {peer.name}: {peer.about}")
         print("\n" + "\n\n".join(report.table_text(table) for table in tables) + "\n")
         print(f"written to {report.write(name, where, tables, [])}")

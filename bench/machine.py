@@ -25,11 +25,16 @@ def describe() -> dict[str, object]:
         "system": _system(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "load_before": load(),
         "versions": {name: _version(name) for name in LIBRARIES},
         "tools": {"wrk": _said("wrk", "-v"), "h2load": _said("h2load", "--version")},
         "bias": list(BIAS),
     }
+
+
+def load() -> list[float]:
+    """Processes that wanted a core over the last 1, 5 and 15 minutes."""
+    return [round(each, 2) for each in os.getloadavg()]
 
 
 def _processor() -> str:

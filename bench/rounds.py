@@ -75,7 +75,8 @@ def _table(
             say(f"{name} round {at + 1}/{plan.rounds} {server.peer.name}: {samples[which][-1].per_second:,.0f} requests/s")
     lines = []
     for server, mine in zip(started, samples, strict=True):
-        latency = load.latency(server, workload, folder) if load.latency else None
+        speed = statistics.median(sample.per_second for sample in mine)
+        latency = load.latency(server, workload, speed, folder) if load.latency else None
         lines.append(line(server.peer.name, mine, samples[0], latency, server.process.memory_mb()))
     return Table(load=name, title=load.title(workload), targets={"aweigh": workload.targets[name]}, lines=tuple(lines))
 

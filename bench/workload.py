@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from bench.processes import BenchError
 
 ROUTE = "inference.GRPCInferenceService/ModelInfer"
 HEADER_LENGTH = "Inference-Header-Content-Length"
+DATATYPES = {"<f4": "FP32", "<i8": "INT64"}
+DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +36,17 @@ class Workload:
     """Whether REST carries tensors in binary."""
     connections: int = 32
     """Of the REST load."""
+    streams: int = 32
+    """Of the gRPC load, on at most four connections."""
     base: str = "bare-loop"
     """The server that the others are held against."""
     targets: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"rest": 1.0, "grpc": 0.8})
     """The least ratio of aweigh to the base, by load."""
+
+    @property
+    def form(self) -> str:
+        """How REST carries tensors."""
+        return "binary" if self.binary else "json"
 
     def rest_request(self) -> tuple[dict[str, str], bytes]:
         """Headers and body of the REST request."""
@@ -48,8 +57,7 @@ class Workload:
 
     def _json_body(self) -> str:
         tensors = [
-            {"name": n, "shape": list(a.shape), "datatype": "FP32", "data": [float(str(v)) for v in a.ravel()]}
-            for n, a in self.inputs.items()
+            {"name": n, "shape": list(a.shape), "datatype": DATATYPES[a.dtype.str], "data": _numbers(a)} for n, a in self.inputs.items()
         ]
         return json.dumps({"inputs": tensors}, separators=(",", ":"))
 
@@ -57,7 +65,7 @@ class Workload:
         """The request as gRPC frames it: a flag byte, the length, the message."""
         request = message("inference.ModelInferRequest")(model_name=self.model)
         for name, array in self.inputs.items():
-            request.inputs.add(name=name, datatype="FP32", shape=array.shape)
+            request.inputs.add(name=name, datatype=DATATYPES[array.dtype.str], shape=array.shape)
             request.raw_input_contents.append(array.tobytes())
         body: bytes = request.SerializeToString()
         return b"\0" + len(body).to_bytes(4, "big") + body
@@ -72,8 +80,8 @@ class Workload:
         with urllib.request.urlopen(asked, timeout=timeout_s) as answer:
             return binary_tensors(answer.read(), int(answer.headers[HEADER_LENGTH]))
 
-    def check(self, server: str, urls: tuple[str, str]) -> None:
-        """Ask over both protocols; a server that answers wrongly is not timed."""
+    def check(self, server: str, urls: Sequence[str]) -> None:
+        """Ask at each address; a server that answers wrongly is not timed."""
         for url in urls:
             try:
                 answer = self.ask(url, timeout_s=10)
@@ -84,10 +92,15 @@ class Workload:
                     raise BenchError(f"{server} at {url} answers {name}={answer.get(name)} where {values} is right: not timed")
 
 
+def _numbers(array: Any) -> list[float] | list[int]:
+    """As short as they can be written: a float32 has fewer digits than the double it becomes."""
+    return [float(str(value)) for value in array.ravel()] if array.dtype.kind == "f" else array.ravel().tolist()
+
+
 def binary_document(arrays: Mapping[str, Any], *, list_name: str, **fields: object) -> tuple[bytes, bytes]:
     """The JSON of a request or an answer in the binary extension, and the tensors behind it."""
     entries = [
-        {"name": name, "datatype": "FP32", "shape": list(array.shape), "parameters": {"binary_data_size": array.nbytes}}
+        {"name": name, "datatype": DATATYPES[array.dtype.str], "shape": list(array.shape), "parameters": {"binary_data_size": array.nbytes}}
         for name, array in arrays.items()
     ]
     header = json.dumps({**fields, list_name: entries}, separators=(",", ":")).encode()
@@ -99,6 +112,6 @@ def binary_tensors(body: bytes, header_length: int) -> dict[str, Any]:
     found, at = {}, header_length
     for entry in json.loads(body[:header_length])["outputs"]:
         end = at + entry["parameters"]["binary_data_size"]
-        found[entry["name"]] = np.frombuffer(body[at:end], dtype="<f4").reshape(entry["shape"])
+        found[entry["name"]] = np.frombuffer(body[at:end], dtype=DTYPES[entry["datatype"]]).reshape(entry["shape"])
         at = end
     return found

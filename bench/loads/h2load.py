@@ -10,8 +10,9 @@ from bench.processes import BenchError
 from bench.workload import ROUTE, Workload
 
 CONNECTIONS: Final = 4
-STREAMS: Final = 8
 LATENCY_REQUESTS: Final = 20_000
+LATENCY_S: Final = 1.0
+"""For about so long, at the speed that was measured."""
 LATENCY_BYTES: Final = 1 << 30
 """At most this much is sent for latencies."""
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -22,11 +23,12 @@ def measure(server: Started, workload: Workload, seconds: int, folder: Path) -> 
     return parse(output_of([*_command(server, workload, folder), "-D", str(seconds)], seconds + 20))
 
 
-def latency(server: Started, workload: Workload, folder: Path) -> tuple[float, float]:
+def latency(server: Started, workload: Workload, per_second: float, folder: Path) -> tuple[float, float]:
     """p50 and p99 in ms, from a run of its own: h2load tells them only by a log of every request, which slows it."""
     log = folder / "h2load.log"
     log.unlink(missing_ok=True)
-    requests = min(LATENCY_REQUESTS, LATENCY_BYTES // len(workload.grpc_body()))
+    likely = max(2 * workload.streams, int(per_second * LATENCY_S))
+    requests = min(LATENCY_REQUESTS, LATENCY_BYTES // len(workload.grpc_body()), likely)
     parse(output_of([*_command(server, workload, folder), "-n", str(requests), "--log-file", str(log)], 60))
     times_us = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
     return times_us[len(times_us) // 2] / 1e3, times_us[len(times_us) * 99 // 100] / 1e3
@@ -36,8 +38,17 @@ def _command(server: Started, workload: Workload, folder: Path) -> list[str]:
     body = folder / "request.grpc"
     body.write_bytes(workload.grpc_body())
     headers = [part for header in _HEADERS for part in ("-H", header)]
-    load = [f"-c{CONNECTIONS}", f"-m{STREAMS}", "-t1", "-d", str(body)]
+    load = [*_shape(workload), "-t1", "-d", str(body)]
     return [tool("h2load", "nghttp2-client"), *load, *headers, f"{server.grpc_url}/{ROUTE}"]
+
+
+def _shape(workload: Workload) -> tuple[str, str]:
+    connections = min(CONNECTIONS, workload.streams)
+    return f"-c{connections}", f"-m{workload.streams // connections}"
+
+
+def title(workload: Workload) -> str:
+    return f"gRPC unary, h2load {' '.join(_shape(workload))} -t1"
 
 
 def parse(text: str) -> Sample:
@@ -55,4 +66,4 @@ def parse(text: str) -> Sample:
     return Sample(requests=succeeded, seconds=float(finished.group(1)) * _SECONDS[finished.group(2)])
 
 
-LOAD = Load(title=lambda _: f"gRPC unary, h2load -c{CONNECTIONS} -m{STREAMS} -t1", measure=measure, latency=latency)
+LOAD = Load(title=title, measure=measure, latency=latency)

@@ -33,11 +33,11 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A generator: `measure(server, workload, seconds, folder)`; `latency` too where `measure` tells none."""
+    """A generator: `measure(server, workload, seconds, folder)`; `latency`, given the speed that was measured, where `measure` tells none."""
 
     title: Callable[[Workload], str]
     measure: Callable[[Started, Workload, int, Path], Sample]
-    latency: Callable[[Started, Workload, Path], tuple[float, float]] | None = None
+    latency: Callable[[Started, Workload, float, Path], tuple[float, float]] | None = None
 
 
 def tool(name: str, debian_package: str) -> str:

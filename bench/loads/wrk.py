@@ -10,6 +10,8 @@ from bench.peers.peer import Started
 from bench.processes import BenchError
 from bench.workload import Workload
 
+ANSWER_LIMIT: Final = "60s"
+"""A slow answer is a slow answer, not an error."""
 _MILLISECONDS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
@@ -20,7 +22,8 @@ def measure(server: Started, workload: Workload, seconds: int, folder: Path) -> 
     lines = [f"wrk.headers[{_quoted(name)}]={_quoted(value)}" for name, value in headers.items()]
     script.write_text("\n".join(['wrk.method="POST"', f'wrk.body=io.open({_quoted(str(body_file))}, "rb"):read("*a")', *lines]) + "\n")
     url = f"{server.rest_url}/v2/models/{workload.model}/infer"
-    command = [tool("wrk", "wrk"), "-t1", f"-c{workload.connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    load = ["-t1", f"-c{workload.connections}", f"-d{seconds}s", "--timeout", ANSWER_LIMIT]
+    command = [tool("wrk", "wrk"), *load, "--latency", "-s", str(script), url]
     return parse(output_of(command, seconds + 20))
 
 

@@ -1,4 +1,4 @@
-"""`aweigh serve` as installed: limits, metrics and authorisation as they come, one worker, no batching."""
+"""`aweigh serve` as installed: limits, metrics, statistics and authorisation as they come, batching as the model's evidence allows."""
 
 import sys
 from pathlib import Path
@@ -16,11 +16,26 @@ def command() -> str:
     return str(path)
 
 
-def _command(workload: Workload, ports: Ports) -> list[str]:
+def serve(workload: Workload, ports: Ports) -> list[str]:
     what = [workload.model] if workload.home else [str(workload.file), "--name", workload.model]
     return [command(), "serve", *what, "--port", str(ports.rest)]
 
 
+def _two_workers(workload: Workload, ports: Ports) -> list[str]:
+    return [*serve(workload, ports), "--workers", "2"]
+
+
 PEER = Peer(
-    name="aweigh", command=_command, one_port=True, about="`aweigh serve` as installed: one worker, limits and metrics on, no batching"
+    name="aweigh",
+    command=serve,
+    one_port=True,
+    about="`aweigh serve` as installed: one worker, limits, metrics and statistics on, batching as the evidence allows",
 )
+UNBATCHED = Peer(
+    name="aweigh-unbatched",
+    command=serve,
+    one_port=True,
+    about="the same with AWEIGH_BATCHING=off",
+    environment=(("AWEIGH_BATCHING", "off"),),
+)
+TWO = Peer(name="aweigh-2-cores", command=_two_workers, one_port=True, about="`aweigh serve --workers 2`")
