@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_memory_bytes: int = 0
     """Memory of its own beyond which a worker is replaced, mapped weights not counted; at half as much again it is killed. 0 is no limit."""
     share_weights_bytes: int = 16 * MIB
-    """With several workers, ONNX models of this size and more are laid out once and mapped by all; 0 lets each load its own."""
+    """ONNX models of this size and more that several processes serve are laid out once and mapped by all; 0 lets each load its own."""
     executor: Literal["auto", "inline", "thread", "process"] = "auto"
     """Where sessions run; auto measures at warm-up. Packages that bring code of their own run in a process whatever this says."""
     inline_limit_us: int = 1000

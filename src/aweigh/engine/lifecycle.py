@@ -229,14 +229,14 @@ def _load(
     """A session that has answered the golden set, in a process of its own or here, and what it costs."""
     started = perf_counter()
     session: Session
-    weights = PRIVATE
+    mapped = _mapped(handle, variant, settings, threads, several=settings.workers > 1 or (apart and settings.processes > 1))
     if apart:
         caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=threads)
-        session = ProcessSession(handle.manifest, variant, handle.path, session_threads=threads, caps=caps, name=handle.reference.name)
+        session = ProcessSession(
+            handle.manifest, mapped.variant, mapped.path, session_threads=threads, caps=caps, name=handle.reference.name
+        )
     else:
-        mapped = _mapped(handle, variant, settings, threads)
         session = load_variant(handle.manifest, mapped.variant, mapped.path, session_threads=threads)
-        weights = mapped.note
     loaded = perf_counter()
     try:
         replay(session, handle.manifest.signature, golden)
@@ -246,13 +246,13 @@ def _load(
         session.close()
         raise
     load_ms, replay_ms = (loaded - started) * 1000, (replayed - loaded) * 1000
-    return _Loaded(session=session, variant=variant, load_ms=load_ms, replay_ms=replay_ms, cost=cost, weights=weights)
+    return _Loaded(session=session, variant=variant, load_ms=load_ms, replay_ms=replay_ms, cost=cost, weights=mapped.note)
 
 
-def _mapped(handle: PackageHandle, variant: Variant, settings: Settings, threads: int) -> Mapped:
-    """The variant as several workers share it, where they are several and it is large enough."""
+def _mapped(handle: PackageHandle, variant: Variant, settings: Settings, threads: int, *, several: bool) -> Mapped:
+    """The variant as several processes share it, where they are `several` and it is large enough."""
     alone = Mapped(variant=variant, path=handle.path, note=PRIVATE)
-    if settings.workers == 1 or not settings.share_weights_bytes or variant.runtime != "onnxruntime":
+    if not several or not settings.share_weights_bytes or variant.runtime != "onnxruntime":
         return alone
     size = _size(handle, variant)
     if size < settings.share_weights_bytes:

@@ -27,6 +27,7 @@ from aweigh.isolate import Caps, call
 
 MODEL_FILE: Final = "model.onnx"
 WEIGHTS_FILE: Final = "model.weights"
+_FILES: Final = (MODEL_FILE, WEIGHTS_FILE)
 _LAYOUT_FILE: Final = "layout.json"
 _TARGET: Final = "aweigh.runtimes.onnxruntime_layout:lay_out"
 _UNUSED_S: Final = 30 * 86400.0
@@ -94,11 +95,11 @@ def map_weights(
                 )  # fmt: skip
                 layout = _make(job, folder, caps)
     except OSError as error:
-        return Mapped(variant=variant, path=path, note=f"private to each worker: {error}")
+        return Mapped(variant=variant, path=path, note=f"private to each process: {error}")
     if not layout.shared:
-        return Mapped(variant=variant, path=path, note=f"private to each worker: {layout.why}")
-    chosen = msgspec.structs.replace(variant, files=(MODEL_FILE, WEIGHTS_FILE), options={**variant.options, **layout.options})
-    return Mapped(variant=chosen, path=lambda file: folder / file, note=describe(layout))
+        return Mapped(variant=variant, path=path, note=f"private to each process: {layout.why}")
+    chosen = msgspec.structs.replace(variant, files=_FILES, options={**variant.options, **layout.options})
+    return Mapped(variant=chosen, path=lambda file: folder / file if file in _FILES else path(file), note=describe(layout))
 
 
 def describe(layout: Layout) -> str:
@@ -107,7 +108,7 @@ def describe(layout: Layout) -> str:
     if layout.own_us:
         price = f"; a call takes {layout.shared_us:.0f} us, with weights of its own {layout.own_us:.0f} us"
     how = "as they are in the model" if layout.options.get("config:session.disable_prepacking") else "as the library prepares them"
-    return f"shared: {layout.weights_bytes / _MIB:.0f} MiB mapped by all workers, {how}{price}"
+    return f"shared: {layout.weights_bytes / _MIB:.0f} MiB mapped by all processes, {how}{price}"
 
 
 def _key(variant: Variant, files: dict[str, Path], session_threads: int) -> str:
@@ -139,7 +140,7 @@ def _known(folder: Path) -> Layout | None:
         layout = msgspec.json.decode((folder / _LAYOUT_FILE).read_bytes(), type=Layout)
     except (OSError, msgspec.DecodeError):
         return None
-    if layout.shared and not all((folder / name).is_file() for name in (MODEL_FILE, WEIGHTS_FILE)):
+    if layout.shared and not all((folder / name).is_file() for name in _FILES):
         return None
     os.utime(folder)
     return layout
@@ -153,7 +154,7 @@ def _make(job: Job, folder: Path, caps: Caps) -> Layout:
         except AweighError as error:
             layout = Layout(shared=False, why=error.message)
         if not layout.shared:
-            for name in (MODEL_FILE, WEIGHTS_FILE):
+            for name in _FILES:
                 (Path(new) / name).unlink(missing_ok=True)
         (Path(new) / _LAYOUT_FILE).write_bytes(msgspec.json.encode(layout))
         for file in Path(new).iterdir():

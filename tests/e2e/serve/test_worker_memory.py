@@ -85,7 +85,7 @@ def memory_of(server: Served) -> int:
 def test_four_workers_take_little_more_memory_than_one_process(home: Path) -> None:
     found = {}
     for workers in (1, 4):
-        server = Served(home, "wide", "--workers", str(workers))
+        server = Served(home, "wide", "--workers", str(workers), "--executor", "thread")
         try:
             found[workers] = memory_of(server)
             weights = server.said["models"][0]["weights"]

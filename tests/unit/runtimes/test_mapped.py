@@ -93,7 +93,7 @@ def test_what_cannot_be_laid_out_is_loaded_as_it_is_and_the_reason_told(folder: 
     (folder / "damaged.onnx").write_bytes((folder / "model.onnx").read_bytes()[:1000])
     made = mapped_in(folder, tmp_path / "damaged", entry="damaged.onnx")
     assert made.variant is VARIANT
-    assert made.note.startswith("private to each worker: ")
+    assert made.note.startswith("private to each process: ")
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     made = mapped_in(folder, blocked)
