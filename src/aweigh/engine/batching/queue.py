@@ -13,7 +13,7 @@ from functools import partial
 from time import monotonic, perf_counter
 from typing import Final
 
-from aweigh.core.errors import AweighError, DeadlineExceeded, InternalError, Kind, Overloaded
+from aweigh.core.errors import AweighError, ChildDied, DeadlineExceeded, InternalError, Kind, Overloaded
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.batching.joined import Joiner, Work
 from aweigh.engine.batching.tuner import Tuner
@@ -23,7 +23,7 @@ from aweigh.engine.statistics import ModelStatistics
 
 _LOG = logging.getLogger("aweigh.engine")
 _NOT_THE_ROWS: Final = frozenset({Kind.OVERLOADED, Kind.CANCELLED, Kind.TIMEOUT, Kind.UNSUPPORTED, Kind.UNAVAILABLE})
-"""Failures that no row is to blame for, or that cost a process: trying again in halves would not help, or cost more of them."""
+"""Failures that no row is to blame for: trying again would not help."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +206,8 @@ class BatchQueue:
             outputs, error = None, InternalError(f"{rows} rows went into the model, and not as many came out")
         if outputs is not None:
             self._answer(batch, started, rows, outputs)
+        elif len(batch) > 1 and isinstance(error, ChildDied):
+            self._halves += ([waiting] for waiting in batch)  # halves would cost a process each time: alone it costs one more
         elif error is not None and (len(batch) == 1 or error.kind in _NOT_THE_ROWS):
             for waiting in batch:
                 self._fail(waiting, error)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.serving.kit import answer, echo, echo_signature, signature
 
-from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError, InvalidInput, Overloaded
+from aweigh.core.errors import AweighError, Cancelled, ChildDied, DeadlineExceeded, InternalError, InvalidInput, Overloaded
 from aweigh.core.objective import parse_objective
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, Tensors
@@ -149,6 +149,21 @@ def test_one_bad_row_of_32_fails_alone() -> None:
         assert [int(outcome[0][0]) for at, outcome in enumerate(outcomes) if at != 13] == [at for at in range(32) if at != 13]  # type: ignore[index]
         assert bench.statistics.succeeded == 31
         assert sum(bench.statistics.failed.values()) == 1
+
+    play(scene)
+
+
+def test_a_row_that_costs_a_process_costs_one_more_and_fails_alone() -> None:
+    def deadly(inputs: Tensors) -> Sequence[Tensor]:
+        if (np.asarray(inputs["X"])[:, 0] == 13).any():
+            raise ChildDied("the model's process ended")
+        return answer(inputs)
+
+    async def scene() -> None:
+        bench = Bench(deadly)
+        outcomes = await asyncio.gather(*[bench.ask(row(at)) for at in range(10, 20)], return_exceptions=True)
+        assert [at for at, outcome in enumerate(outcomes, 10) if isinstance(outcome, Exception)] == [13]
+        assert bench.sizes == [10, *[1] * 10]
 
     play(scene)
 
