@@ -1,4 +1,4 @@
-"""Small ONNX models for servers under test: `linear` at once, `dear` after some milliseconds, `words` with text."""
+"""Small ONNX models for servers under test: `linear` at once, `dear` after some milliseconds, `words` with text, `lasting` for seconds where asked."""
 
 from pathlib import Path
 from typing import Any
@@ -106,3 +106,29 @@ def encoder(folder: Path, *, masked: bool = True, positions: int = 64, name: str
         helper.make_tensor_value_info("embedding", FLOAT, ["batch", width]),
     ]
     return _save(folder, name or ("encoder" if masked else "unmasked"), nodes, inputs, outputs, constants)
+
+
+def lasting(folder: Path) -> Path:
+    """Y = X; after some seconds where X holds 7777, and at once elsewhere."""
+    side = np.full((300, 300), 1e-3, dtype=np.float32)
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("MatMul", ["before", "side"], ["after"])],
+        "turn",
+        [value("turn", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("before", FLOAT, [300, 300])],
+        [value("on", TensorProto.BOOL, []), value("after", FLOAT, [300, 300])],
+        [numpy_helper.from_array(side, "side")],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["X"], ["most"], keepdims=0),
+        helper.make_node("Equal", ["most", "asked"], ["lasts"]),
+        helper.make_node("Where", ["lasts", "many", "none"], ["turns"]),
+        helper.make_node("Loop", ["turns", "", "start"], ["product"], body=body),
+        helper.make_node("ReduceMean", ["product"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["X", "nothing"], ["Y"]),
+    ]
+    values = [value(name, FLOAT, ["n", 1]) for name in ("X", "Y")]
+    numbers = {"zero": np.float32(0), "asked": np.float32(7777), "many": np.int64(2000), "none": np.int64(0)}
+    constants = [numpy_helper.from_array(side, "start"), *(numpy_helper.from_array(number, name) for name, number in numbers.items())]
+    return _save(folder, "lasting", nodes, values[:1], values[1:], constants)

@@ -18,6 +18,7 @@ _NAME: Final = re.compile(r"[a-z0-9]+(?:(?:[._-]|__|--)[a-z0-9]+)*", re.ASCII)
 _ALIAS: Final = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*", re.ASCII)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_ASKED: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_-])?", re.ASCII)
 _PATH_PART: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+=@, ()-]{0,126}[A-Za-z0-9_+=@()-])?", re.ASCII)
 MAX_NAME: Final = 64
 MAX_PATH: Final = 512
@@ -33,6 +34,15 @@ def model_name(text: str) -> ModelName:
             hint="use lower-case letters, digits, and '.', '_' or '-' between them, 64 characters at most, for example 'fraud-score'",
         )
     return ModelName(text)
+
+
+def check_asked(text: str) -> None:
+    """Raise InvalidName for what no server calls a model or version: a path, an address, control characters, other scripts, 129 characters.
+
+    Wider than `model_name`: a peer that asks for `ResNet50` is told that it is not here, not that it may not be called so.
+    """
+    if text and not _ASKED.fullmatch(text):
+        raise InvalidName(f"{text[:MAX_NAME]!r} is not the name of a model or version", hint="use letters, digits, '.', '_' and '-'")
 
 
 def suggest_name(text: str) -> ModelName:

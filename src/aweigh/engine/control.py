@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from aweigh.core.errors import AweighError, Conflict, Denied, InternalError, ModelNotFound
+from aweigh.core.names import check_asked
 from aweigh.core.protocols import PackageHandle
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
@@ -97,6 +98,7 @@ class ModelControl:
         """Take every version of a name out of service; they end when they have answered what they took. Raises Denied, ModelNotFound."""
         self.check_allowed()
         if not self.remove(name):
+            check_asked(name)
             raise ModelNotFound(f"failed to unload '{name}', no version is available", hint="the repository index lists what is loaded")
         asyncio.get_running_loop().call_soon(done, None, None)  # never before this returns: the caller is not waiting yet
 

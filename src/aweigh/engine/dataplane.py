@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 
 from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
+from aweigh.core.names import check_asked
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.batching.joined import Reply, Turns, Work
@@ -140,12 +141,14 @@ class DataPlane:
         return list(self._versions.get(name, ()))
 
     def find(self, name: str, version: str = "") -> LoadedModel:
-        """The model of that name and version (the default version if empty). Raises ModelNotFound."""
+        """The model of that name and version (the default version if empty). Raises ModelNotFound, InvalidName."""
         model = self._versions.get(name, {}).get(version) if version else self._default.get(name)
         if model is not None:
             return model
         if not self.started and name not in self._default:
             raise NotReady(f"model '{name}' is not loaded yet: the server is starting", hint="try again in a moment")
+        check_asked(name)
+        check_asked(version)
         raise self._not_found(name, version)
 
     def _not_found(self, name: str, version: str) -> ModelNotFound:

@@ -17,6 +17,8 @@ LARGE: Final = 64 * 1024
 _BLOCK: Final = 256 * 1024
 _QUOTE, _COMMA, _KEY, _LIST, _OBJECT = b'",:[{'
 _OPEN, _CLOSE = 0x5B, 0x5D
+_ANY, _BRACKET = 0x26, 0x7F
+"""Bits by which the four brackets differ, and all of them with those set."""
 _CASE: Final = 0xDF
 """Clears the bit by which braces differ from brackets."""
 
@@ -86,10 +88,16 @@ def check_counts(found: Structure, *, values: int, lists: int, objects: int) -> 
             )
 
 
-def count_commas(body: bytes) -> int:
-    """Every comma, those in texts too: quicker than `structure`."""
-    codes = np.frombuffer(body, dtype=np.uint8)
-    return sum(int(np.count_nonzero(codes[at : at + _BLOCK] == _COMMA)) for at in range(0, len(codes), _BLOCK))
+def count_tokens(body: bytes) -> int:
+    """Everything that a parser notes of a body: what stands between white space and commas, brackets, colons, quotes. Quicker than `structure`."""
+    codes, count = np.frombuffer(body, dtype=np.uint8), 0
+    for at in range(0, len(codes), _BLOCK):
+        block = codes[at : at + _BLOCK]
+        ends = block <= _COMMA  # white space, commas, quotes; and signs, which only make the count larger
+        count += int(np.count_nonzero(ends[:-1] & ~ends[1:])) + 1
+        count += int(np.count_nonzero(block == _COMMA)) + int(np.count_nonzero(block == _QUOTE)) + int(np.count_nonzero(block == _KEY))
+        count += int(np.count_nonzero((block | np.uint8(_ANY)) == _BRACKET))
+    return count
 
 
 def check_unique(body: bytes, expected: int) -> None:

@@ -5,6 +5,7 @@ where there is no doubt which bytes are the numbers; anything else is parsed eac
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -57,26 +58,26 @@ class KnownRequests:
         """The same for a large body."""
         return self._known.get(bytes(view[: self._begins.get(len(view), 0)]))
 
-    def learn(self, body: bytes, asked: Any) -> None:
-        """Remember a request that was just parsed from `body`, if it is of the kind that can be."""
-        payload = body[_GRPC_PREFIX:]
-        if len(asked.inputs) != 1 or len(asked.raw_input_contents) != 1 or asked.id or asked.parameters:
+    def learn(self, body: bytes | memoryview, asked: Any, raw_contents: Sequence[bytes | memoryview]) -> None:
+        """Remember a request that was just parsed from `body`, if it is of the kind that can be. `asked` may be without its raw contents."""
+        if len(asked.inputs) != 1 or len(raw_contents) != 1 or asked.id or asked.parameters:
             return
         if asked.inputs[0].parameters or any(output.parameters for output in asked.outputs):
             return
-        raw, tensor = asked.raw_input_contents[0], asked.inputs[0]
-        begins = len(payload) - len(raw)
-        header = _TAG_RAW_INPUT + varint(len(raw))
-        if not 0 < begins <= _MAX_PREFIX or tensor.datatype in _UNFIT or asked.SerializeToString(deterministic=True) != payload:
+        raw, tensor = raw_contents[0], asked.inputs[0]
+        begins = len(body) - len(raw)
+        if not _GRPC_PREFIX < begins <= _MAX_PREFIX or tensor.datatype in _UNFIT or not raw:
             return
-        if payload[begins - len(header) : begins] != header or not raw:
+        said: bytes = asked.SerializeToString(deterministic=True)
+        header = _TAG_RAW_INPUT + varint(len(raw))
+        canonical = said[: len(said) - len(raw)] if asked.raw_input_contents else said + header
+        if body[_GRPC_PREFIX:begins] != canonical or not canonical.endswith(header):
             return
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
             self._begins.clear()
-        begins += _GRPC_PREFIX
         self._begins[len(body)] = begins
-        self._known[body[:begins]] = KnownRequest(
+        self._known[bytes(body[:begins])] = KnownRequest(
             model=asked.model_name,
             version=asked.model_version,
             input=tensor.name,

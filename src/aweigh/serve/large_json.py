@@ -13,14 +13,18 @@ import simdjson
 
 from aweigh.core.tensors import Tensor, count_of
 from aweigh.engine.acceptance import Acceptance
-from aweigh.serve.json_structure import count_commas
+from aweigh.serve.json_structure import count_tokens
 
 MIN_BYTES: Final = 32 * 1024
 """Below this the ordinary road is as quick."""
 _MAX_LISTS: Final = 4096
 """Inner lists whose lengths are looked at one by one."""
-_BESIDE: Final = 64
-"""Commas in a plain request that belong to no number."""
+_BESIDE: Final = 256
+"""Tokens in a plain request that belong to no number."""
+_TOKENS: Final = 4
+"""The most tokens for each number: itself, a comma, and brackets around it."""
+_LONGEST: Final = 64
+"""Where tokens are longer than this, they are no numbers."""
 _PLAIN_REQUEST: Final = (["inputs"], ["inputs", "id"], ["id", "inputs"])
 _PLAIN_INPUT: Final = {"name", "shape", "datatype", "data"}
 
@@ -48,7 +52,8 @@ class LargeJson:
         """The request of one float matrix that `acceptance` takes, or None."""
         parser = self._parser
         if len(body) > self._free_bytes:
-            if count_commas(body) > max_rows * count_of([size for size in acceptance.tail if isinstance(size, int)]) + _BESIDE:
+            most = max_rows * count_of([size for size in acceptance.tail if isinstance(size, int)])
+            if not len(body) / _LONGEST <= count_tokens(body) <= _TOKENS * most + _BESIDE:
                 return None
             parser = simdjson.Parser()
         try:

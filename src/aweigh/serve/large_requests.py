@@ -53,10 +53,12 @@ def check_inference(body: bytes, signature: Signature, settings: Settings) -> No
         raise InvalidInput(f"not an inference request: {error}", hint="compare it with the model's metadata") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         return  # bare NaN perhaps: the ordinary road tells
+    beside = len(body) - sum(len(memoryview(given.data)) for given in asked.inputs)
+    if beside > _MAX_WITHOUT_TENSORS:
+        raise TooLarge(f"the request holds {beside} bytes beside its data", hint="send the data in 'data'")
     data = [_check_data(given, signature, settings, f"$.inputs[{at}]") for at, given in enumerate(asked.inputs)]
-    beside = {kind: getattr(found, kind) - sum(getattr(one, kind) for one in data) for kind in ("commas", "lists")}
-    if max(beside.values()) > _ENVELOPE:
-        raise TooLarge(f"the request holds {max(beside.values())} values beside its data", hint="send the data in 'data'")
+    if found.commas - sum(one.commas for one in data) > _ENVELOPE:
+        raise TooLarge(f"the request holds more than {_ENVELOPE} values beside its data", hint="send the data in 'data'")
 
 
 def check_rows(body: bytes, signature: Signature, settings: Settings) -> None:

@@ -22,6 +22,7 @@ _FIXED: Final = {1: 8, 5: 4}
 _WIDTH: Final = {6: 4, 7: 8}
 """Bytes of a packed value of InferTensorContents' floats, by field number; all other packed values are varints."""
 _TEXTS: Final = 8
+_RAW: Final = 7
 
 
 class _Field(NamedTuple):
@@ -30,13 +31,24 @@ class _Field(NamedTuple):
     data: memoryview
     """The bytes of a length-delimited field; empty for a number."""
     value: int
+    end: int
+    """Where the next field begins."""
 
 
-def check_inference(data: memoryview, most_elements: Callable[[str, str], int]) -> None:
-    """Raise TooLarge, InvalidInput for a ModelInferRequest of more values than its model takes (`most_elements` of name and version) or its shapes say."""
+def parted(data: memoryview, most_elements: Callable[[str, str], int]) -> tuple[bytes, list[memoryview]]:
+    """A ModelInferRequest without its raw contents, and these, not copied.
+
+    Raises TooLarge, InvalidInput for more values than the model takes (`most_elements` of its name and version) or the shapes say.
+    """
     left, texts, inputs = _MAX_FIELDS, {1: "", 2: ""}, list[memoryview]()
+    beside, raw, end = list[memoryview](), list[memoryview](), 0
     for field in _fields(data):
         left = _less(left, 1)
+        if field.number == _RAW and field.wire == _BYTES:
+            raw.append(field.data)
+        else:
+            beside.append(data[end : field.end])
+        end = field.end
         if field.number in texts:
             texts[field.number] = bytes(field.data[:256]).decode("utf-8", "replace")
         elif field.number == 5:
@@ -46,6 +58,7 @@ def check_inference(data: memoryview, most_elements: Callable[[str, str], int]) 
     allowed = most_elements(texts[1], texts[2])
     for at, tensor in enumerate(inputs):
         left, allowed = _check_tensor(tensor, left, allowed, f"$.inputs[{at}]")
+    return b"".join((*beside, data[end:])), raw
 
 
 def text_of_field(data: memoryview, number: int) -> str:
@@ -128,7 +141,7 @@ def _fields(data: memoryview) -> Iterator[_Field]:
             raise InvalidInput("the message holds a group, which no request has", hint="check the client's .proto file")
         if at > end or size > end - at:
             return
-        yield _Field(tag >> 3, wire, data[at : at + size], value)
+        yield _Field(tag >> 3, wire, data[at : at + size], value, at + size)
         at += size
 
 

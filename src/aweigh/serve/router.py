@@ -86,13 +86,13 @@ class Router:
 
     def resolve(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """The route and its parameters. Raises RouteNotFound; InvalidInput for a path that cannot be a route's."""
-        parts = path.strip("/").split("/") if path.startswith("/") else []
+        parts = path.strip("/").split("/") if path.startswith("/") and not path.startswith("//") else []
         if not parts or len(parts) > _MAX_SEGMENTS:
             raise RouteNotFound
         allowed: list[str] = []
         for segments, route in self._by_length.get(len(parts), ()):
             params = _match(segments, parts)
-            if params is None:
+            if params is None or (route.grpc and path != route.template):  # a method has one spelling
                 continue
             if route.method == method or (method == "HEAD" and route.method == "GET"):
                 return route, params

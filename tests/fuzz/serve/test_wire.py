@@ -12,6 +12,7 @@ from tests.serving.kit import BODY, INFER, PREFACE, HeldThreads, Http2Peer, answ
 
 from aweigh.core.errors import AweighError
 from aweigh.core.http2 import ProtocolFault, StreamFault
+from aweigh.serve.message import Head
 from aweigh.serve.wire.chunks import ChunkedBody
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.heads import parse_head
@@ -116,6 +117,53 @@ def test_the_head_cache_decides_as_a_fresh_parse(raws: list[bytes]) -> None:
             continue
         assert cached is None or facts(cached) == facts(fresh)
         listener.heads.keep(raw, fresh)
+
+
+class JudgedAnew(dict[bytes, Any]):
+    """The head cache, which compares every head it gives out with a fresh strict parse of the bytes it is given out for."""
+
+    def __init__(self, server: Any) -> None:
+        super().__init__()
+        self._listener = server.listener
+        self.given = 0
+
+    def get(self, raw: bytes, default: Any = None) -> Any:
+        cached = super().get(raw, default)
+        if cached is not None:
+            self.given += 1
+            fresh = parse_head(raw, self._listener.dispatcher, self._listener.limits)
+            fields = [name for name in Head.__slots__ if name not in {"route", "fault"}]
+            assert {name: getattr(cached, name) for name in fields} == {name: getattr(fresh, name) for name in fields}
+            assert (cached.route.template, cached.route.method, cached.fault, fresh.fault) == (
+                fresh.route.template,
+                fresh.route.method,
+                None,
+                None,
+            )
+        return cached
+
+
+@MANY
+@given(st.lists(pieces | heads(), min_size=1, max_size=8), st.lists(st.integers(0, 2000), max_size=4))
+def test_no_request_is_judged_by_another_ones_head(parts: list[bytes], places: list[int]) -> None:
+    """Through connections, several one after the other: what one client sent never decides about the next one's request."""
+    server = rig(keys={"one": b"x" * 32}, **LIMITS)
+    server.listener.heads.young = JudgedAnew(server)
+    for _ in range(2):
+        _, pipe = server.open()
+        for piece in cut(b"".join(parts), places):
+            pipe.send(piece)
+        for part in parts:
+            _, pipe = server.open()
+            pipe.send(part)
+
+
+def test_the_heads_are_judged_at_all() -> None:
+    server = rig()
+    server.listener.heads.young = judged = JudgedAnew(server)
+    _, pipe = server.open()
+    pipe.send(post() * 3)
+    assert judged.given == 2
 
 
 @MANY

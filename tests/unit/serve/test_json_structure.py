@@ -8,7 +8,7 @@ import pytest
 
 from aweigh.core.errors import InvalidInput, TooLarge
 from aweigh.serve import json_structure
-from aweigh.serve.json_structure import Structure, check_counts, check_unique, count_commas, structure
+from aweigh.serve.json_structure import Structure, check_counts, check_unique, count_tokens, structure
 
 TEXTS = ["a,[", "\\", '"{,', '\\"', '\\\\",', ":", "}]", "é\n"]
 
@@ -58,7 +58,12 @@ def test_depth_is_that_of_brackets_outside_of_texts(monkeypatch: pytest.MonkeyPa
 def test_what_is_no_json_is_counted_all_the_same() -> None:
     for body in (b"", b'"', b"\\" * 99, b'"' * 99, b"]]]]", b"\xff,\xff"):
         structure(body, 3)
-    assert count_commas(b'1,",",') == 3
+
+
+@pytest.mark.parametrize("body", [b"1 " * 999, b"1," * 999, b"[]" * 999, b"{}" * 999, b'""' * 999, b"::" * 999, b"a\n" * 999, b"}" * 999])
+def test_tokens_are_never_counted_too_few(body: bytes) -> None:
+    assert count_tokens(body) >= 998
+    assert count_tokens(b"1.5," * 999) <= 2 * 1000
 
 
 def test_more_than_allowed_is_told_with_the_figures() -> None:

@@ -114,7 +114,7 @@ def test_usual_requests_are_remembered_and_the_memory_is_bounded() -> None:
     known, bodies = KnownRequests(), KnownBodies()
     payload = infer_message([1, 2, 3, 4]).SerializeToString()
     assert known.find(grpc_frame(payload)) is None
-    known.learn(grpc_frame(payload), PROTO.FromString(payload))
+    known.learn(grpc_frame(payload), PROTO.FromString(payload), PROTO.FromString(payload).raw_input_contents)
     other = grpc_frame(infer_message([5, 6, 7, 8]).SerializeToString())
     found = known.find(other)
     assert found is not None
@@ -126,7 +126,7 @@ def test_usual_requests_are_remembered_and_the_memory_is_bounded() -> None:
     assert bodies.find(BODY.replace(b"[1,2,3,4]", b"[5]")) is None
     for at in range(1000):
         more = infer_message([1, 2, 3, 4], name=f"model-{at}").SerializeToString()
-        known.learn(grpc_frame(more), PROTO.FromString(more))
+        known.learn(grpc_frame(more), PROTO.FromString(more), PROTO.FromString(more).raw_input_contents)
         bodies.learn(BODY.replace(b'"X"', b'"X%d"' % at), [1, 4], [1.0, 2.0, 3.0, 4.0])
     assert len(known._known) <= 128
     assert len(bodies._known) <= 128
@@ -139,7 +139,7 @@ def test_datatypes_whose_bytes_must_be_looked_at_are_not_remembered(datatype: st
     asked.raw_input_contents.append(b"\0\1\0\1")
     known = KnownRequests()
     body = grpc_frame(asked.SerializeToString())
-    known.learn(body, asked)
+    known.learn(body, asked, asked.raw_input_contents)
     assert known.find(body) is None
 
 

@@ -4,7 +4,7 @@ Answers carry raw contents, as Triton's do, put together from a prefix that is e
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -40,7 +40,7 @@ from aweigh.serve.dialects.open_inference_grpc_turn import GrpcTurn
 from aweigh.serve.known_requests import KnownRequest, KnownRequests, varint
 from aweigh.serve.large_requests import check_small, most_elements
 from aweigh.serve.message import AnyResponse, Conversation, GrpcResponse, Request, Talk
-from aweigh.serve.message_bounds import LARGE, check_inference
+from aweigh.serve.message_bounds import LARGE, parted
 from aweigh.serve.outcome import answer_later, timed
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.shared_memory import Memory, memory_of, write_output
@@ -210,28 +210,33 @@ class OpenInferenceGrpc:
                 }
                 chosen = output_positions(model.signature, known.wanted) if known.wanted else None
                 return self._run(request, model, inputs, _Asked(chosen=chosen), began, now=now)
-        if request.view is not None:
-            request.body, request.view = bytes(request.view), None
-        try:
-            payload = _payload(request.body)
-            if len(payload) >= LARGE:
-                check_inference(memoryview(payload), self._most_elements)
-            asked = _parse_infer(payload)
-        except DecodeError:
-            raise _undecodable("ModelInferRequest") from None
+        body = request.body if request.view is None else request.view
+        asked, raw = self._parse(body)
         model = self._dataplane.find(asked.model_name, asked.model_version)
         try:
-            inputs = self._tensors(asked, model)
+            inputs = self._tensors(asked, raw, model)
             wanted = wanted_outputs(model.signature, [(output.name, parameters_of(output.parameters)) for output in asked.outputs], None)
             take_parameters(parameters_of(asked.parameters), request, began)
         except AweighError as error:
             model.statistics.failure(error.kind, perf_counter() - began)
             refuse(error, model.name, asked.id)
-        self._known.learn(request.body, asked)
+        self._known.learn(body, asked, raw)
         chosen = tuple(output.at for output in wanted) if asked.outputs else None
         special = wanted if any(output.classes or output.memory for output in wanted) else ()
         told = _Asked(identity=asked.id, chosen=chosen, special=special)
         return self._run(request, model, inputs, told, began, now=now)
+
+    def _parse(self, body: bytes | memoryview) -> tuple[Any, Sequence[bytes | memoryview]]:
+        """The message, and its raw contents: of a large one they are not copied, and what it holds beside them is counted before it is built."""
+        payload = _payload(body)
+        try:
+            if len(payload) < LARGE:
+                asked = _parse_infer(payload)
+                return asked, asked.raw_input_contents
+            beside, raw = parted(memoryview(payload), self._most_elements)
+            return _parse_infer(beside), raw
+        except DecodeError:
+            raise _undecodable("ModelInferRequest") from None
 
     def _most_elements(self, name: str, version: str) -> int:
         return most_elements(self._dataplane.find(name, version).signature, self._dataplane.settings)
@@ -256,8 +261,8 @@ class OpenInferenceGrpc:
         self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
         return None
 
-    def _tensors(self, asked: Any, model: LoadedModel) -> dict[str, Tensor]:
-        given, raw = asked.inputs, asked.raw_input_contents
+    def _tensors(self, asked: Any, raw: Sequence[bytes | memoryview], model: LoadedModel) -> dict[str, Tensor]:
+        given = asked.inputs
         memories = [memory_of(parameters_of(tensor.parameters)) for tensor in given]
         if raw and len(raw) != memories.count(None):
             raise InvalidInput(
@@ -273,7 +278,8 @@ class OpenInferenceGrpc:
             if memory is not None:
                 tensors[name] = raw_tensor(self._shared(tensor, memory, model), spec, tuple(shape), model.name)
             elif raw:
-                tensors[name] = raw_tensor(next(raws), spec, tuple(shape), model.name)
+                given_raw = raw_tensor(next(raws), spec, tuple(shape), model.name)
+                tensors[name] = given_raw if given_raw.flags.aligned else given_raw.copy()  # native code may count on it
             else:
                 tensors[name] = _typed_contents(tensor, spec, shape, place)
         return tensors
@@ -295,7 +301,7 @@ def _needs_http2(_: Request) -> AnyResponse:
     raise Unsupported("a streaming gRPC method was called over HTTP/1.1", hint="use HTTP/2")
 
 
-def _payload(body: bytes) -> bytes:
+def _payload(body: bytes | memoryview) -> bytes | memoryview:
     """The message of a gRPC frame (gRPC over HTTP/2: a flag, four bytes of length, the message). Raises InvalidInput, InternalError."""
     if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5:
         raise InvalidInput("the body is not one whole gRPC message", hint="this method is unary: send exactly one message")
@@ -322,7 +328,7 @@ def _unary(request_name: str, handler: Callable[[Any], Any]) -> Callable[[Reques
 def _parsed(name: str, request: Request) -> Any:
     check_small(request.body)
     try:
-        return message(name).FromString(_payload(request.body))
+        return message(name).FromString(bytes(_payload(request.body)))
     except DecodeError:
         raise _undecodable(name.rpartition(".")[2]) from None
 

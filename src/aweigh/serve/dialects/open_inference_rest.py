@@ -39,6 +39,7 @@ from aweigh.serve.dialects.open_inference_rest_generate import GenerateRoutes
 from aweigh.serve.dialects.open_inference_rest_models import ModelRoutes
 from aweigh.serve.dialects.open_inference_rest_server import ServerRoutes
 from aweigh.serve.dialects.open_inference_rest_turn import RestTurn
+from aweigh.serve.json_structure import check_unique
 from aweigh.serve.known_binary import KnownBinaries, KnownBinary
 from aweigh.serve.known_requests import KnownBodies
 from aweigh.serve.large_json import MIN_BYTES, LargeJson
@@ -256,6 +257,7 @@ class OpenInferenceRest:
         only = asked.inputs[0] if len(asked.inputs) == 1 else None
         if only is None or asked.outputs or only.parameters or not acceptance.takes(only.data) or not self._fits(only, acceptance):
             return _PLAIN, None, 0
+        check_unique(body, _keys(asked))
         if asked.id is None and asked.outputs is None and asked.parameters is None:
             bodies.learn(body, only.shape, only.data)
         return asked, {only.name: np.array(only.data, acceptance.dtype).reshape(only.shape)}, only.shape[0]
@@ -272,6 +274,7 @@ class OpenInferenceRest:
             text = request.body if body is None else body
             check_inference(text, model.signature, self._dataplane.settings)
             asked = self._decode(text)
+            check_unique(text, _keys(asked))
             inputs = self._tensors(asked, model, Blobs(blobs, model.name))
             wanted = _wanted(model.signature, asked)
             check_forms(wanted, model.signature)
@@ -355,6 +358,14 @@ class OpenInferenceRest:
 
 def _is_binary(headers: Mapping[bytes, bytes]) -> bool:
     return HEADER in headers
+
+
+def _keys(asked: "_FloatRequest | _AnyRequest") -> int:
+    """How many keys the JSON of a request has, all that were understood."""
+    objects: list[Any] = [*asked.inputs, *(asked.outputs or ())]
+    given = sum(len(each.parameters) + 1 for each in (asked, *objects) if each.parameters is not None)
+    named = 4 * len(asked.inputs) - sum(each.data is None for each in asked.inputs) + len(asked.outputs or ())
+    return 1 + (asked.id is not None) + (asked.outputs is not None) + named + given
 
 
 def _wanted(signature: Signature, asked: "_FloatRequest | _AnyRequest") -> tuple[Wanted, ...]:

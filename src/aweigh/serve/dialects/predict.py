@@ -17,6 +17,7 @@ from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.json_structure import check_unique
 from aweigh.serve.large_requests import check_rows
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import answer_later
@@ -71,8 +72,9 @@ class Predict:
         try:
             settings = self._dataplane.settings
             check_rows(request.body, model.signature, settings)
-            columns = _columns(parse_json(request.body, settings.max_json_depth), model.signature)
-            inputs = tensors_of_columns(columns, model.signature)
+            asked = parse_json(request.body, settings.max_json_depth)
+            inputs = tensors_of_columns(_columns(asked, model.signature), model.signature)
+            check_unique(request.body, _keys(asked))
         except AweighError as error:
             model.statistics.failure(error.kind)
             raise
@@ -96,6 +98,13 @@ def _columns(body: Any, signature: Signature) -> dict[str, list[Any]]:
         names = [column.name for column in frame_columns(signature)]
         return _split(names, body if isinstance(body[0], list) else [[value] for value in body])
     return columns_of_rows(body, signature)
+
+
+def _keys(asked: Any) -> int:
+    """How many keys the JSON of a request has, all that were understood."""
+    if isinstance(asked, dict):
+        return len(asked) + _keys(asked.get("rows"))
+    return sum([len(row) for row in asked if isinstance(row, dict)]) if isinstance(asked, list) else 0
 
 
 def _split(names: list[Any], data: Any) -> dict[str, list[Any]]:

@@ -4,6 +4,7 @@ Of a large body whose length is known, each byte is copied once, to where handle
 that a tensor at its end lies well. Must never hold memory for what was merely declared: a buffer comes when a part of its body has come.
 """
 
+from io import BytesIO
 from typing import Final
 
 import numpy as np
@@ -21,11 +22,12 @@ _SHARE: Final = 64
 class Body:
     """Pieces at first. `expected` is its declared length where the handler takes a view of the body, or 0."""
 
-    __slots__ = ("_expected", "_parts", "_view", "received")
+    __slots__ = ("_expected", "_pieces", "_view", "received")
 
     def __init__(self, expected: int = 0) -> None:
         self._expected = expected if expected > LARGE else 0
-        self._parts: list[bytes] = []
+        self._pieces = BytesIO()
+        """Takes pieces of any size alike and gives them back as one without a copy: a list of them would take sixty bytes for each of two."""
         self._view: memoryview | None = None
         self.received = 0
 
@@ -37,9 +39,11 @@ class Body:
         if self._view is not None and end <= self._expected:
             self._view[self.received : end] = piece
         elif self._view is not None:  # longer than declared: whoever reads it will say so
-            self._parts, self._view, self._expected = [bytes(self._view[: self.received]), bytes(piece)], None, 0
+            self._pieces.write(self._view[: self.received])
+            self._pieces.write(piece)
+            self._view, self._expected = None, 0
         else:
-            self._parts.append(bytes(piece))
+            self._pieces.write(piece)
         self.received = end
 
     def pour(self, piece: memoryview) -> int:
@@ -56,11 +60,9 @@ class Body:
         block = np.empty(self._expected + _BOUNDARY, np.uint8)
         start = -(block.ctypes.data + self._expected) % _BOUNDARY
         self._view = block.data[start : start + self._expected]
-        at = 0
-        for part in self._parts:
-            self._view[at : at + len(part)] = part
-            at += len(part)
-        self._parts = []
+        with self._pieces.getbuffer() as came:
+            self._view[: len(came)] = came
+        self._pieces = BytesIO()
 
     @property
     def placed(self) -> bool:
@@ -83,7 +85,7 @@ class Body:
 
     def joined(self) -> bytes:
         """All of it."""
-        return b"".join(self._parts) if self._view is None else bytes(self._view[: self.received])
+        return self._pieces.getvalue() if self._view is None else bytes(self._view[: self.received])
 
 
 def expected_size(head: Head, beginning: bytes | memoryview, max_body: int) -> int:

@@ -29,6 +29,8 @@ _CONTROL_FRAMES_PER_REQUEST: Final = 16
 _FREE_RESETS: Final = 200
 _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
+_USELESS_UPDATES: Final = 8
+"""Window updates that may let nothing out, for each that does."""
 _FRAME_HEAD: Final = struct.Struct(">HBBBI")
 """Length in two parts, type, flags, stream."""
 _SMALL_DATA: Final = 4096
@@ -64,6 +66,7 @@ class Http2Connection(asyncio.Protocol):
         """Stream, flags and fragments of a header block that continues."""
         self._requests = 0
         self._control = 0
+        self._useless_updates = 0
         self._resets = 0
         self._draining_since = 0.0
         self._since = listener.now()
@@ -470,15 +473,24 @@ class Http2Connection(asyncio.Protocol):
         if stream == 0:
             if increment == 0:
                 raise ProtocolFault(f.PROTOCOL_ERROR, "a window increment of 0")
-            self._write(self._replies.window.grow_connection(increment))
-            self._replies.sweep()
+            self._released(self._replies.window.grow_connection(increment))
         elif stream > self._last_stream:
             raise ProtocolFault(f.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
         elif stream in self._streams:
             if increment == 0:
                 raise StreamFault(stream, f.PROTOCOL_ERROR, "a window increment of 0")
-            self._write(self._replies.window.grow_stream(stream, increment))
+            self._released(self._replies.window.grow_stream(stream, increment))
+
+    def _released(self, data: bytes) -> None:
+        """What a larger window lets out. A few that let nothing out come with each that does: the connection's, and those of other streams."""
+        if data:
+            self._useless_updates = 0
+            self._write(data)
             self._replies.sweep()
+        else:
+            self._useless_updates += 1
+            if self._useless_updates > _USELESS_UPDATES:
+                self._count_control()
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -512,7 +524,9 @@ class Http2Connection(asyncio.Protocol):
         self._replies.drop(stream)
 
     def _on_fault(self, fault: StreamFault) -> None:
-        if fault.code != f.REFUSED_STREAM:  # a client that has not seen our limit yet means no harm
+        if fault.code == f.REFUSED_STREAM:  # a client that has not seen our limit yet means no harm; one that goes on does
+            self._count_control()
+        else:
             self._count_reset()
         self._replies.reset(fault.stream, fault.code)
 

@@ -2,12 +2,11 @@
 
 import pytest
 from tests.serving.kit import BODY, Rig, exchange, get, post, rig
+from tests.serving.smuggling import LINE, NO_REQUESTS, SMUGGLING
 
 from aweigh.core.errors import AweighError
 from aweigh.serve.message import Head
 from aweigh.serve.wire.heads import HeadCache, parse_head
-
-LINE = "POST /v2/models/iris/infer HTTP/1.1"
 
 
 @pytest.fixture
@@ -19,41 +18,6 @@ def parse(server: Rig, raw: bytes) -> Head:
     return parse_head(raw, server.listener.dispatcher, server.listener.limits)
 
 
-SMUGGLING = {
-    "length and coding": "Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
-    "coding and length": "Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
-    "two lengths": "Host: a\r\nContent-Length: 5\r\nContent-Length: 5",
-    "two different lengths": "Host: a\r\nContent-Length: 5\r\nContent-Length: 6",
-    "list of lengths": "Host: a\r\nContent-Length: 5, 5",
-    "xchunked": "Host: a\r\nTransfer-Encoding: xchunked",
-    "chunked twice": "Host: a\r\nTransfer-Encoding: chunked, chunked",
-    "two codings": "Host: a\r\nTransfer-Encoding: gzip, chunked",
-    "chunked not last": "Host: a\r\nTransfer-Encoding: chunked, identity",
-    "coding in two lines": "Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity",
-    "coding with vertical tab": "Host: a\r\nTransfer-Encoding: \x0bchunked",
-    "space before colon": "Host: a\r\nContent-Length : 5",
-    "coding, space before colon": "Host: a\r\nTransfer-Encoding : chunked",
-    "plus sign": "Host: a\r\nContent-Length: +5",
-    "minus sign": "Host: a\r\nContent-Length: -5",
-    "hexadecimal": "Host: a\r\nContent-Length: 0x5",
-    "underscore": "Host: a\r\nContent-Length: 1_0",
-    "decimal point": "Host: a\r\nContent-Length: 5.0",
-    "empty length": "Host: a\r\nContent-Length: ",
-    "superscript digit": "Host: a\r\nContent-Length: \xb2",
-    "huge length": "Host: a\r\nContent-Length: " + "9" * 40,
-    "bare line feed": "Host: a\nContent-Length: 5",
-    "bare carriage return": "Host: a\rX: b",
-    "NUL": "Host: a\r\nX: a\0b",
-    "folded line": "Host: a\r\nX: a\r\n b",
-    "folded line, tab": "Host: a\r\nX: a\r\n\tb",
-    "no host": "Content-Length: 5",
-    "two hosts": "Host: a\r\nHost: b",
-    "no colon": "Host: a\r\nnonsense",
-    "name with space": "Host: a\r\nX Y: b",
-    "empty name": "Host: a\r\n: b",
-}
-
-
 @pytest.mark.parametrize("lines", SMUGGLING.values(), ids=SMUGGLING)
 def test_what_could_be_read_in_two_ways_is_refused_and_the_connection_ends(server: Rig, lines: str) -> None:
     raw = f"{LINE}\r\n{lines}\r\n\r\n".encode("latin-1")
@@ -63,25 +27,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_the_connection_ends(serve
     assert [(answer.status // 100, answer.headers["connection"]) for answer in found] == [(4, "close")]
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"GET /v2\r\n\r\n",
-        b"GET /v2 HTTP/0.9\r\n\r\n",
-        b"GET /v2 HTTP/2.0\r\nHost: a\r\n\r\n",
-        b"GET /v2 HTTP/1.2\r\nHost: a\r\n\r\n",
-        b"BREW /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"get /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET  /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET v2 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b" GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS to a plain port\r\n\r\n",
-        b"\r\n\r\n",
-    ],
-)
+@pytest.mark.parametrize("raw", NO_REQUESTS.values(), ids=NO_REQUESTS)
 def test_what_is_no_request_is_refused(server: Rig, raw: bytes) -> None:
     found = exchange(server, raw)
     assert [(answer.status, answer.headers["connection"]) for answer in found] == [(400, "close")]
