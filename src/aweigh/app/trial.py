@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from aweigh.core.errors import NotTrusted, Refused, Unsupported
+from aweigh.core.evidence import NOT_GATING
 from aweigh.core.names import digest_name, model_name
 from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.plugins import plugin
@@ -129,7 +130,7 @@ def try_in_child(job: TrialJob) -> list[_Load]:
     proofs = reprove(_Chosen(package, msgspec.structs.replace(package.manifest, variants=chosen)))
     loads = []
     for variant, evidence in proofs:
-        failed = [check for check in evidence.checks if not check.passed and check.name != "batch-invariance"]
+        failed = [check for check in evidence.checks if not check.passed and check.name not in NOT_GATING]
         note = "; ".join(f"{check.name} {check.note}".strip() for check in failed)
         loads.append(
             _Load(variant=variant.name, loaded=not any(check.name == "load" for check in failed), passed=evidence.passed, note=note)

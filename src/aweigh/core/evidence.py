@@ -1,8 +1,14 @@
 """Evidence: what was checked of a variant, on what data and machine, with which figures and verdict. Data only; `verify` makes it."""
 
 import enum
+from typing import Final
 
 import msgspec
+
+BATCH_INVARIANCE: Final = "batch-invariance"
+PADDING_INVARIANCE: Final = "padding-invariance"
+NOT_GATING: Final = frozenset({BATCH_INVARIANCE, PADDING_INVARIANCE})
+"""Checks that a variant may fail: it is served all the same, each request by itself, or only with those of its size."""
 
 
 class Strength(enum.StrEnum):

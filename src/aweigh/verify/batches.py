@@ -8,7 +8,7 @@ import numpy as np
 
 from aweigh.core.compare import compare
 from aweigh.core.errors import AweighError
-from aweigh.core.evidence import Check
+from aweigh.core.evidence import BATCH_INVARIANCE, Check
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
@@ -24,17 +24,15 @@ _SEED: Final = 20240229
 def batch_invariance(session: Session, signature: Signature, golden: Sequence[GoldenAnswers]) -> Check:
     """Rows of the golden set one by one, then together: in batches of 7 and 13, all at once, and all at once in another order."""
     if not signature.batched:
-        return Check(name="batch-invariance", passed=False, note="the model has no batch axis that every input and output shares")
+        return Check(name=BATCH_INVARIANCE, passed=False, note="the model has no batch axis that every input and output shares")
     rows = gather_rows(signature, golden)
     count = signature.batch_size(rows) if rows else 0
     if count < 2:
-        return Check(name="batch-invariance", passed=False, note="fewer than two rows to try together")
+        return Check(name=BATCH_INVARIANCE, passed=False, note="fewer than two rows to try together")
     try:
         return _check(session, signature, rows, count)
     except AweighError as error:
-        return Check(
-            name="batch-invariance", passed=False, note=f"rows that run alone do not run together: {type(error).__name__}: {error}"
-        )
+        return Check(name=BATCH_INVARIANCE, passed=False, note=f"rows that run alone do not run together: {type(error).__name__}: {error}")
 
 
 def gather_rows(signature: Signature, golden: Sequence[GoldenAnswers]) -> dict[str, Tensor]:
@@ -60,7 +58,7 @@ def _check(session: Session, signature: Signature, rows: dict[str, Tensor], coun
         if not difference.agrees:
             failed.append(what)
     return Check(
-        name="batch-invariance",
+        name=BATCH_INVARIANCE,
         passed=not failed,
         figures={"rows": float(count), "max_abs": finite(max_abs), "flips": float(flips)},
         note=f"differs in batches: {', '.join(failed)}" if failed else "",

@@ -9,7 +9,7 @@ import numpy as np
 
 from aweigh.core.compare import Difference, compare
 from aweigh.core.errors import AweighError
-from aweigh.core.evidence import Check
+from aweigh.core.evidence import PADDING_INVARIANCE, Check
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.padding import check_padding, ragged_axes
 from aweigh.core.protocols import Session
@@ -19,7 +19,6 @@ from aweigh.engine.batching.joined import Joiner, Work
 from aweigh.verify.batches import gather_rows
 from aweigh.verify.parity import finite
 
-NAME: Final = "padding-invariance"
 _ROWS: Final = 8
 _OTHERS: Final = 3
 _BUDGET_S: Final = 3.0
@@ -45,10 +44,10 @@ def padding_invariance(session: Session, signature: Signature, golden: Sequence[
         check_padding(signature)
         rows = gather_rows(signature, golden) if signature.batched else {}
         if not rows:
-            return Check(name=NAME, passed=False, note="there is no row to try")
+            return Check(name=PADDING_INVARIANCE, passed=False, note="there is no row to try")
         return _check(session, signature, _families(session, signature, rows))
     except AweighError as error:
-        return Check(name=NAME, passed=False, note=f"{type(error).__name__}: {error}")
+        return Check(name=PADDING_INVARIANCE, passed=False, note=f"{type(error).__name__}: {error}")
 
 
 def _families(session: Session, signature: Signature, rows: dict[str, Tensor]) -> list[list[_Row]]:
@@ -94,7 +93,7 @@ def _resized(signature: Signature, row: dict[str, Tensor], sized: Callable[[int]
 def _check(session: Session, signature: Signature, families: list[list[_Row]]) -> Check:
     own, others = families[0], [family for family in families[1:] if family[0].size != families[0][0].size]
     if not others:
-        return Check(name=NAME, passed=False, note="the model answers rows of one size alone: there is nothing to fill up")
+        return Check(name=PADDING_INVARIANCE, passed=False, note="the model answers rows of one size alone: there is nothing to fill up")
     joiner = Joiner(signature, padded=True)
     trials = [[*own, *family] for family in others] + [[row for family in families for row in reversed(family)]]
     max_abs, rows, failed = 0.0, 0, []
@@ -110,7 +109,7 @@ def _check(session: Session, signature: Signature, families: list[list[_Row]]) -
         ]
         failed += wrong[:1]
     return Check(
-        name=NAME,
+        name=PADDING_INVARIANCE,
         passed=not failed,
         figures={"rows": float(rows), "sizes": float(len({row.size for family in families for row in family})), "max_abs": finite(max_abs)},
         note="; ".join(failed[:_OTHERS]),

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from aweigh.core.errors import AweighError
-from aweigh.core.evidence import Check, Evidence, Strength
+from aweigh.core.evidence import BATCH_INVARIANCE, NOT_GATING, Check, Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, read_golden
 from aweigh.core.package import Variant
 from aweigh.core.padding import ragged_axes
@@ -22,12 +22,9 @@ from aweigh.runtimes import load_session
 from aweigh.runtimes.hooks import load_variant
 from aweigh.verify.batches import batch_invariance, gather_rows
 from aweigh.verify.machine import machine, versions
-from aweigh.verify.padding import NAME as PADDING
 from aweigh.verify.padding import padding_invariance
 from aweigh.verify.parity import determinism, flips, not_numbers, order, parity, run_cases
 
-_NOT_GATING: Final = frozenset({"batch-invariance", PADDING})
-"""Checks without which the variant answers all the same, each request by itself."""
 _BUDGET_S: Final = 0.2
 _MAX_CALLS: Final = 500
 _MAX_BATCH_US: Final = 5e6
@@ -112,9 +109,9 @@ def _checks(session: Session, signature: Signature, golden: Sequence[GoldenAnswe
 
 
 def _evidence(variant: Variant, checks: list[Check], figures: dict[str, float], *, strength: Strength, data: str) -> Evidence:
-    invariant = any(check.name == "batch-invariance" and check.passed for check in checks)
+    invariant = any(check.name == BATCH_INVARIANCE and check.passed for check in checks)
     return Evidence(
-        passed=all(check.passed for check in checks if check.name not in _NOT_GATING),
+        passed=all(check.passed for check in checks if check.name not in NOT_GATING),
         strength=strength,
         data=data,
         made_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from aweigh.core.evidence import Evidence
+from aweigh.core.evidence import BATCH_INVARIANCE, PADDING_INVARIANCE, Evidence
 from aweigh.core.padding import check_padding
 from aweigh.core.settings import Settings
 from aweigh.core.signature import Signature
@@ -33,11 +33,11 @@ def choose_batching(signature: Signature, evidence: Evidence | None, settings: S
     if evidence is None or not evidence.passed:
         return BatchPolicy(max_rows=0, why="the variant has no evidence")
     if not evidence.batch_invariant:
-        check = evidence.check("batch-invariance")
+        check = evidence.check(BATCH_INVARIANCE)
         reason = f": {check.note}" if check is not None and check.note else ""
         return BatchPolicy(max_rows=0, why=f"its evidence does not say that rows answer alike alone and together{reason}")
     check_padding(signature)
-    padding = evidence.check("padding-invariance")
+    padding = evidence.check(PADDING_INVARIANCE)
     return BatchPolicy(
         max_rows=settings.max_batch_rows,
         why="its evidence says that rows answer alike alone and together",
