@@ -4,7 +4,6 @@ Called by the event loop. Everything a peer can make grow is bounded: streams, h
 """
 
 import asyncio
-import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.readers import FrameReader
 from aweigh.serve.wire.replies import CONNECTION_WINDOW, STREAM_WINDOW, Replies, Stream
+from aweigh.serve.wire.uploads import SMALL_DATA, Uploads
 
 if TYPE_CHECKING:
     from aweigh.serve.wire.listener import Listener
@@ -31,10 +31,6 @@ _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
 _USELESS_UPDATES: Final = 8
 """Window updates that may let nothing out, for each that does."""
-_FRAME_HEAD: Final = struct.Struct(">HBBBI")
-"""Length in two parts, type, flags, stream."""
-_SMALL_DATA: Final = 4096
-"""Frames up to this size are copied out of what was read."""
 _LAST_DATA: Final = bytes((f.DATA, f.END_STREAM))
 _GOODBYE: Final = b"goodbye!"
 _GOODBYE_WAIT_S: Final = 0.5
@@ -51,12 +47,11 @@ class Http2Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
         self._blocks = HeaderBlocks(listener.dispatcher, listener.limits)
         self._replies = Replies(listener)
+        self._uploads = Uploads(self._replies)
         self._write = self._replies.write
         self._answer = self._replies.answer
         self._streams = self._replies.streams
         self._tail = b""
-        self._part = 0, 0, 0
-        """Stream, flags and missing bytes of a DATA frame that is taken as it comes."""
         self._reader: FrameReader | None = None
         """What stands for this connection while large bodies come in."""
         self._small = min(f.DEFAULT_FRAME, self._limits.max_body)
@@ -107,7 +102,7 @@ class Http2Connection(asyncio.Protocol):
             at, self._started = _PREFACE_BYTES, True
         self._replies.collect()
         try:
-            if self._part[2]:
+            if self._uploads.part[2]:
                 at = self._go_on(data)
             at = self._read(data, at)
         except ProtocolFault as fault:
@@ -122,7 +117,7 @@ class Http2Connection(asyncio.Protocol):
         if not self._tail and self._block is None and self._streams:
             self._replies.collect()
             try:
-                at = self._pour(data, self._go_on(data) if self._part[2] else 0)
+                at = self._uploads.pour(data, self._go_on(data) if self._uploads.part[2] else 0)
             except ProtocolFault as fault:
                 self._fail(fault)
                 at = len(data)
@@ -142,8 +137,8 @@ class Http2Connection(asyncio.Protocol):
                 raise ProtocolFault(f.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
             end = at + 9 + length
             kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
-            if kind == f.DATA and length > _SMALL_DATA and self._is_taken(stream, flags):
-                poured = self._pour(data, at)
+            if kind == f.DATA and length > SMALL_DATA and self._is_taken(stream, flags):
+                poured = self._uploads.pour(data, at)
                 at = poured if poured > at else self._begin_data(stream, flags, data, at)
                 continue
             if end > size:
@@ -188,55 +183,24 @@ class Http2Connection(asyncio.Protocol):
             return False
         return not flags & f.PADDED and (found.body is not None or not flags & f.END_STREAM)
 
-    def _pour(self, data: bytes | memoryview, at: int) -> int:
-        """DATA frames in a row that go to bodies with a place, none the last of its body: the loop of large uploads. Where what follows begins."""
-        view, size, streams, taken = memoryview(data), len(data), self._streams, 0
-        while size - at >= 9:
-            high, low, kind, flags, stream = _FRAME_HEAD.unpack_from(data, at)
-            length = high << 8 | low
-            found = streams.get(stream)
-            if kind or flags or not _SMALL_DATA < length <= f.DEFAULT_FRAME or found is None or found.body is None:
-                break
-            piece = view[at + 9 : at + 9 + length]
-            missing = found.body.pour(piece)
-            if missing < 0:
-                break
-            found.unacknowledged += length
-            if found.unacknowledged > STREAM_WINDOW // 2 and missing > STREAM_WINDOW - found.unacknowledged:
-                self._write(f.window_frame(stream, found.unacknowledged))
-                found.unacknowledged = 0
-            taken += len(piece)
-            at += 9 + len(piece)
-            if len(piece) < length:
-                found.unacknowledged -= length - len(piece)
-                self._part = stream, 0, length - len(piece)
-                break
-        if taken:
-            self._replies.buffered += taken
-            self._replies.acknowledge(taken)
-        return at
-
     def _begin_data(self, stream: int, flags: int, data: bytes, at: int) -> int:
         """A DATA frame, of which a part may be missing; where what follows begins."""
         length = int.from_bytes(data[at : at + 3], "big")
         piece = memoryview(data)[at + 9 : at + 9 + length]
         missing = length - len(piece)
         if missing:
-            self._part = stream, flags, missing
+            self._uploads.part = stream, flags, missing
         self._take(stream, flags & ~f.END_STREAM if missing else flags, piece)
         return at + 9 + len(piece)
 
     def _go_on(self, data: bytes | memoryview) -> int:
         """More of a DATA frame; where what follows begins."""
-        stream, flags, missing = self._part
+        stream, flags, missing = self._uploads.part
         piece = memoryview(data)[:missing]
         missing -= len(piece)
-        self._part = stream, flags, missing
+        self._uploads.part = stream, flags, missing
         found = self._streams.get(stream)
-        if not flags and found is not None and found.body is not None and found.body.pour(piece) >= 0:
-            found.unacknowledged += len(piece)
-            self._replies.buffered += len(piece)
-            self._replies.acknowledge(len(piece))
+        if not flags and found is not None and self._uploads.pour_part(found, piece):
             return len(piece)
         self._take(stream, flags & ~f.END_STREAM if missing else flags, piece)
         return len(piece)
