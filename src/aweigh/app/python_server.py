@@ -7,14 +7,15 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from aweigh.app.models import open_model
-from aweigh.app.serve import make_supervisor
+from aweigh.app.supervise import make_supervisor
 from aweigh.core.errors import AweighError, Conflict, Unavailable
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings, read_settings
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.lifecycle import load_model
 from aweigh.serve.guard import make_authoriser
-from aweigh.serve.server import HttpServer, bind
+from aweigh.serve.server import HttpServer
+from aweigh.serve.sockets import bind
 
 _START_TIMEOUT_S: Final = 30.0
 _STOP_SLACK_S: Final = 5.0

@@ -1,4 +1,4 @@
-"""Serving: open the packages, load them until each may answer, listen, and drain when told to stop. The composition root of the server."""
+"""Serving from one process: open the packages, load them until each may answer, listen, and drain when told to stop. The composition root of the server."""
 
 import asyncio
 import contextlib
@@ -6,29 +6,24 @@ import dataclasses
 import gc
 import logging
 import signal
-import socket
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 from aweigh.app.logs import LogControl
-from aweigh.app.packages import open_store
-from aweigh.core.errors import InvalidSetting
-from aweigh.core.names import Reference, model_name
+from aweigh.app.repository import StoreRepository
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
 from aweigh.engine.control import ModelControl
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.lifecycle import Count, load_model
 from aweigh.engine.model import LoadedModel
-from aweigh.serve.guard import is_loopback, make_authoriser
+from aweigh.serve.guard import is_loopback
 from aweigh.serve.memory import keep_freed_memory
-from aweigh.serve.overview import ModelFacts, facts_of
-from aweigh.serve.server import HttpServer, bind
-from aweigh.serve.workers.messages import Version
-from aweigh.serve.workers.supervisor import Supervisor
+from aweigh.serve.overview import ModelFacts
+from aweigh.serve.server import HttpServer
+from aweigh.serve.told import facts_of
 
 _LOG = logging.getLogger("aweigh.server")
 Ready = Callable[[int, Sequence[ModelFacts]], None]
@@ -40,9 +35,6 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
 
     The port answers from the start: live at once, ready once every model has replayed its golden set.
     """
-    if settings.workers > 1:
-        _run_workers(settings, handles, ready=ready, variant=variant)
-        return
     dataplane = DataPlane(settings)
     control = make_control(settings, dataplane, variant)
     dataplane.control = control
@@ -60,19 +52,6 @@ def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: R
         logs.close()
 
 
-class _StoreRepository:
-    """The store of the home folder as the place to load from."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._store = open_store(settings)
-
-    def versions(self) -> list[tuple[str, int]]:
-        return [(line.name, line.version) for line in self._store.list()]
-
-    def open(self, name: str, version: int | None) -> PackageHandle:
-        return self._store.open(Reference(name=model_name(name), version=version))
-
-
 def make_control(settings: Settings, dataplane: DataPlane, variant: str, *, count: Count | None = None) -> ModelControl:
     """What loads from the store of the home folder; `count` gives the statistics of what it loads."""
     load = (
@@ -80,53 +59,7 @@ def make_control(settings: Settings, dataplane: DataPlane, variant: str, *, coun
         if count is None
         else partial(load_model, settings=settings, variant=variant, count=count)
     )
-    return ModelControl(dataplane, _StoreRepository(settings), load, allowed=_allowed(settings))
-
-
-def _run_workers(settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str) -> None:
-    make_authoriser(settings)  # before anything is started: settings that leave a door open are refused
-    listening = bind(settings)
-    port = int(listening.getsockname()[1])
-    try:
-        asyncio.run(_supervise(make_supervisor(settings, handles, listening, variant), partial(ready, port)))
-    finally:
-        listening.close()
-
-
-def make_supervisor(settings: Settings, handles: Sequence[PackageHandle], listening: socket.socket, variant: str) -> Supervisor:
-    """The supervisor of workers that serve these packages of the store. Raises InvalidSetting for what several workers cannot do."""
-    if settings.shared_memory:
-        raise InvalidSetting(
-            "shared_memory needs one worker: a region is known to the process alone that it was registered with",
-            hint="leave shared_memory off, or serve with --workers 1",
-        )
-    repository = _StoreRepository(settings)
-
-    def newest(name: str) -> int:
-        return repository.open(name, None).reference.version or 1
-
-    models = [Version(name=handle.reference.name, number=handle.reference.version or 1) for handle in handles]
-    return Supervisor(settings, models, listening, module="aweigh.app.worker", variant=variant, newest=newest)
-
-
-async def _supervise(supervisor: Supervisor, ready: Callable[[Sequence[ModelFacts]], None]) -> None:
-    loop = asyncio.get_running_loop()
-    asked: list[int] = []
-
-    def on_signal(number: int) -> None:
-        if asked:
-            supervisor.kill()
-            raise SystemExit(128 + number)  # asked twice: at once
-        asked.append(number)
-        _LOG.info("draining", extra={"signal": signal.Signals(number).name})
-        supervisor.drain()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    if not sys.stdin.isatty():  # at a terminal SIGHUP means that it was closed, and ends the server as ever
-        loop.add_signal_handler(signal.SIGHUP, supervisor.roll)
-    await supervisor.run(ready)
-    _LOG.info("stopped")
+    return ModelControl(dataplane, StoreRepository(settings), load, allowed=_allowed(settings))
 
 
 def _allowed(settings: Settings) -> bool:

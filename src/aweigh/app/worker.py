@@ -15,13 +15,14 @@ import msgspec
 
 from aweigh.app.logs import set_up_logging
 from aweigh.app.serve import make_control, run_loop
+from aweigh.core.errors import AweighError
 from aweigh.core.settings import Settings
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.slab import Board
 from aweigh.engine.statistics import SharedStatistics
 from aweigh.serve.server import HttpServer
 from aweigh.serve.wire.acceptor import Shared
-from aweigh.serve.workers.messages import Begin, Link
+from aweigh.serve.workers.messages import Begin, Failed, Link
 from aweigh.serve.workers.worker import Worker
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -41,6 +42,14 @@ async def _work(link: Link, listening: socket.socket, board_file: int) -> None:
     begin = await link.to_worker()
     if not isinstance(begin, Begin):
         return
+    try:
+        await _serve(link, begin, listening, board_file)
+    except AweighError as error:  # settings that nothing can be served with, such as a door left open
+        link.send(Failed(error=error.as_dict()))
+        await link.to_worker()  # until the supervisor has heard, and ends this process
+
+
+async def _serve(link: Link, begin: Begin, listening: socket.socket, board_file: int) -> None:
     settings = msgspec.msgpack.decode(begin.settings, type=Settings)
     set_up_logging(settings)
     listening.settimeout(0)

@@ -40,7 +40,6 @@ def command(run: Run, models: tuple[str, ...], name: str | None, variant: str, *
     """
     from aweigh.app.models import open_model
     from aweigh.app.options import PackOptions
-    from aweigh.app.serve import run_server
 
     if name and len(models) > 1:
         raise InvalidInput("--name names one file, and several models are given", hint="pack the files first: aweigh pack FILE --name NAME")
@@ -57,7 +56,14 @@ def command(run: Run, models: tuple[str, ...], name: str | None, variant: str, *
         run.output.show(document, lambda: _draw(run, url, loaded))
         sys.stdout.flush()
 
-    run_server(run.settings, handles, ready=ready, variant=variant)
+    if run.settings.workers > 1:
+        from aweigh.app.supervise import run_workers  # which must not bring the server with it: it stays as small as it can
+
+        run_workers(run.settings, handles, ready=ready, variant=variant)
+    else:
+        from aweigh.app.serve import run_server
+
+        run_server(run.settings, handles, ready=ready, variant=variant)
 
 
 def _check_names(handles: list["PackageHandle"]) -> None:

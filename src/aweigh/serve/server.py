@@ -5,25 +5,23 @@ Made and run by `app`. Loads no model itself: it serves what the data plane hold
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 from collections.abc import Callable
 from typing import cast
 
 from aweigh.core import plugins
-from aweigh.core.errors import InternalError, InvalidSetting, PortInUse
-from aweigh.core.settings import Settings
+from aweigh.core.errors import InternalError
 from aweigh.engine.dataplane import DataPlane
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.guard import Authoriser, make_authoriser
 from aweigh.serve.router import Dialect, Router
+from aweigh.serve.sockets import BACKLOG, bind
 from aweigh.serve.wire.acceptor import Acceptor, Shared
 from aweigh.serve.wire.limits import Limits
 from aweigh.serve.wire.listener import Listener
 
 _LOG = logging.getLogger("aweigh.server")
-_BACKLOG = 1024
 
 
 def make_dispatcher(dataplane: DataPlane, authoriser: Authoriser) -> Dispatcher:
@@ -66,7 +64,7 @@ class HttpServer:
         if self._shared is not None:
             self._server = Acceptor(self.listener, self._shared)
             return
-        self._server = await asyncio.get_running_loop().create_server(self.listener.connect, sock=self._socket, backlog=_BACKLOG)
+        self._server = await asyncio.get_running_loop().create_server(self.listener.connect, sock=self._socket, backlog=BACKLOG)
 
     async def stop(self, *, alone: bool = False) -> None:
         """Drain: not ready at once, accept during drain_delay_s, finish what is in flight within drain_timeout_s, then drop the rest.
@@ -93,34 +91,3 @@ class HttpServer:
         """Give up a bound port that was never served."""
         if self._socket is not None and self._server is None:
             self._socket.close()
-
-
-def bind(settings: Settings) -> socket.socket:
-    """A socket that listens where the settings say. Raises PortInUse, InvalidSetting for an address this machine does not have."""
-    host, port = settings.host, settings.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except (socket.gaierror, UnicodeError):
-        raise InvalidSetting(f"host {host!r} is not an address of this machine", hint="use 127.0.0.1, ::1 or 0.0.0.0") from None
-    listening = socket.socket(family, kind, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise _bind_error(error, host, port) from error
-    listening.settimeout(0)
-    return listening
-
-
-def _bind_error(error: OSError, host: str, port: int) -> PortInUse | InvalidSetting:
-    if error.errno == errno.EADDRINUSE:
-        return PortInUse(
-            f"port {port} on {host} is in use", hint="stop what listens there, or choose another: --port 0 takes a free one", port=port
-        )
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return PortInUse(
-            f"port {port} on {host} may not be opened by this user", hint="ports below 1024 need privileges: choose a higher one", port=port
-        )
-    return InvalidSetting(f"cannot listen on {host}:{port}: {error.strerror}", hint="use an address of this machine, such as 127.0.0.1")

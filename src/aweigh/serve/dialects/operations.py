@@ -16,9 +16,10 @@ from aweigh.engine.model import LoadedModel
 from aweigh.engine.statistics import BOUNDS_S, Histogram, ModelStatistics
 from aweigh.serve.message import TEXT, AnyResponse, Request, Response
 from aweigh.serve.outcome import failure_of
-from aweigh.serve.overview import Overview, ServerStatus, overview_of_one, status_of
+from aweigh.serve.overview import Overview, ServerStatus
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.status import json_error
+from aweigh.serve.told import overview_of_one, status_of
 
 _BATCH_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _PROMETHEUS: Final = b"text/plain; version=0.0.4; charset=utf-8"

@@ -17,8 +17,8 @@ from aweigh.engine.model import LoadedModel
 from aweigh.engine.slab import BEATS, DRAINING, LOADING, PID, SERVING, STATE, Slab
 from aweigh.engine.statistics import SharedStatistics
 from aweigh.serve import patience
-from aweigh.serve.overview import facts_of
 from aweigh.serve.server import HttpServer
+from aweigh.serve.told import facts_of
 from aweigh.serve.workers.messages import Abort, Answer, Ask, Become, Commit, Did, Drain, Failed, Link, Open, Prepare, Remove, Up
 from aweigh.serve.workers.watch import BEAT_S
 
