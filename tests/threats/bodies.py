@@ -1,5 +1,6 @@
 """Bodies that cost far more than they weigh, by the name of what they abuse; each as large as asked for."""
 
+import functools
 import gzip
 import zlib
 from collections.abc import Callable
@@ -14,14 +15,19 @@ def _filled(size: int, head: bytes, unit: bytes, tail: bytes, separator: bytes =
     return head + separator.join([unit] * count) + tail
 
 
+@functools.cache
+def _numbered(size: int) -> bytes:
+    """Keys and values, each key another."""
+    pieces: list[bytes] = []
+    while size > 0:
+        pieces.append(b'"%x":1' % len(pieces))
+        size -= len(pieces[-1]) + 1
+    return b",".join(pieces[:-1])
+
+
 def _keys(size: int, head: bytes, tail: bytes) -> bytes:
     """Distinct keys, as many as fit: a million in eight MiB, ten million in less than a hundred."""
-    pieces: list[bytes] = []
-    left = size - len(head) - len(tail) - 20
-    while left > 0:
-        pieces.append(b'"%x":1' % len(pieces))
-        left -= len(pieces[-1]) + 1
-    return head + b",".join(pieces[:-1]) + tail
+    return head + _numbered(size - 200) + tail
 
 
 JSON: dict[str, Callable[[int], bytes]] = {

@@ -1,5 +1,6 @@
 """ModelInferRequests in protobuf that cost far more than they weigh, by the name of what they abuse; each as large as asked for."""
 
+import functools
 from collections.abc import Callable
 
 
@@ -23,12 +24,18 @@ def _tensor(contents: bytes, shape: bytes = b"\x01\x04") -> bytes:
     return _MODEL + field(5, field(1, b"X") + field(2, b"FP32") + field(3, shape) + field(5, contents))
 
 
+@functools.cache
+def _parameters(count: int) -> bytes:
+    """Entries of a map, each with a key of its own."""
+    return b"".join([b"\x22\x08\x0a\x06%06x" % at for at in range(count)])
+
+
 MESSAGES: dict[str, Callable[[int], bytes]] = {
     "empty inputs": lambda size: _MODEL + b"\x2a\0" * (size // 2 - 10),
     "empty outputs": lambda size: _MODEL + b"\x32\0" * (size // 2 - 10),
     "empty raw contents": lambda size: _MODEL + b"\x3a\0" * (size // 2 - 10),
     "empty parameters": lambda size: _MODEL + b"\x22\0" * (size // 2 - 10),
-    "many parameters": lambda size: _MODEL + b"".join(field(4, field(1, b"%06x" % at)) for at in range(size // 10 - 10)),
+    "many parameters": lambda size: _MODEL + _parameters(size // 10 - 10),
     "parameters of an input": lambda size: _MODEL + field(5, field(1, b"X") + b"\x22\0" * (size // 2 - 20)),
     "floats for which no shape has room": lambda size: _tensor(field(6, bytes(size // 4 * 4 - 64))),
     "integers of one byte, which take eight": lambda size: _tensor(field(3, bytes(size - 64))),
