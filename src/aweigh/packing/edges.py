@@ -7,6 +7,7 @@ infinities, missing text) the signature keeps that, so that serving refuses it t
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,9 @@ Asker = Callable[[Mapping[str, Tensor]], list[Tensor]]
 MAX_SAMPLE_ROWS: Final = 256
 MAX_EDGE_COLUMNS: Final = 64
 GENERATED_ROWS: Final = 4000
+MIN_GENERATED_ROWS: Final = 64
+GENERATED_BUDGET_S: Final = 5.0
+"""About how long the source may take to answer the generated rows."""
 MAX_GENERATED_ELEMENTS: Final = 4_000_000
 _SEED: Final = 20_240_229
 _ODD_TEXTS: Final = ("", " ", "unseen-category", "İstanbul", "naïve Σίσυφος ΣΑΣ ß", "🚢⚓", "a\x00b", "nan", "None", "x" * 10_000)
@@ -42,7 +46,9 @@ class GoldenSet:
 def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, extra: Mapping[str, Tensor] | None = None) -> GoldenSet:
     """The golden set of a batched model. `extra` are further edge rows (tree thresholds). Raises what the source raises on the sample itself."""
     rows = _take(sample, _spread(_rows_of(sample), MAX_SAMPLE_ROWS))
+    began = perf_counter()
     answers = _first_answer(rows, ask)
+    row_s = (perf_counter() - began) / max(1, _rows_of(rows))
     cases = [GoldenAnswers(name="sample", why="rows of the sample", inputs=rows, outputs=answers)]
     base = _take(rows, np.array([_base_row(rows)]))
     outcome: dict[str, list[tuple[TensorSpec, int, bool]]] = {_MISSING: [], _INFINITE: []}
@@ -63,7 +69,7 @@ def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, 
     cases += _batches(rows, ask)
     refined = _refined(signature, outcome)
     refused = tuple(f"{sort} values in '{spec.name}'" for sort, found in outcome.items() for spec, _column, good in found if not good)
-    fresh = generate(refined, sample, extra, GENERATED_ROWS)
+    fresh = generate(refined, sample, extra, min(GENERATED_ROWS, int(GENERATED_BUDGET_S / row_s)))
     generated = _case("generated", "rows made from the sample: columns shuffled, numbers jittered", [fresh], ask)
     return GoldenSet(signature=refined, stored=tuple(cases), generated=tuple(generated), refused=tuple(dict.fromkeys(refused)))
 
@@ -203,10 +209,13 @@ def _texts(signature: Signature, base: dict[str, Tensor]) -> list[dict[str, Tens
 
 
 def generate(signature: Signature, sample: Mapping[str, Tensor], extra: Mapping[str, Tensor] | None, rows: int) -> dict[str, Tensor]:
-    """Rows like the sample's: every column drawn on its own, half the floats jittered, a few missing where the source takes that."""
+    """Rows like the sample's: every column drawn on its own, half the floats jittered, a few missing where the source takes that.
+
+    No fewer than MIN_GENERATED_ROWS, and beyond those no more than MAX_GENERATED_ELEMENTS allow.
+    """
     random = np.random.default_rng(_SEED)
-    width = sum(_width(spec) for spec in signature.inputs)
-    rows = max(64, min(rows, MAX_GENERATED_ELEMENTS // max(1, width)))
+    width = sum(sample[spec.name][:1].size for spec in signature.inputs)
+    rows = max(MIN_GENERATED_ROWS, min(rows, MAX_GENERATED_ELEMENTS // max(1, width)))
     made: dict[str, Tensor] = {}
     for spec in signature.inputs:
         pool = sample[spec.name] if extra is None else np.concatenate([sample[spec.name], extra[spec.name]])
