@@ -4,12 +4,14 @@ A row is a module path, an attribute, the extra that installs its library and th
 `aweigh.<kind>` add rows; a name that is taken raises. What is not proven here says why in `experimental`.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
+import os
+import sys
 from typing import Final
 
 from aweigh.core.errors import Conflict, MissingLibrary, Unsupported
@@ -114,11 +116,22 @@ _BUILT_IN: Final = (
 )
 
 
-@functools.cache
-def _table() -> dict[tuple[str, str], Plugin]:
-    table: dict[tuple[str, str], Plugin] = {}
-    kinds = {row.kind for row in _BUILT_IN}
-    strangers = [
+def _has_strangers() -> bool:
+    """Whether any installed distribution has an entry point for aweigh: looked up in their files, because importing importlib.metadata takes 2 MB."""
+    for folder in sys.path:
+        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+            for entry in entries:
+                if entry.name.endswith((".dist-info", ".egg-info")):
+                    with contextlib.suppress(OSError), open(f"{entry.path}/entry_points.txt", encoding="utf-8", errors="replace") as file:  # noqa: PTH123  # hundreds of them: no objects between
+                        if "[aweigh." in file.read():
+                            return True
+    return False
+
+
+def _strangers(kinds: set[str]) -> list[Plugin]:
+    import importlib.metadata  # only where there are some: see above
+
+    return [
         Plugin(
             kind=kind,
             name=point.name,
@@ -129,6 +142,12 @@ def _table() -> dict[tuple[str, str], Plugin]:
         for kind in sorted(kinds)
         for point in importlib.metadata.entry_points(group=f"aweigh.{kind}")
     ]
+
+
+@functools.cache
+def _table() -> dict[tuple[str, str], Plugin]:
+    table: dict[tuple[str, str], Plugin] = {}
+    strangers = _strangers({row.kind for row in _BUILT_IN}) if _has_strangers() else []
     for row in (*_BUILT_IN, *strangers):
         if (row.kind, row.name) in table:
             raise Conflict(

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import importlib.metadata
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -113,7 +113,14 @@ def describe(layout: Layout) -> str:
 
 def _key(variant: Variant, files: dict[str, Path], session_threads: int) -> str:
     """By content where the store says it (a blob's name is its digest), else by what the file system knows; and by library and processor."""
-    facts: list[object] = [importlib.metadata.version("onnxruntime"), session_threads, sorted(variant.options.items()), _processor()]
+    library = importlib.util.find_spec("onnxruntime")
+    installed = Path(library.origin).stat() if library is not None and library.origin else None
+    facts: list[object] = [
+        installed and (installed.st_size, installed.st_mtime_ns),
+        session_threads,
+        sorted(variant.options.items()),
+        _processor(),
+    ]
     for name, file in files.items():
         known = file.stat()
         facts.append((name, file.name, known.st_size, known.st_mtime_ns))

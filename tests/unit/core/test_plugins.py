@@ -15,6 +15,7 @@ def table(monkeypatch):
     def put(*rows: Plugin, strangers: dict[str, list[importlib.metadata.EntryPoint]] | None = None) -> None:
         plugins._table.cache_clear()
         monkeypatch.setattr(plugins, "_BUILT_IN", rows)
+        monkeypatch.setattr(plugins, "_has_strangers", lambda: bool(strangers))
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: (strangers or {}).get(group, []))
 
     yield put
@@ -94,3 +95,18 @@ def test_an_unknown_name_is_answered_with_the_nearest(table):
     with pytest.raises(Unsupported) as caught:
         plugins.plugin("broker", "kafka")
     assert caught.value.hint == "there are: none"
+
+
+def test_rows_of_installed_strangers_are_found_by_their_files(monkeypatch, tmp_path):
+    plugins._table.cache_clear()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "missing")])
+    info = tmp_path / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[console_scripts]\nstranger = stranger:main\n")
+    assert not plugins._has_strangers()
+    (info / "entry_points.txt").write_text("[aweigh.runtime]\nslow = stranger.runtime:Slow\n")
+    assert plugins._has_strangers()
+    row = plugins.plugin("runtime", "slow")
+    assert (row.target, row.runs_code, "from stranger" in row.experimental) == ("stranger.runtime:Slow", True, True)
+    plugins._table.cache_clear()
