@@ -1,6 +1,7 @@
 """`aweigh.Server`: a server as an object, in a thread of this process or, with several workers, in processes that this one supervises."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -89,10 +90,8 @@ class Server:
     def stop(self) -> None:
         """Drain, stop listening and release the models; may be called twice."""
         if self._thread is not None and self._loop is not None and self._stop is not None:
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:  # the loop has ended
-                return
             self._thread.join(self._settings.drain_timeout_s + self._settings.drain_delay_s + _STOP_SLACK_S)
         self._doors.close()
 
