@@ -16,6 +16,11 @@ from bench.rounds import Plan
 from bench.scenarios import SCENARIOS, WITH_PEERS
 from bench.side_by_side import CONCURRENCY, Matrix, measure
 
+BIAS = (
+    "with peers: all servers of a group are up while one of them is loaded; Ray's own processes are never quite at rest",
+    "with peers: one worker means one that runs the model; LitServe, Ray and BentoML have further processes for their doors, which may use the other core",
+    "with peers: memory is resident memory summed over a server's processes, pages that they share counted in each",
+)
 NAMES = tuple(peer.name for peer in (*ONE_WORKER, *TWO_CORES))
 
 
@@ -69,7 +74,9 @@ def _scenario(name: str, flags: argparse.Namespace, where: Mapping[str, object])
     with tempfile.TemporaryDirectory(prefix="aweigh-bench-") as made:
         folder = Path(made)
         _say(f"{name}: preparing the model")
-        found = measure(name, SCENARIOS[name](folder), matrix, folder, {**where, "load_before": machine.load()}, _say)
+        found = measure(
+            name, SCENARIOS[name](folder), matrix, folder, {**where, "load_before": machine.load(), "bias": [*machine.BIAS, *BIAS]}, _say
+        )
     print(
         f"\n{comparison.text(found)}\n\nwritten to {document.write(found, report.RESULTS)} after {time.monotonic() - started:.0f} s",
         flush=True,

@@ -20,10 +20,11 @@ from typing import Final
 import numpy as np
 
 from bench import environments, session
-from bench.document import Cell, Document, Sample, Server
+from bench.document import BASE, Cell, Document, Sample, Server
 from bench.loads import LOADS
 from bench.loads.load import output_of
 from bench.peers import ONE_WORKER, TWO_CORES
+from bench.peers.aweigh import packed
 from bench.peers.peer import Peer, Started
 from bench.processes import BenchError, Running
 from bench.rounds import Plan
@@ -68,6 +69,11 @@ def measure(
     scenario: str, workload: Workload, matrix: Matrix, folder: Path, machine: Mapping[str, object], say: Callable[[str], None]
 ) -> Document:
     """Everything of one scenario."""
+    if workload.home is None and any(peer.name.startswith(BASE) for peers, _, _ in matrix.groups() for peer in peers):
+        try:
+            workload = packed(workload, folder)
+        except BenchError as error:
+            say(f"{error}; aweigh packs as it starts")
     cells = [_session(workload, matrix.plan, folder, say)]
     servers: dict[str, Server] = {}
     for peers, concurrency, cores in matrix.groups():
@@ -113,7 +119,7 @@ def _group(peers: Sequence[Peer], workload: Workload, matrix: Matrix, folder: Pa
     cells: list[Cell] = []
     with contextlib.ExitStack() as stack:
         started, failed = _started(peers, workload, folder, stack, say)
-        for door, concurrency in itertools.product(matrix.doors, matrix.concurrency):
+        for door, concurrency in itertools.product([door for door in matrix.doors if door in workload.doors], matrix.concurrency):
             shaped = dataclasses.replace(workload, connections=concurrency, streams=concurrency)
             reasons = {peer.name: failed.get(peer.name) or peer.silence(door, shaped) for peer in peers}
             cells += [Cell(server=name, door=door, concurrency=concurrency, silence=why) for name, why in reasons.items() if why]

@@ -38,6 +38,8 @@ class Workload:
     """Of the REST load."""
     streams: int = 32
     """Of the gRPC load, on at most four connections."""
+    doors: tuple[str, ...] = ("rest", "grpc")
+    """Where it is asked; gRPC has one form only, so a scenario that differs from another in REST's alone leaves it out."""
     base: str = "bare-loop"
     """The server that the others are held against."""
     targets: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"rest": 1.0, "grpc": 0.8})

@@ -1,11 +1,16 @@
 """`aweigh serve` as installed: limits, metrics, statistics and authorisation as they come, batching as the model's evidence allows."""
 
+import dataclasses
+import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from bench.peers.peer import Peer, Ports
 from bench.processes import BenchError
 from bench.workload import Workload
+
+PACK_S: Final = 400.0
 
 
 def command() -> str:
@@ -14,6 +19,19 @@ def command() -> str:
     if not path.exists():
         raise BenchError(f"{path} is missing: run `make setup`")
     return str(path)
+
+
+def packed(workload: Workload, folder: Path) -> Workload:
+    """The model packed once for all servers of it, as packing proves it, which takes its time. Raises BenchError."""
+    home = folder / "aweigh-home"
+    line = [command(), "pack", str(workload.file), "--name", workload.model, "--home", str(home)]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PACK_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"aweigh pack did not end within {PACK_S:.0f} s") from error
+    if done.returncode:
+        raise BenchError(f"aweigh pack: {done.stderr.strip()[-600:]}")
+    return dataclasses.replace(workload, home=home)
 
 
 def serve(workload: Workload, ports: Ports) -> list[str]:

@@ -12,5 +12,9 @@ def _command(workload: Workload, ports: Ports) -> list[str]:
 
 
 PEER = Peer(
-    name="bare-loop", command=_command, one_port=False, about="uvloop, httptools, own HTTP/2 frames; no limits, metrics, routes, batching"
+    name="bare-loop",
+    command=_command,
+    one_port=False,
+    about="uvloop, httptools, own HTTP/2 frames; no limits, metrics, routes, batching",
+    lacks={"binary": "the bare loop reads JSON"},
 )

@@ -11,7 +11,7 @@ from bench import session
 from bench.processes import Running, free_port, running
 from bench.workload import Workload
 
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
