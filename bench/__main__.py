@@ -46,9 +46,9 @@ def _flags() -> argparse.Namespace:
     parser.add_argument(
         "--servers", help=f"comma-separated, the first is the base; default: the scenario's base and aweigh; of: {', '.join(PEERS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s; with --peers 1 round")
-    parser.add_argument("--rounds", type=int, help="default 5; with --peers 3")
-    parser.add_argument("--seconds", type=int, help="of one round; default 3; with --peers 1")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s; with --peers 1 round of each")
+    parser.add_argument("--rounds", type=int, help="default 5; with --peers 3 of iris, 1 of the others")
+    parser.add_argument("--seconds", type=int, help="of one round; default 3; with --peers 1, 2 of image-json")
     parser.add_argument("--install", action="store_true", help="also weigh a base install in a new environment (needs the package index)")
     parser.add_argument("--strict", action="store_true", help="end with status 1 when a target is missed")
     compare.add_flags(parser)

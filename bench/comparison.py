@@ -70,7 +70,9 @@ def first_line(text: str) -> str:
 
 
 def bars_text(documents: Sequence[Document]) -> str:
-    """Each bar, and whether it was met."""
+    """Each bar, and whether it was met; nothing where no scenario has one."""
+    if not judged(documents):
+        return ""
     return "\n".join(
         ["bars (medians of the rounds' ratios)", *(f"  {bar_title(verdict)}: {bar_figures(verdict)}" for verdict in judged(documents))]
     )

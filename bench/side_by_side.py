@@ -50,8 +50,8 @@ class Matrix:
 
     @property
     def whole(self) -> bool:
-        every = {peer.name for peer in (*ONE_WORKER, *TWO_CORES)}
-        return not (every - set(self.only) if self.only else ()) and self.concurrency == CONCURRENCY and set(self.doors) == set(LOADS)
+        every = {peer.name for peer in ONE_WORKER if peer.name != f"{BASE}-unbatched"}
+        return not (self.only and every - set(self.only)) and self.concurrency == CONCURRENCY and set(self.doors) == set(LOADS)
 
     def groups(self) -> list[tuple[Sequence[Peer], tuple[int, ...], int]]:
         """Servers that run at the same time, their concurrency, the cores each may use."""
@@ -124,7 +124,9 @@ def _group(peers: Sequence[Peer], workload: Workload, matrix: Matrix, folder: Pa
             reasons = {peer.name: failed.get(peer.name) or peer.silence(door, shaped) for peer in peers}
             cells += [Cell(server=name, door=door, concurrency=concurrency, silence=why) for name, why in reasons.items() if why]
             able = [server for server in started if not reasons[server.peer.name]]
-            cells += _Rounds(door, shaped, matrix.plan, folder, say).cells(able)
+            rounds = _Rounds(door, shaped, matrix.plan, folder, say)
+            rounds.warm_up = concurrency == matrix.concurrency[0]
+            cells += rounds.cells(able)
     return cells
 
 
@@ -150,7 +152,8 @@ def reason(text: str) -> str:
     """One line of a failure that may hold a log: the last that names an error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (named or lines or ["no reason given"])[-1 if named else 0][:300]
+    line = (named or lines or ["no reason given"])[-1 if named else 0]
+    return re.sub(r"(?<![\w:/])/(?:[\w.@+-]+/)+", "", line)[:300]  # a page names no folder of one machine
 
 
 class _Rounds:
@@ -160,11 +163,12 @@ class _Rounds:
         self.door, self.workload, self.plan, self.folder, self.say = door, workload, plan, folder, say
         self.load = LOADS[door]
         self.concurrency = workload.connections
+        self.warm_up = True
         self.failed: dict[str, str] = {}
 
     def cells(self, servers: Sequence[Started]) -> Iterator[Cell]:
         samples: dict[str, list[Sample]] = {server.peer.name: [] for server in servers}
-        for server in servers:
+        for server in servers if self.warm_up else ():
             self._one(server, self.plan.warm_up_s)
         for at in range(self.plan.rounds):
             for server in servers if at % 2 == 0 else reversed(servers):

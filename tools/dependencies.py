@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 
 from imports import ROOT, third_party
 
@@ -18,6 +19,12 @@ def _name(requirement: str) -> str:
 
 def _names(requirements: Iterable[str]) -> set[str]:
     return {_name(requirement) for requirement in requirements} - {"aweigh"}
+
+
+def _beside(file: Path) -> set[str]:
+    """What a server of the comparison has in its own environment: the requirements in its folder."""
+    requirements = file.parent / "requirements.txt"
+    return _names(requirements.read_text().splitlines()) if requirements.exists() else set()
 
 
 def main() -> int:
@@ -35,8 +42,9 @@ def main() -> int:
             names = {name.lower().replace("_", "-") for name in distributions.get(library, [library])}
             if folder == "src/aweigh":
                 unused -= names
-            if not names & declared:
-                found.append(f"{folder}/{min(files)} imports {library}, of {'/'.join(sorted(names))}: declare it in pyproject.toml")
+            lacking = [file for file in files if not names & (declared | _beside(ROOT / folder / file))]
+            if lacking:
+                found.append(f"{folder}/{min(lacking)} imports {library}, of {'/'.join(sorted(names))}: declare it in pyproject.toml")
     found += [f"{name} is a dependency that nothing in src/aweigh imports: remove it from pyproject.toml" for name in sorted(unused)]
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0

@@ -11,7 +11,7 @@ from bench.workload import ROUTE, Workload
 
 CONNECTIONS: Final = 4
 LATENCY_REQUESTS: Final = 20_000
-LATENCY_S: Final = 1.0
+LATENCY_S: Final = 0.5
 """For about so long, at the speed that was measured."""
 LATENCY_BYTES: Final = 1 << 30
 """At most this much is sent for latencies."""

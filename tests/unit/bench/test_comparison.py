@@ -81,7 +81,9 @@ def test_a_bar_just_missed_is_missed() -> None:
 
 
 def test_bars_hold_for_their_scenario_alone() -> None:
-    assert judged([made(cell("aweigh", 1), cell("fastapi", 1), scenario="text")]) == []
+    text = made(cell("aweigh", 1), cell("fastapi", 1), scenario="text")
+    assert judged([text]) == []
+    assert comparison.bars_text([text]) == ""
 
 
 def test_the_table_has_the_quickest_first_and_leaves_no_server_out() -> None:
@@ -130,6 +132,7 @@ def test_documents_come_back_as_they_were_written_and_the_newest_counts(tmp_path
         ("ray ended with status 1: python\n  Traceback\n  ValueError: no room\n  by", "ValueError: no room"),
         ("one line", "one line"),
         ("ended with status 1\n  something", "ended with status 1"),
+        ("ended: /usr/bin/aweigh serve", "ended: aweigh serve"),
         ("", "no reason given"),
     ],
 )
