@@ -166,7 +166,7 @@ def is_missing(value: object) -> bool:
 
 
 def _wrong(value: object, column: Column, row: int) -> InvalidInput:
-    shown = "null" if value is None else repr(value)[:80]
+    shown = "null" if value is None else repr(value[:80] if isinstance(value, str) else value)[:80]
     known = f" (known values: {', '.join(column.categories[:10])})" if column.categories and value is not None else ""
     return InvalidInput(
         f"column '{column.name}', row {row}: got {shown}, expected {_EXPECTED[column.kind]}{known}", column=column.name, row=row

@@ -133,8 +133,8 @@ class KnownBodies:
             self._last = known
         if not body.endswith(known.closing):
             return None
-        numbers = body[len(known.opening) : -len(known.closing)]
-        return (known, numbers) if numbers.count(b",") == known.count - 1 else None
+        begins, ends = len(known.opening), len(body) - len(known.closing)
+        return (known, body[begins:ends]) if body.count(b",", begins, ends) == known.count - 1 else None
 
     def find(self, body: bytes) -> tuple[KnownBody, list[float]] | None:
         """The request with these surroundings and its numbers, or None. Raises msgspec.DecodeError where the numbers are none."""

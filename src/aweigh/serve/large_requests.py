@@ -13,7 +13,7 @@ from aweigh.core.errors import InvalidInput, TooLarge
 from aweigh.core.frames import frame_columns
 from aweigh.core.settings import Settings
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import count_of
+from aweigh.core.tensors import Datatype, count_of
 from aweigh.serve.json_structure import LARGE, Structure, check_counts, structure
 from aweigh.serve.tensor_json import check_shape
 
@@ -21,6 +21,7 @@ _ENVELOPE: Final = 8192
 """Values, lists and objects that a request may have beside its data."""
 _MAX_SHAPE_BYTES: Final = 4096
 _MAX_WITHOUT_TENSORS: Final = 256 * 1024
+_BLOCK: Final = 256 * 1024
 _EMPTY: Final = msgspec.Raw(b"")
 
 
@@ -90,11 +91,18 @@ def _check_data(given: _Input, signature: Signature, settings: Settings, place: 
             shape=shape,
         )
     count = count_of(shape)
+    if spec.datatype is not Datatype.BYTES and _holds_texts(given.data):
+        raise InvalidInput(f"{place}.data holds texts, but datatype {spec.datatype.value} takes numbers")
     if found.commas >= max(count, found.lists, 1):
         raise InvalidInput(f"{place}.data has {found.commas + 1} elements, but shape {shape} needs {count}")
     if found.lists > _lists_of(shape):
         raise InvalidInput(f"{place}.data holds {found.lists} lists, shape {shape} needs {_lists_of(shape)} at most")
     return found
+
+
+def _holds_texts(data: msgspec.Raw) -> bool:
+    codes = np.frombuffer(data, np.uint8) if len(memoryview(data)) else np.empty(0, np.uint8)
+    return any(bool((codes[at : at + _BLOCK] == ord('"')).any()) for at in range(0, len(codes), _BLOCK))
 
 
 def _shape(raw: msgspec.Raw, place: str) -> list[int]:

@@ -46,7 +46,7 @@ def parted(data: memoryview, most_elements: Callable[[str, str], int]) -> tuple[
         left = _less(left, 1)
         if field.number == _RAW and field.wire == _BYTES:
             raw.append(field.data)
-        else:
+        elif field.number < _RAW:  # unknown ones are for nobody: protobuf would keep them
             beside.append(data[end : field.end])
         end = field.end
         if field.number in texts:
