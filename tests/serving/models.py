@@ -129,6 +129,6 @@ def lasting(folder: Path) -> Path:
         helper.make_node("Add", ["X", "nothing"], ["Y"]),
     ]
     values = [value(name, FLOAT, ["n", 1]) for name in ("X", "Y")]
-    numbers = {"zero": np.float32(0), "asked": np.float32(7777), "many": np.int64(2000), "none": np.int64(0)}
+    numbers = {"zero": np.float32(0), "asked": np.float32(7777), "many": np.int64(10_000), "none": np.int64(0)}
     constants = [numpy_helper.from_array(side, "start"), *(numpy_helper.from_array(number, name) for name, number in numbers.items())]
     return _save(folder, "lasting", nodes, values[:1], values[1:], constants)
