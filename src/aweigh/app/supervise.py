@@ -15,6 +15,7 @@ from aweigh.core.settings import Settings
 from aweigh.serve.overview import ModelFacts
 from aweigh.serve.sockets import bind
 from aweigh.serve.workers.messages import Version
+from aweigh.serve.workers.processes import give_back
 from aweigh.serve.workers.supervisor import Supervisor
 
 _LOG = logging.getLogger("aweigh.server")
@@ -48,6 +49,11 @@ def make_supervisor(settings: Settings, handles: Sequence[PackageHandle], listen
     return Supervisor(settings, models, listening, module="aweigh.app.worker", variant=variant, newest=newest)
 
 
+def _ready(announce: Callable[[Sequence[ModelFacts]], None], models: Sequence[ModelFacts]) -> None:
+    announce(models)
+    give_back()
+
+
 async def _supervise(supervisor: Supervisor, ready: Callable[[Sequence[ModelFacts]], None]) -> None:
     loop = asyncio.get_running_loop()
     asked: list[int] = []
@@ -64,5 +70,5 @@ async def _supervise(supervisor: Supervisor, ready: Callable[[Sequence[ModelFact
         loop.add_signal_handler(number, on_signal, number)
     if not sys.stdin.isatty():  # at a terminal SIGHUP means that it was closed, and ends the server as ever
         loop.add_signal_handler(signal.SIGHUP, supervisor.roll)
-    await supervisor.run(ready)
+    await supervisor.run(partial(_ready, ready))
     _LOG.info("stopped")

@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 a check failed or the model was refused, 2 wrong use, 3 not found, 4 unavailable, 5 internal, 130 interrupted.
 """
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import click
 
 from aweigh.cli import output
 from aweigh.core.errors import AweighError, InternalError, Kind, WrongUse
+from aweigh.core.nearest import nearest
 
 EXIT_CODES: Final[dict[Kind, int]] = {
     Kind.INVALID: 2,
@@ -36,8 +36,8 @@ CRASH_FILE: Final = "last-crash.txt"
 
 def unknown_command(name: str, known: Sequence[str]) -> WrongUse:
     """The error for a command that does not exist, with the nearest name."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return WrongUse(f"there is no command {name!r}", hint=f"did you mean 'aweigh {near[0]}'?" if near else "'aweigh --help' lists them")
+    near = nearest(name, known)
+    return WrongUse(f"there is no command {name!r}", hint=f"did you mean 'aweigh {near}'?" if near else "'aweigh --help' lists them")
 
 
 def run(action: Callable[[], object], words: Sequence[str]) -> int:

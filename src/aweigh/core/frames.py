@@ -3,7 +3,6 @@
 Works on plain Python values and numpy, so a row from JSON, a CSV line and a data frame all go the same way.
 """
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,6 +11,7 @@ import msgspec
 import numpy as np
 
 from aweigh.core.errors import InvalidInput, Unsupported
+from aweigh.core.nearest import nearest
 from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, bytes_of, out_of_range
 
@@ -90,8 +90,8 @@ def _check_names(given: Mapping[str, Any], expected: Sequence[Column], place: st
     names = [column.name for column in expected]
     for name in given:
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"the columns are {_listed(set(names))}"
+            near = nearest(str(name), names)
+            hint = f"did you mean '{near}'?" if near else f"the columns are {_listed(set(names))}"
             raise InvalidInput(f"{place}: unexpected column {str(name)[:80]!r}", hint=hint, column=name)
     for column in expected:
         if column.name not in given and not column.nullable:

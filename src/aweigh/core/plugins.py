@@ -6,7 +6,6 @@ A row is a module path, an attribute, the extra that installs its library and th
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -15,6 +14,7 @@ import sys
 from typing import Final
 
 from aweigh.core.errors import Conflict, MissingLibrary, Unsupported
+from aweigh.core.nearest import nearest
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +168,9 @@ def plugin(kind: str, name: str) -> Plugin:
     row = _table().get((kind, name))
     if row is None:
         names = [row.name for row in plugins(kind)]
-        near = difflib.get_close_matches(name, names, n=1)
+        near = nearest(name, names)
         raise Unsupported(
-            f"there is no {kind} named {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+            f"there is no {kind} named {name!r}", hint=f"did you mean {near!r}?" if near else f"there are: {', '.join(names) or 'none'}"
         )
     return row
 

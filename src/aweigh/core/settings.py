@@ -4,9 +4,7 @@ Only `read_settings` looks at the environment and the settings file, and only wh
 Precedence: flag, then environment (AWEIGH_…), then file (aweigh.toml in AWEIGH_HOME, or --settings), then default.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -14,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from aweigh.core.errors import FileMissing, InvalidSetting
+from aweigh.core.nearest import nearest
 
 MIB: Final = 1024 * 1024
 
@@ -195,6 +194,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
 def _from_file(path: Path, *, required: bool) -> dict[str, object]:
     try:
         with path.open("rb") as stream:
+            import tomllib  # here, because most servers have no file
+
             return tomllib.load(stream)
     except FileNotFoundError:
         if required:
@@ -202,7 +203,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, object]:
         return {}
     except NotADirectoryError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # TOML's own error and UnicodeDecodeError are ValueErrors
         raise InvalidSetting(
             f"settings file {path} cannot be read: {error}", hint="it must be a TOML file with one 'key = value' per line"
         ) from error
@@ -210,9 +211,9 @@ def _from_file(path: Path, *, required: bool) -> dict[str, object]:
 
 def _known(name: str, origin: str) -> None:
     if name not in _FIELDS:
-        near = difflib.get_close_matches(name, _FIELDS, n=1)
+        near = nearest(name, _FIELDS)
         raise InvalidSetting(
-            f"unknown setting {name!r} from {origin}", hint=f"did you mean {near[0]!r}?" if near else "'aweigh config' lists every setting"
+            f"unknown setting {name!r} from {origin}", hint=f"did you mean {near!r}?" if near else "'aweigh config' lists every setting"
         )
 
 

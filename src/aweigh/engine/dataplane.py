@@ -5,7 +5,6 @@ the loop's turn, with others that run together, or for a thread. Must be called 
 """
 
 import asyncio
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
@@ -13,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
 from aweigh.core.names import check_asked
+from aweigh.core.nearest import nearest
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.batching.joined import Reply, Turns, Work
@@ -159,8 +159,8 @@ class DataPlane:
                 hint=f"loaded versions of '{name}': {known}",
                 model=name,
             )
-        near = difflib.get_close_matches(name, self._versions, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"this server has: {', '.join(sorted(self._versions)) or 'no models'}"
+        near = nearest(name, self._versions)
+        hint = f"did you mean '{near}'?" if near else f"this server has: {', '.join(sorted(self._versions)) or 'no models'}"
         return ModelNotFound(f"Request for unknown model: '{name}' is not found", hint=hint, model=name)
 
     def accept(self, model: LoadedModel, inputs: Tensors) -> int:

@@ -20,8 +20,11 @@ from aweigh.core.signature import Column, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
 
 Asker = Callable[[Mapping[str, Tensor]], list[Tensor]]
-MAX_SAMPLE_ROWS: Final = 256
-MAX_EDGE_COLUMNS: Final = 64
+MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS = 256, 8
+MAX_EDGE_COLUMNS, MIN_EDGE_COLUMNS = 64, 2
+CASE_BYTES: Final = 8 * 1024 * 1024
+"""About how large one case of the golden set may be: a package of a small model for large pictures stays small too."""
+_EDGES_A_COLUMN: Final = 6
 GENERATED_ROWS: Final = 4000
 MIN_GENERATED_ROWS: Final = 64
 GENERATED_BUDGET_S: Final = 5.0
@@ -45,18 +48,22 @@ class GoldenSet:
 
 def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, extra: Mapping[str, Tensor] | None = None) -> GoldenSet:
     """The golden set of a batched model. `extra` are further edge rows (tree thresholds). Raises what the source raises on the sample itself."""
-    rows = _take(sample, _spread(_rows_of(sample), MAX_SAMPLE_ROWS))
+    row_bytes = sum(tensor[:1].nbytes for tensor in sample.values())
+    rows = _take(sample, _spread(_rows_of(sample), _that_fit(MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS, row_bytes)))
+    columns = _that_fit(MAX_EDGE_COLUMNS, MIN_EDGE_COLUMNS, row_bytes * _EDGES_A_COLUMN)
     began = perf_counter()
     answers = _first_answer(rows, ask)
     row_s = (perf_counter() - began) / max(1, _rows_of(rows))
     cases = [GoldenAnswers(name="sample", why="rows of the sample", inputs=rows, outputs=answers)]
     base = _take(rows, np.array([_base_row(rows)]))
     outcome: dict[str, list[tuple[TensorSpec, int, bool]]] = {_MISSING: [], _INFINITE: []}
-    edges: list[tuple[str, str, list[dict[str, Tensor]]]] = [("extremes", "zeros, subnormal and huge numbers", _extremes(signature, base))]
-    edges.append(("texts", "unseen categories, empty, long and odd texts", _texts(signature, base)))
+    edges: list[tuple[str, str, list[dict[str, Tensor]]]] = [
+        ("extremes", "zeros, subnormal and huge numbers", _extremes(signature, base, columns))
+    ]
+    edges.append(("texts", "unseen categories, empty, long and odd texts", _texts(signature, base, columns)))
     for sort, values in ((_MISSING, (np.nan,)), (_INFINITE, (np.inf, -np.inf))):
         kept = []
-        for spec, column in _slots(signature, text=sort == _MISSING):
+        for spec, column in _slots(signature, columns, text=sort == _MISSING):
             found = [_with(base, spec, column, None if spec.datatype is Datatype.BYTES else value) for value in values]
             good = [row for row in found if _answers(row, ask)]
             outcome[sort].append((spec, column, bool(good)))
@@ -164,15 +171,15 @@ def _nullable(column: Column, takes: dict[tuple[str, int], bool]) -> Column:
     return msgspec.structs.replace(column, nullable=takes.get((column.input, column.index), False))
 
 
-def _slots(signature: Signature, *, text: bool) -> list[tuple[TensorSpec, int]]:
-    """Each column of each float (and text) input, a bounded number of them, spread."""
+def _slots(signature: Signature, columns: int, *, text: bool) -> list[tuple[TensorSpec, int]]:
+    """Each column of each float (and text) input, at most so many of them, spread."""
     found = [
         (spec, column)
         for spec in signature.inputs
         if spec.datatype.is_float or (text and spec.datatype is Datatype.BYTES)
         for column in range(_width(spec))
     ]
-    return [found[at] for at in _spread(len(found), MAX_EDGE_COLUMNS).tolist()]
+    return [found[at] for at in _spread(len(found), columns).tolist()]
 
 
 def _width(spec: TensorSpec) -> int:
@@ -188,9 +195,9 @@ def _with(base: dict[str, Tensor], spec: TensorSpec, column: int, value: Any) ->
     return {**base, spec.name: changed}
 
 
-def _extremes(signature: Signature, base: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+def _extremes(signature: Signature, base: dict[str, Tensor], columns: int) -> list[dict[str, Tensor]]:
     made = []
-    for spec, column in _slots(signature, text=False):
+    for spec, column in _slots(signature, columns, text=False):
         limits: Any = np.finfo(base[spec.name].dtype)
         scale = 1e6 * max(1.0, abs(float(np.nan_to_num(base[spec.name].reshape(-1)[column], posinf=0, neginf=0))))
         top = float(limits.max) / 2
@@ -199,12 +206,12 @@ def _extremes(signature: Signature, base: dict[str, Tensor]) -> list[dict[str, T
     for spec in signature.inputs:
         if spec.datatype.is_integer:
             lowest = 0 if spec.datatype.value.startswith("U") else -1
-            made += [_with(base, spec, column, value) for column in range(min(_width(spec), 8)) for value in (0, 1, lowest, 100)]
+            made += [_with(base, spec, column, value) for column in range(min(_width(spec), 8, columns)) for value in (0, 1, lowest, 100)]
     return made
 
 
-def _texts(signature: Signature, base: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    slots = [(spec, column) for spec, column in _slots(signature, text=True) if spec.datatype is Datatype.BYTES]
+def _texts(signature: Signature, base: dict[str, Tensor], columns: int) -> list[dict[str, Tensor]]:
+    slots = [(spec, column) for spec, column in _slots(signature, columns, text=True) if spec.datatype is Datatype.BYTES]
     return [_with(base, spec, column, text) for spec, column in slots for text in _ODD_TEXTS]
 
 
@@ -265,6 +272,11 @@ def _base_row(rows: Mapping[str, Tensor]) -> int:
 
 def _rows_of(tensors: Mapping[str, Tensor]) -> int:
     return len(next(iter(tensors.values())))
+
+
+def _that_fit(most: int, fewest: int, size_bytes: int) -> int:
+    """As many things of a size as a case may hold."""
+    return max(fewest, min(most, CASE_BYTES // max(1, size_bytes)))
 
 
 def _spread(count: int, limit: int) -> NDArray[np.int64]:

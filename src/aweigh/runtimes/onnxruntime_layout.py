@@ -8,13 +8,13 @@ time; kernels that cannot do that are told to take weights as they are (`disable
 import gc
 import os
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
 
 import msgspec
+import numpy as np
 import onnxruntime as ort
 
 from aweigh.core.errors import AweighError
@@ -102,7 +102,7 @@ def _time(session: Session, inputs: dict[str, Tensor]) -> float:
         started = perf_counter()
         session.run(inputs)
         times.append(perf_counter() - started)
-    return median(times) * 1e6
+    return float(np.median(times)) * 1e6
 
 
 def _private_bytes() -> int:

@@ -1,10 +1,10 @@
 """From what a person names to a version that is there, or the error that says what is there instead. Pure; used by `store`."""
 
-import difflib
 from collections.abc import Iterable
 
 from aweigh.core.errors import InvalidInput, ModelNotFound
 from aweigh.core.names import ModelName, Reference
+from aweigh.core.nearest import nearest
 from aweigh.store.index import Index
 
 _SHOWN = 10
@@ -39,9 +39,9 @@ def known_versions(index: Index, name: ModelName) -> list[int]:
     versions = sorted(index.versions.get(name, {}))
     if not versions:
         names = [known for known, mine in index.versions.items() if mine]
-        near = difflib.get_close_matches(name, names, n=1)
+        near = nearest(name, names)
         if near:
-            hint = f"did you mean '{near[0]}'? 'aweigh models' lists all"
+            hint = f"did you mean '{near}'? 'aweigh models' lists all"
         elif names:
             hint = "'aweigh models' lists what there is"
         else:

@@ -2,9 +2,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
+from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
-from aweigh.packing.edges import GENERATED_ROWS, make_golden, make_static_golden
+from aweigh.packing.edges import CASE_BYTES, GENERATED_ROWS, make_golden, make_static_golden
 
 X = TensorSpec(name="X", datatype=Datatype.FP64, shape=("batch", 3))
 WORD = TensorSpec(name="word", datatype=Datatype.BYTES, shape=("batch", 1))
@@ -71,3 +71,17 @@ def test_a_model_without_a_batch_axis_is_asked_request_by_request() -> None:
     signature = Signature(inputs=(TensorSpec(name="X", datatype=Datatype.FP64, shape=(3,)),), outputs=())
     golden = make_static_golden(signature, [{"X": np.ones(3)}, {"X": np.zeros(3)}], lambda rows: [rows["X"]])
     assert [case.name for case in golden.stored] == ["sample-0", "sample-1", "zeros"]
+
+
+def test_large_rows_make_few_of_them() -> None:
+    """A golden set of pictures stays a few times CASE_BYTES, whatever the sample holds."""
+    spec = TensorSpec(name="image", datatype=Datatype.FP32, shape=(BATCH, 3, 224, 224))
+    signature = Signature(inputs=(spec,), outputs=(TensorSpec(name="mean", datatype=Datatype.FP32, shape=(BATCH,)),))
+    sample = {"image": np.random.default_rng(3).random((40, 3, 224, 224), dtype=np.float32)}
+    golden = make_golden(
+        signature, sample, lambda rows: [np.nan_to_num(rows["image"]).mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)]
+    )
+    sizes = {case.name: sum(tensor.nbytes for tensor in case.inputs.values()) for case in golden.stored}
+    assert max(sizes.values()) <= CASE_BYTES
+    assert sum(sizes.values()) <= 5 * CASE_BYTES
+    assert golden.stored[0].rows >= 8

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import MutableSequence
-from email.utils import formatdate
 from typing import Final, Protocol
 
 from aweigh.core.errors import Unavailable
@@ -29,6 +28,17 @@ class _Connection(Protocol):
     def drain(self) -> None: ...
     def abort(self) -> None: ...
     def tick(self, now: float) -> None: ...
+
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(seconds: float) -> bytes:
+    """A time as the Date header has it (RFC 9110 section 5.6.7), in English whatever the locale."""
+    at = time.gmtime(seconds)
+    clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+    return f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year:04} {clock} GMT".encode()
 
 
 class Listener:
@@ -118,7 +128,7 @@ class Listener:
 
     def _set_date(self) -> None:
         """The Date header, and the beginning of the commonest answer with it."""
-        self.date = formatdate(usegmt=True).encode()
+        self.date = http_date(time.time())
         self.ok_json = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: %b\r\n" % self.date
 
     def _tick(self) -> None:

@@ -1,8 +1,6 @@
 """A worker's side: its heartbeat, its link to the supervisor, and the models that the supervisor wants it to serve. Run by `app` in a process of its own."""
 
 import asyncio
-import ctypes
-import gc
 import itertools
 import logging
 import os
@@ -20,6 +18,7 @@ from aweigh.serve import patience
 from aweigh.serve.server import HttpServer
 from aweigh.serve.told import facts_of
 from aweigh.serve.workers.messages import Abort, Answer, Ask, Become, Commit, Did, Drain, Failed, Link, Open, Prepare, Remove, Up
+from aweigh.serve.workers.processes import give_back
 from aweigh.serve.workers.watch import BEAT_S
 
 _LOG: Final = logging.getLogger("aweigh.worker")
@@ -150,9 +149,7 @@ class Worker:
         kept = {(version.name, str(version.number)) for version in wanted.models}
         for model in [model for model in self._dataplane.models() if (model.name, model.version) not in kept]:
             self._own.drop(model)
-        gc.collect()
-        _give_back()
-        gc.freeze()  # what was loaded stays: the collector need not walk it between requests
+        give_back()
         self._serving()
         self._link.send(Up(models=tuple(facts_of(model) for model in self._dataplane.models()), generation=wanted.generation))
 
@@ -165,13 +162,6 @@ class Worker:
         self._slab.cells[BEATS] += 1
         self._statistics.publish()
         asyncio.get_running_loop().call_later(BEAT_S, self._beat)
-
-
-def _give_back() -> None:
-    """Return memory that loading took and freed: the allocator (glibc's) keeps it otherwise, in every worker."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _waited(begin: Callable[[Done], None]) -> Awaitable[Any]:
