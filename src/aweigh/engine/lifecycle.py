@@ -256,7 +256,7 @@ def _mapped(handle: PackageHandle, variant: Variant, settings: Settings, threads
         return alone
     size = _size(handle, variant)
     if size < settings.share_weights_bytes:
-        return dataclasses.replace(alone, note=f"private to each worker: {size} bytes are less than share_weights_bytes")
+        return dataclasses.replace(alone, note=f"private to each process: {size} bytes are less than share_weights_bytes")
     golden = handle.manifest.golden[0].file if handle.manifest.golden else ""
     return map_weights(
         variant,

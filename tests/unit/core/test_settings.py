@@ -58,7 +58,7 @@ def test_words_for_yes_and_no(tmp_path, text, value):
         ({"AWEIGH_PORT": "http"}, "setting 'port' from AWEIGH_PORT is 'http': expected a value of type int", ""),
         ({"AWEIGH_PORT": "65536"}, "setting 'port' from AWEIGH_PORT is 65536: expected 0 to 65535", ""),
         ({"AWEIGH_PORT": "-1"}, "setting 'port' from AWEIGH_PORT is -1: expected 0 to 65535", ""),
-        ({"AWEIGH_THREADS": "0"}, "setting 'threads' from AWEIGH_THREADS is 0: expected 1 to 1024", ""),
+        ({"AWEIGH_THREADS": "-1"}, "setting 'threads' from AWEIGH_THREADS is -1: expected 0 to 1024", ""),
         ({"AWEIGH_MAX_ROWS": "0"}, "setting 'max_rows' from AWEIGH_MAX_ROWS is 0: expected 1 to 2147483647", ""),
         ({"AWEIGH_REQUEST_TIMEOUT_S": "nan"}, "is nan: expected at least 0.1", ""),
         ({"AWEIGH_NO_AUTH": "maybe"}, "is 'maybe': expected a value of type bool", ""),

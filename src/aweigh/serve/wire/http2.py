@@ -31,7 +31,6 @@ _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
 _USELESS_UPDATES: Final = 8
 """Window updates that may let nothing out, for each that does."""
-_LAST_DATA: Final = bytes((f.DATA, f.END_STREAM))
 _GOODBYE: Final = b"goodbye!"
 _GOODBYE_WAIT_S: Final = 0.5
 
@@ -144,37 +143,42 @@ class Http2Connection(asyncio.Protocol):
             if end > size:
                 break
             payload = data[at + 9 : end]
-            if kind == f.HEADERS and flags == f.END_HEADERS and (behind := self._usual_request(data, end, stream, payload)):
-                at = behind
-                continue
             at = end
             try:
+                if kind == f.HEADERS and flags == f.END_HEADERS:
+                    if self._open_usual(stream, payload):
+                        continue
+                elif kind == f.DATA and flags == f.END_STREAM and self._end_usual(stream, payload):
+                    continue
                 self._frame(kind, flags, stream, payload)
             except StreamFault as fault:
                 self._on_fault(fault)
         return at
 
-    def _usual_request(self, data: bytes, at: int, stream: int, block: bytes) -> int:
-        """A request of known headers and of one small DATA frame that ends it, both here: answer it. Where what follows begins; 0 for any other."""
+    def _open_usual(self, stream: int, block: bytes) -> bool:
+        """Open a stream whose header block is known, if nothing else is to be looked at: what `_on_headers` does for it."""
         head = self._blocks.known.get(block)
-        if head is None or data[at + 3 : at + 5] != _LAST_DATA or data[at + 5 : at + 9] != data[at - len(block) - 4 : at - len(block)]:
-            return 0
-        length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-        end = at + 9 + length
-        if end > len(data) or length > self._small or self._block is not None or head.route.converse is not None:
-            return 0
+        if head is None or self._block is not None or head.route.converse is not None:
+            return False
         if stream <= self._last_stream or stream % 2 == 0 or len(self._streams) >= self._limits.max_streams or self._replies.closing:
-            return 0
+            return False
         self._last_stream = stream
-        self._streams[stream] = found = Stream(head, 0.0)
-        self._replies.unacknowledged += length
+        self._streams[stream] = Stream(head, 0.0)
+        return True
+
+    def _end_usual(self, stream: int, payload: bytes) -> bool:
+        """Answer a stream whose whole body is one small frame: what `_on_data` does for it."""
+        found = self._streams.get(stream)
+        if found is None or found.body is not None or found.call is not None or found.ended or self._block is not None:
+            return False
+        size = len(payload)
+        if size > self._small:
+            return False
+        self._replies.unacknowledged += size
+        self._complete(stream, found, payload)
         if self._replies.unacknowledged > CONNECTION_WINDOW // 2:
             self._replies.acknowledge(0)
-        try:
-            self._complete(stream, found, data[at + 9 : end])
-        except StreamFault as fault:
-            self._on_fault(fault)
-        return end
+        return True
 
     def _is_taken(self, stream: int, flags: int) -> bool:
         """Whether DATA on a stream is taken as it comes: where it goes to a body that is not whole with it."""
@@ -538,6 +542,7 @@ class Http2Connection(asyncio.Protocol):
         for found in list(self._streams.values()):
             if found.request is not None and not found.answered:
                 self._listener.give_up(found.request)
+        self._replies.flush()
         self._transport.close()
 
     def tick(self, now: float) -> None:

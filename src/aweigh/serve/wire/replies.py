@@ -43,7 +43,7 @@ class Stream:
 
 
 class Replies:
-    """Between `collect` and `flush`, writes are joined; outside of them each goes out at once."""
+    """Between `collect` and `flush`, writes are joined; outside of them each goes out at once, but for usual answers, which are joined by turns."""
 
     def __init__(self, listener: "Listener") -> None:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
@@ -62,7 +62,8 @@ class Replies:
 
     def collect(self) -> None:
         """Hold back what is written until `flush`."""
-        self._out = []
+        if self._out is None:
+            self._out = []
 
     def flush(self) -> None:
         """Send what was held back, and close if that was the last."""
@@ -151,8 +152,13 @@ class Replies:
         ))  # fmt: skip
         if self._out is not None:
             self._out.append(data)
-        else:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)  # more answers to this connection are likely in this turn
+        except RuntimeError:  # nothing turns: whoever drives the connection wants it now
             self.transport.write(data)
+        else:
+            self._out = [data]
 
     def answer_later(self, stream: int, found: Stream, response: AnyResponse) -> None:
         """Answer outside of a read."""
