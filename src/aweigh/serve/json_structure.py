@@ -103,7 +103,12 @@ def count_tokens(body: bytes) -> int:
 def check_unique(body: bytes, expected: int) -> None:
     """Raise InvalidInput where an object has a key twice: two readers would see two requests. `expected` keys were understood."""
     if body.count(b":") != expected and structure(body, len(body)).keys != expected:
-        json.loads(body, object_pairs_hook=_unique)  # there are keys that nobody asks for: look closer
+        try:  # there are keys that nobody asks for: look closer
+            json.loads(body.decode(), object_pairs_hook=_unique)
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"the body is not UTF-8 at byte {error.start}", hint="JSON is sent in UTF-8") from None
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"the body is not JSON: {error}", hint="send a JSON object") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:

@@ -79,3 +79,10 @@ def test_a_key_that_is_given_twice_is_told() -> None:
     for body in (b'{"a":1,"a":1}', b'{"b":{"a":1,"x":NaN,"\\u0061":2}}'):
         with pytest.raises(InvalidInput, match="the key 'a' is given twice"):
             check_unique(body, 1)
+
+
+def test_keys_that_are_no_text_are_refused_where_nobody_asks_for_them() -> None:
+    with pytest.raises(InvalidInput, match="not UTF-8 at byte 8"):
+        check_unique(b'{"a":1,"\xff":2}', 1)
+    with pytest.raises(InvalidInput, match="not JSON"):
+        check_unique(b'{"a":1,"b":01}', 1)
