@@ -140,7 +140,7 @@ class ModelControl:
 
     def _drain(self, model: LoadedModel, until: float) -> None:
         loop = asyncio.get_running_loop()
-        if model.statistics.in_flight and loop.time() < until:
+        if (model.statistics.in_flight or model.statistics.turns) and loop.time() < until:
             loop.call_later(_DRAIN_ROUND_S, self._drain, model, until)
         elif model in self._retiring:
             self._retiring.discard(model)

@@ -39,7 +39,7 @@ class ModelStatistics:
 
     __slots__ = (
         "_board", "_calls", "_other_calls", "_other_rows", "_record", "batches", "cache_bytes", "cache_hit_s", "cache_hits",
-        "cache_miss_s", "cache_misses", "decoding_s", "duration", "encoding_s", "executions", "failed", "failed_s", "in_flight", "last", "queued", "rows", "succeeded",
+        "cache_miss_s", "cache_misses", "decoding_s", "duration", "encoding_s", "executions", "failed", "failed_s", "in_flight", "last", "queued", "rows", "succeeded", "turns",
     )  # fmt: skip
 
     def __init__(self, record: Record | None = None, board: Board | None = None) -> None:
@@ -51,6 +51,8 @@ class ModelStatistics:
         self.rows = 0
         """Of those calls: what the response cache answered adds none."""
         self.in_flight = 0
+        self.turns = 0
+        """Batches that wait for the end of this turn of the event loop: too short for a gauge, but a model is not closed under them."""
         self.failed: dict[Kind, int] = {}
         self.failed_s = 0.0
         """From a request's arrival at its model to its failure."""

@@ -117,7 +117,7 @@ def _tensor(spec: TensorSpec, signature: Signature) -> dict[str, Any]:
 
 def requested_version(parameters: Mapping[str, object]) -> int | None:
     """The version that a load asks for by the parameter `version`; None for the newest. Raises InvalidInput, Unsupported for Triton's own forms."""
-    for name, value in parameters.items():
+    for name, value in sorted(parameters.items()):
         if name == "config" or name.startswith("file:"):
             raise Unsupported(
                 f"a model is loaded from the store: the parameter '{name[:40]}' is not taken", hint="publish a package, then load it"

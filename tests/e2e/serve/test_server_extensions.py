@@ -23,7 +23,7 @@ STEPS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_
 @pytest.fixture
 def own(serve: Callable[..., Served]) -> Served:
     """A server that nobody else asks."""
-    return serve("linear", "dear", "--threads", "1", "--executor", "auto", "--log-format", "json")
+    return serve("linear", "dear", "--threads", "1", "--batching", "off", "--executor", "auto", "--log-format", "json")
 
 
 def tensor(module: ModuleType, rows: np.ndarray, name: str = "X", datatype: str = "FP32", shape: list[int] | None = None) -> Any:

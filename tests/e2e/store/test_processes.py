@@ -268,7 +268,7 @@ def test_a_publisher_and_a_collector_at_once_lose_nothing(tmp_path, make_draft):
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     sample = Path(__file__).parents[2] / "data/formats/aweigh-1.json"
     head = """
-        import msgspec, os, resource, sys
+        import difflib, msgspec, os, resource, sys  # difflib: what is imported late may be out of reach by then
         from pathlib import Path
         from aweigh.core.errors import AweighError
         from aweigh.core.names import model_name, parse_reference

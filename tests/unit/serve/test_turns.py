@@ -71,7 +71,7 @@ def test_requests_of_one_turn_are_one_call() -> None:
             [reply] = answers(pipe.take())
             assert (reply.status, reply.body) == alone(usual([at, 1, 2, 3]))
         assert (iris.statistics.succeeded, iris.statistics.rows, iris.statistics.executions) == (10, 10, before + 1)
-        assert iris.statistics.in_flight == 0
+        assert iris.statistics.turns == 0
 
     run(scene)
 
@@ -137,7 +137,7 @@ def test_one_bad_row_fails_alone() -> None:
             if at != 17:
                 assert reply.body == alone(usual([at, 1, 2, 3]))[1]
         assert sum(iris.statistics.failed.values()) == 1
-        assert iris.statistics.in_flight == 0
+        assert iris.statistics.turns == 0
 
     run(scene)
 

@@ -63,7 +63,7 @@ class Turn(Generic[CallerT, ItemT]):
             self._run()
         callers = self._callers
         if not callers:
-            self._model.statistics.in_flight += 1  # one for the turn, so that the model is not closed under it
+            self._model.statistics.turns += 1
             asyncio.get_running_loop().call_soon(self._run)
         callers.append(caller)
         self._items.append(item)
@@ -78,7 +78,7 @@ class Turn(Generic[CallerT, ItemT]):
         self._callers, self._items, self._rows = [], [], 0
         model, carrier = self._model, self._carrier
         statistics = model.statistics
-        statistics.in_flight -= 1
+        statistics.turns -= 1
         if self._timed or True in [caller.cancelled for caller in callers]:
             callers, items = self._wanted(callers, items)
             if not callers:
