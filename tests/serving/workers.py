@@ -24,7 +24,7 @@ def _obey():
     kept = []
     while True:
         time.sleep(0.02)
-        for order in folder.glob(f"*-{os.getpid()}"):
+        for order in folder.glob(f"[!.]*-{os.getpid()}"):
             what = order.read_text()
             order.unlink()
             if order.name.startswith("hold"):
