@@ -38,16 +38,16 @@ class SendWindow:
         self.initial = DEFAULT_WINDOW
         self.max_frame = DEFAULT_FRAME
         self.waiting_bytes = 0
-        self._streams: dict[int, int] = {}
-        """Difference of a stream's window from `initial`, where there is one."""
+        self.adjusted: dict[int, int] = {}
+        """Difference of a stream's window from `initial`, where there is one. Written here alone."""
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
 
     def send(self, stream: int, payload: bytes, trailers: bytes) -> bytes:
         """DATA frames for `payload`, then the trailers (or END_STREAM on the last DATA frame)."""
         size = len(payload)
-        if size <= self.max_frame and size <= self.connection and size <= self.initial + self._streams.get(stream, 0):
+        if size <= self.max_frame and size <= self.connection and size <= self.initial + self.adjusted.get(stream, 0):
             self.connection -= size
-            self._streams.pop(stream, None)
+            self.adjusted.pop(stream, None)
             if trailers:
                 return frame(DATA, 0, stream, payload) + frame(HEADERS, END_HEADERS | END_STREAM, stream, trailers)
             return frame(DATA, END_STREAM, stream, payload)
@@ -92,14 +92,14 @@ class SendWindow:
         waiting = self._waiting[stream]
         while True:
             left = len(waiting.payload)
-            window = min(self.connection, self.initial + self._streams.get(stream, 0), self.max_frame)
+            window = min(self.connection, self.initial + self.adjusted.get(stream, 0), self.max_frame)
             if left and window <= 0:
                 return
             piece = waiting.payload[: min(left, max(window, 0))]
             last = len(piece) == left
             out.append(frame(DATA, END_STREAM if last and not waiting.trailers and not waiting.open else 0, stream, bytes(piece)))
             self.connection -= len(piece)
-            self._streams[stream] = self._streams.get(stream, 0) - len(piece)
+            self.adjusted[stream] = self.adjusted.get(stream, 0) - len(piece)
             self.waiting_bytes -= len(piece)
             waiting.payload = waiting.payload[len(piece) :]
             if last:
@@ -116,7 +116,7 @@ class SendWindow:
         waiting = self._waiting.pop(stream, None)
         if waiting is not None:
             self.waiting_bytes -= len(waiting.payload)
-        self._streams.pop(stream, None)
+        self.adjusted.pop(stream, None)
 
     def is_waiting(self, stream: int) -> bool:
         """Whether an answer of that stream waits for the window."""
@@ -136,10 +136,10 @@ class SendWindow:
 
     def grow_stream(self, stream: int, increment: int) -> bytes:
         """WINDOW_UPDATE on a stream that is open."""
-        delta = self._streams.get(stream, 0) + increment
+        delta = self.adjusted.get(stream, 0) + increment
         if self.initial + delta > MAX_WINDOW:
             raise StreamFault(stream, FLOW_CONTROL_ERROR, "the stream's window grew past 2^31-1")
-        self._streams[stream] = delta
+        self.adjusted[stream] = delta
         return self.flush() if stream in self._waiting else b""
 
     def set_initial(self, size: int) -> bytes:

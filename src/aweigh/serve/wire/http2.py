@@ -4,6 +4,7 @@ Called by the event loop. Everything a peer can make grow is bounded: streams, h
 """
 
 import asyncio
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,8 @@ _USEFUL_INCREMENT: Final = (1024).to_bytes(4, "big")
 """A window that grows by at least this, while an answer waits for it, is no flood."""
 _USELESS_UPDATES: Final = 8
 """Window updates that may let nothing out, for each that does."""
+_frame_header: Final = struct.Struct(">HBBBL").unpack_from
+"""Length in three bytes, kind, flags, stream (RFC 9113 section 4.1)."""
 _GOODBYE: Final = b"goodbye!"
 _GOODBYE_WAIT_S: Final = 0.5
 
@@ -131,11 +134,12 @@ class Http2Connection(asyncio.Protocol):
         """Take every frame that is whole, and large DATA as it comes; where what is left begins."""
         size = len(data)
         while size - at >= 9:
-            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            high, low, kind, flags, stream = _frame_header(data, at)
+            length = high << 8 | low
             if length > f.DEFAULT_FRAME:
                 raise ProtocolFault(f.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
             end = at + 9 + length
-            kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big") & f.MAX_WINDOW
+            stream &= f.MAX_WINDOW
             if kind == f.DATA and length > SMALL_DATA and self._is_taken(stream, flags):
                 poured = self._uploads.pour(data, at)
                 at = poured if poured > at else self._begin_data(stream, flags, data, at)

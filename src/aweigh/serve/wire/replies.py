@@ -139,7 +139,8 @@ class Replies:
         window.connection -= size
         self._write_message(stream, response.message, size)
         del self.streams[stream]
-        window.forget(stream)
+        if window.adjusted:
+            window.forget(stream)
         if self.closing:
             self.close_if_done()
         return True
