@@ -21,6 +21,7 @@ from aweigh.engine.executors import Caller
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.regions import Regions
 from aweigh.engine.response_cache import ResponseCache, Responses
+from aweigh.engine.single import Single
 from aweigh.engine.slab import Connections
 
 _TURN: Final = "turn"
@@ -195,6 +196,19 @@ class DataPlane:
             outputs = self.run(model, inputs, rows, anew=True)
             responses.remember(key, outputs)
         return outputs
+
+    def run_single(self, model: LoadedModel, single: Single) -> list[Tensor]:
+        """Answer the row that was written to `single`. Raises AweighError when the session fails."""
+        started = perf_counter()
+        try:
+            single.run()
+        except AweighError as error:
+            model.statistics.failure(error.kind, perf_counter() - started)
+            raise
+        statistics = model.statistics
+        statistics.last = ended = perf_counter()
+        statistics.success(ended - started, 1)
+        return single.outputs
 
     def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
         """Answer accepted inputs with others of this turn or on the model's threads; `done` is called later on the loop. Raises Overloaded."""

@@ -97,9 +97,10 @@ class _PlainSession:
 
     concurrent = True
     isolated = False
-    __slots__ = ("_names", "_options", "_run")
+    __slots__ = ("_names", "_options", "_run", "_session")
 
     def __init__(self, session: ort.InferenceSession, names: list[str]) -> None:
+        self._session = session
         # InferenceSession.run checks names again and makes run options for each call: a third of a small model's time
         self._run = getattr(session, "_sess", session).run
         self._names = names
@@ -111,14 +112,44 @@ class _PlainSession:
         except _ERRORS as error:
             _raise_run_error(error)
 
+    def bind(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> Callable[[], None]:
+        """A call that reads and writes the caller's memory: nothing is converted or allocated. For one caller at a time."""
+        binding = self._session.io_binding()
+        try:
+            for name, tensor in inputs.items():
+                binding.bind_input(name, "cpu", 0, tensor.dtype.type, tensor.shape, tensor.ctypes.data)
+            for name, tensor in outputs.items():
+                binding.bind_output(name, "cpu", 0, tensor.dtype.type, tensor.shape, tensor.ctypes.data)
+        except _ERRORS as error:
+            _raise_run_error(error)
+        return _Bound(self._session, binding, self._options, (inputs, outputs)).run
+
     def close(self) -> None:
         self._run = _closed
+
+
+class _Bound:
+    """A session and the memory it reads and writes, which lives as long as this."""
+
+    __slots__ = ("_arguments", "_kept", "_run")
+
+    def __init__(self, session: ort.InferenceSession, binding: Any, options: ort.RunOptions, kept: object) -> None:
+        self._run = getattr(session, "_sess", session).run_with_iobinding
+        self._arguments = (binding._iobinding, options)  # the library's own object, without its Python shell
+        self._kept = (session, binding, kept)
+
+    def run(self) -> None:
+        try:
+            self._run(*self._arguments)
+        except _ERRORS as error:
+            _raise_run_error(error)
 
 
 class _AdaptedSession(_PlainSession):
     """Inputs or outputs to adapt around the call."""
 
     __slots__ = ("_before", "_after")  # noqa: RUF023  # in the order of use
+    bind = None  # type: ignore[assignment]  # what is adapted is not the caller's memory any more
 
     def __init__(self, session: ort.InferenceSession, names: list[str], before: Mapping[str, Any], after: list[tuple[int, Any]]) -> None:
         super().__init__(session, names)
