@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import orjson
 
+from aweigh.core.settings import Settings
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.engine.acceptance import Acceptance
@@ -27,7 +28,7 @@ def best_ms(function: Callable[[], object]) -> float:
 def main() -> None:
     tensor = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     spec = TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, *SHAPE[1:]))
-    acceptance, reader = Acceptance(Signature(inputs=(spec,), outputs=(spec,))), LargeJson(1 << 20)
+    acceptance, reader = Acceptance(Signature(inputs=(spec,), outputs=(spec,))), LargeJson(Settings().max_body_bytes // 8)
     for form, data in (("flat", tensor.ravel()), ("nested", tensor)):
         request = {"inputs": [{"name": "X", "shape": list(SHAPE), "datatype": "FP32", "data": data}]}
         body = orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
