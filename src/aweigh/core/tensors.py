@@ -78,6 +78,10 @@ DTYPES: Final[dict[Datatype, np.dtype[np.generic]]] = {
 _BY_DTYPE: Final = {dtype: name for name, dtype in DTYPES.items() if name is not Datatype.BF16}
 
 
+NO_JSON: Final = frozenset({Datatype.FP16, Datatype.BF16})
+"""Datatypes without a form in JSON (Open Inference V2)."""
+PACKED: Final = frozenset({Datatype.BYTES, Datatype.BF16})
+"""Datatypes whose raw form is not the bytes of their array."""
 INTEGER_RANGE: Final[dict[Datatype, tuple[int, int]]] = {
     datatype: (-(2 ** (8 * dtype.itemsize - 1)), 2 ** (8 * dtype.itemsize - 1) - 1)
     if dtype.kind == "i"

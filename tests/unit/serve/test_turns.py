@@ -373,3 +373,19 @@ def test_metrics_count_calls_apart_from_requests() -> None:
         assert f"aweigh_batch_rows_sum{{{labels}}} 6\n" in text
 
     run(scene)
+
+
+def test_answers_that_cannot_be_encoded_leave_nobody_waiting() -> None:
+    def odd(inputs: Tensors) -> Sequence[Tensor]:
+        return [np.full(len(inputs["X"]), {1}, dtype=object), np.zeros((len(inputs["X"]), 3), dtype=np.float32)]
+
+    async def scene() -> None:
+        on = rig(model(odd, turn_rows=256))
+        pipes = [on.open()[1] for _ in range(3)]
+        for _ in range(2):  # the first time as tensors, then as the usual request
+            for pipe in pipes:
+                pipe.send(post(body=usual([1, 2, 3, 4])))
+            await turns()
+            assert [answers(pipe.take())[0].status for pipe in pipes] == [500, 500, 500]
+
+    run(scene)

@@ -31,7 +31,7 @@ class Carrier(abc.ABC, Generic[CallerT, ItemT]):
 
     @abc.abstractmethod
     def reply(self, callers: list[CallerT], items: list[ItemT], outputs: list[Tensor]) -> None:
-        """Answer everyone. Must not raise: what cannot be encoded is its caller's own failure."""
+        """Answer everyone. Whatever it raises, each is then answered alone; one that was answered already takes no second answer."""
 
     @abc.abstractmethod
     def reply_alone(self, caller: CallerT, item: ItemT) -> None:
@@ -104,7 +104,12 @@ class Turn(Generic[CallerT, ItemT]):
         statistics.decoding_s += decoded - started
         statistics.last = ended
         statistics.together(ended - decoded, rows, len(callers))
-        carrier.reply(callers, items, outputs)
+        try:
+            carrier.reply(callers, items, outputs)
+        except Exception as error:  # noqa: BLE001  # as above: what cannot be encoded is its own request's failure, and nobody may wait for ever
+            if not isinstance(error, AweighError):
+                _LOG.warning("answers failed together and are given one by one", exc_info=True, extra={"model": model.name})
+            self._one_by_one(callers, items)
         statistics.encoding_s += perf_counter() - ended
 
     def _one_by_one(self, callers: list[CallerT], items: list[ItemT]) -> None:

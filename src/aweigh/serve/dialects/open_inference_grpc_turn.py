@@ -4,24 +4,24 @@ Their bytes become one array, and the raw outputs are cut apart as bytes. Whatev
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from aweigh.core.errors import AweighError, InvalidInput
-from aweigh.core.tensors import Datatype, Tensor, Tensors
+from aweigh.core.errors import InvalidInput
+from aweigh.core.tensors import PACKED, Tensor, Tensors
 from aweigh.engine.batching.joined import cut_rows
-from aweigh.engine.batching.turn import Carrier, Turn
+from aweigh.engine.batching.turn import Turn
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.carrier import RequestCarrier, answer_with
 from aweigh.serve.known_requests import KnownRequest, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
-from aweigh.serve.outcome import failure_of, unexpected_failure_of
 
 _MAX_BYTES: Final = 64 * 1024
 """Larger requests are not worth a copy: they are joined without one where they are alone."""
 _MAX_KNOWN: Final = 128
 _TAG_RAW_OUTPUT: Final = b"\x32"
-_PACKED: Final = frozenset({Datatype.BYTES, Datatype.BF16})
 Item = tuple[int, bytes]
 """Rows of a request, and their bytes."""
 Encode = Callable[[list[Tensor]], GrpcResponse]
@@ -59,16 +59,16 @@ class GrpcTurn:
         return rows
 
 
-class _GrpcCarrier(Carrier[Request, Item]):
-    __slots__ = ("_acceptance", "_alone", "_as_bytes", "_encode", "_prefix", "_row_shape")
+class _GrpcCarrier(RequestCarrier[Item]):
+    __slots__ = ("_acceptance", "_as_bytes", "_encode", "_prefix", "_row_shape")
 
     def __init__(self, model: LoadedModel, alone: Callable[[Request], AnyResponse], encode: Encode, prefix: Prefix) -> None:
+        super().__init__(alone)
         self._acceptance = model.acceptance
         self._row_shape = [size for size in model.acceptance.tail if isinstance(size, int)]
-        self._alone = alone
         self._encode = encode
         self._prefix = prefix
-        self._as_bytes = [None if spec.datatype in _PACKED else spec.datatype.dtype for spec in model.signature.outputs]
+        self._as_bytes = [None if spec.datatype in PACKED else spec.datatype.dtype for spec in model.signature.outputs]
         """The datatypes of outputs whose bytes can be cut apart."""
 
     def feeds(self, items: list[Item]) -> Tensors:
@@ -95,25 +95,7 @@ class _GrpcCarrier(Carrier[Request, Item]):
 
     def _reply_tensors(self, callers: list[Request], items: list[Item], outputs: list[Tensor]) -> None:
         for caller, mine in zip(callers, cut_rows(outputs, [rows for rows, _ in items]), strict=True):
-            try:
-                response: AnyResponse = self._encode(mine)
-            except AweighError as error:
-                response = failure_of(error, caller)
-            except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
-                response = unexpected_failure_of(caller)
-            caller.reply(caller, response)
-
-    def reply_alone(self, caller: Request, item: Item) -> None:
-        try:
-            response = self._alone(caller)
-        except AweighError as error:
-            response = failure_of(error, caller)
-        except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
-            response = unexpected_failure_of(caller)
-        caller.reply(caller, response)
-
-    def fail(self, caller: Request, item: Item, error: AweighError) -> None:
-        caller.reply(caller, failure_of(error, caller))
+            answer_with(caller, partial(self._encode, mine))
 
 
 def _pieces(raw: bytes, rows: int) -> list[bytes]:

@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 import orjson
 
-from aweigh.core.errors import AweighError, InvalidInput
+from aweigh.core.errors import InvalidInput
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.engine.batching.turn import Carrier, Turn
+from aweigh.engine.batching.turn import Turn
 from aweigh.engine.model import LoadedModel
+from aweigh.serve.carrier import RequestCarrier
 from aweigh.serve.known_requests import KnownBodies, KnownBody, decode_numbers
 from aweigh.serve.message import AnyResponse, Request, Response
-from aweigh.serve.outcome import failure_of, unexpected_failure_of
 from aweigh.serve.tensor_json import rows_encoder
 
 _MAX_FORMS: Final = 64
@@ -43,14 +43,14 @@ class RestTurn:
         return True
 
 
-class _RestCarrier(Carrier[Request, Item]):
-    __slots__ = ("_acceptance", "_alone", "_encoders", "_forms", "_model", "_shape")
+class _RestCarrier(RequestCarrier[Item]):
+    __slots__ = ("_acceptance", "_encoders", "_forms", "_model", "_shape")
 
     def __init__(self, model: LoadedModel, alone: Callable[[Request], AnyResponse]) -> None:
+        super().__init__(alone)
         self._model = model
         self._acceptance = model.acceptance
         self._shape = (-1, *[size for size in model.acceptance.tail if isinstance(size, int)])
-        self._alone = alone
         self._encoders = [rows_encoder(spec) for spec in model.signature.outputs]
         self._forms: dict[tuple[tuple[int, ...], ...], bytes] = {}
 
@@ -65,12 +65,7 @@ class _RestCarrier(Carrier[Request, Item]):
         return {acceptance.name: np.array(numbers, acceptance.dtype).reshape(self._shape)}
 
     def reply(self, callers: list[Request], items: list[Item], outputs: list[Tensor]) -> None:
-        try:
-            columns = [encode(output) for encode, output in zip(self._encoders, outputs, strict=True)]
-        except AweighError:
-            for caller, item in zip(callers, items, strict=True):
-                self.reply_alone(caller, item)
-            return
+        columns = [encode(output) for encode, output in zip(self._encoders, outputs, strict=True)]
         shapes = tuple([output.shape for output in outputs])
         if len(columns[0]) == len(callers):
             form = self._form(shapes, 1)
@@ -83,18 +78,6 @@ class _RestCarrier(Carrier[Request, Item]):
             form = self._form(shapes, known.rows)
             caller.reply(caller, Response(200, form % tuple([b",".join(column[begin:end]) for column in columns])))
             begin = end
-
-    def reply_alone(self, caller: Request, item: Item) -> None:
-        try:
-            response = self._alone(caller)
-        except AweighError as error:
-            response = failure_of(error, caller)
-        except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
-            response = unexpected_failure_of(caller)
-        caller.reply(caller, response)
-
-    def fail(self, caller: Request, item: Item, error: AweighError) -> None:
-        caller.reply(caller, failure_of(error, caller))
 
     def _form(self, shapes: tuple[tuple[int, ...], ...], rows: int) -> bytes:
         key = ((rows,), *[shape[1:] for shape in shapes])
