@@ -9,7 +9,7 @@ import numpy as np
 
 from aweigh.bench.plan import Question
 from aweigh.core.errors import InvalidInput, Unsupported
-from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, datatype_of, text_of, to_raw
+from aweigh.core.tensors import INTEGER_RANGE, NO_JSON, Datatype, Tensor, datatype_of, text_of, to_raw
 from aweigh.protos import message
 
 MADE_UP: Final = 16
@@ -18,7 +18,6 @@ MOST: Final = 4096
 """Different requests taken from a file; they are asked in turn."""
 _OPEN_AXIS: Final = 16
 _LARGEST_INTEGER: Final = 100
-_NO_JSON: Final = frozenset({Datatype.FP16, Datatype.BF16})
 JSON: Final = (("content-type", "application/json"),)
 
 
@@ -104,7 +103,7 @@ def slices(tensors: Mapping[str, Tensor], datatypes: Mapping[str, Datatype], row
 def rest_question(tensors: Sequence[NamedTensor]) -> Question:
     """An Open Inference request in JSON. Raises Unsupported for the datatypes that have no JSON form."""
     for tensor in tensors:
-        if tensor.datatype in _NO_JSON:
+        if tensor.datatype in NO_JSON:
             raise Unsupported(
                 f"input '{tensor.name}' is {tensor.datatype.value}, which has no JSON form", hint="add --binary, or ask over grpc://"
             )

@@ -10,10 +10,9 @@ import numpy as np
 
 from aweigh.core.errors import TooLarge
 from aweigh.core.signature import Signature
-from aweigh.core.tensors import Datatype, Tensor, Tensors
+from aweigh.core.tensors import NO_JSON, Datatype, Tensor, Tensors
 
 _MAX: Final = {Datatype.FP32: float(np.finfo(np.float32).max), Datatype.FP64: float(np.finfo(np.float64).max)}
-_NO_JSON: Final = frozenset({Datatype.FP16, Datatype.BF16})
 _SMALL: Final = 64
 """Up to here a Python loop over the values beats the array machinery."""
 
@@ -34,7 +33,7 @@ class Acceptance:
         self.tail = spec.shape[1:]
         self.simple = len(signature.inputs) == 1 and self._batched and all(isinstance(axis, int) for axis in self.tail)
         """One input, a batch axis first and fixed sizes after it."""
-        in_json = all(output.datatype not in _NO_JSON for output in signature.outputs)
+        in_json = all(output.datatype not in NO_JSON for output in signature.outputs)
         self.floats = self.simple and spec.datatype in _MAX and in_json
         """The only input holds floats, and every output has a form in JSON."""
         self.max_value = _MAX[spec.datatype] if self.floats else 0.0

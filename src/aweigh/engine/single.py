@@ -3,17 +3,15 @@
 The input is written in place and the outputs are overwritten by the next call: whoever asks must be done with them before. Event loop only.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aweigh.core.errors import AweighError
-from aweigh.core.tensors import Datatype, Tensor
+from aweigh.core.tensors import PACKED, Tensor
 
 if TYPE_CHECKING:
     from aweigh.engine.model import LoadedModel
-
-_NO_ARRAY: Final = frozenset({Datatype.BYTES, Datatype.BF16})
 
 
 class Single:
@@ -25,7 +23,7 @@ class Single:
         """Raises AweighError, or ValueError where the session or the signature does not allow it."""
         acceptance, signature = model.acceptance, model.signature
         bind = getattr(model.session, "bind", None)
-        if bind is None or not acceptance.floats or any(spec.datatype in _NO_ARRAY for spec in signature.outputs):
+        if bind is None or not acceptance.floats or any(spec.datatype in PACKED for spec in signature.outputs):
             raise ValueError("the session takes no memory of others")
         given = np.zeros((1, *_sizes(acceptance.tail)), acceptance.dtype)
         self.outputs: list[Tensor] = [np.zeros((1, *_sizes(spec.shape[1:])), spec.datatype.dtype) for spec in signature.outputs]

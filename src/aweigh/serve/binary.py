@@ -11,13 +11,12 @@ import orjson
 
 from aweigh.core.errors import InvalidInput
 from aweigh.core.signature import Signature, TensorSpec
-from aweigh.core.tensors import Datatype, Tensor, from_raw, to_raw
+from aweigh.core.tensors import PACKED, Datatype, Tensor, from_raw, to_raw
 from aweigh.serve.asked import raw_tensor
 from aweigh.serve.message import Response
 
 HEADER: Final = b"inference-header-content-length"
 OCTETS: Final = b"application/octet-stream"
-_PACKED: Final = frozenset({Datatype.BYTES, Datatype.BF16})
 _MUST_SAY: Final = (
     "must specify valid 'Infer-Header-Content-Length' in request header and 'binary_data_size' when passing inputs in binary data format"
 )
@@ -102,7 +101,7 @@ def _one_text(body: bytes | memoryview, spec: TensorSpec, shape: list[int]) -> T
 
 def raw_output(output: Tensor, datatype: Datatype) -> bytes | memoryview:
     """An output's bytes; a view of it where it lies in memory as it is sent."""
-    if output.dtype == datatype.dtype and datatype not in _PACKED and output.flags.c_contiguous and output.size:
+    if output.dtype == datatype.dtype and datatype not in PACKED and output.flags.c_contiguous and output.size:
         return output.reshape(-1).view(np.uint8).data
     return to_raw(output, datatype)
 

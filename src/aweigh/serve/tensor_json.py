@@ -15,7 +15,7 @@ import orjson
 
 from aweigh.core.errors import InvalidInput, TooLarge
 from aweigh.core.signature import MAX_RANK, TensorSpec
-from aweigh.core.tensors import INTEGER_RANGE, Datatype, Tensor, bytes_of, count_of, out_of_range
+from aweigh.core.tensors import INTEGER_RANGE, NO_JSON, Datatype, Tensor, bytes_of, count_of, out_of_range
 from aweigh.serve.json_structure import structure
 
 _FLOAT_LIST: Final = list[float | None]
@@ -25,7 +25,6 @@ _LISTS: Final[dict[Datatype, Any]] = {
     Datatype.BOOL: list[bool],
     Datatype.BYTES: list[str | None],
 }
-_NO_JSON: Final = frozenset({Datatype.FP16, Datatype.BF16})
 _ORJSON: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -102,7 +101,7 @@ def _shaped(flat: Tensor, shape: list[int], place: str) -> Tensor:
 
 def json_to_tensor(data: Any, datatype: Datatype, shape: list[int], place: str, name: str = "") -> Tensor:
     """Flat or nested JSON data to a tensor; null is NaN in floats and missing in BYTES. Raises InvalidInput with the JSON path."""
-    if datatype in _NO_JSON:
+    if datatype in NO_JSON:
         raise InvalidInput(
             f"receiving {datatype.value} data via JSON is not supported. Please use the binary data format for input {name or place}",
             hint=f"{place}: send it with binary_data_size, or over gRPC",
@@ -152,7 +151,7 @@ def _explain(error: msgspec.ValidationError) -> str:
 
 def check_json_form(spec: TensorSpec) -> None:
     """Raise InvalidInput for an output that has no form in JSON, before a model is run for it."""
-    if spec.datatype in _NO_JSON:
+    if spec.datatype in NO_JSON:
         raise _no_json_form(spec)
 
 
@@ -160,7 +159,7 @@ def values_encoder(spec: TensorSpec, size: int) -> Callable[[Tensor], bytes]:
     """What turns an output of `size` elements into a flat JSON list; calling it raises InvalidInput where there is no JSON form."""
     if spec.datatype is Datatype.BYTES:
         return _encode_texts
-    if spec.datatype in _NO_JSON:
+    if spec.datatype in NO_JSON:
         return partial(_refuse, spec)
     return _encode_integer if spec.datatype.is_integer and size == 1 else _encode_numbers
 
@@ -169,7 +168,7 @@ def rows_encoder(spec: TensorSpec) -> Callable[[Tensor], list[bytes]]:
     """What turns an output of many rows into the inside of one flat JSON list for each of them; raises InvalidInput where there is no JSON form."""
     if spec.datatype is Datatype.BYTES:
         return _rows_of_texts
-    if spec.datatype in _NO_JSON:
+    if spec.datatype in NO_JSON:
         return partial(_refuse_rows, spec)
     return _rows_of_numbers
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 import aweigh
 from aweigh.core.errors import AweighError, InternalError, InvalidInput, ModelNotFound, NotFound, NotReady, Unsupported
 from aweigh.core.signature import TensorSpec
-from aweigh.core.tensors import Datatype, Tensor, to_raw
+from aweigh.core.tensors import PACKED, Datatype, Tensor, to_raw
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.regions import Regions
@@ -71,9 +71,6 @@ _CONTENTS: Final[dict[Datatype, str]] = {
     Datatype.FP64: "fp64_contents",
     Datatype.BYTES: "bytes_contents",
 }
-
-
-_PACKED: Final = frozenset({Datatype.BYTES, Datatype.BF16})
 
 
 class _Asked(NamedTuple):
@@ -355,7 +352,7 @@ def _encode(model: LoadedModel, identity: str, chosen: tuple[int, ...] | None, o
         pieces += (b"\x1a", varint(len(raw_id)), raw_id)
     for at in chosen if chosen is not None else range(len(specs)):
         output, datatype = outputs[at], specs[at].datatype
-        raw = output.tobytes() if output.dtype is datatype.dtype and datatype not in _PACKED else to_raw(output, datatype)
+        raw = output.tobytes() if output.dtype is datatype.dtype and datatype not in PACKED else to_raw(output, datatype)
         pieces += (b"\x32", varint(len(raw)), raw)
     return GrpcResponse(b"".join(pieces))
 
