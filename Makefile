@@ -1,14 +1,20 @@
 # The tasks of aweigh. People and CI call the same ones; `make` alone lists them.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all soak check lint types layers rules bench bench-peers docs protos lock fmt clean packages
+.PHONY: help setup demo test test-all environments soak check lint types layers rules bench bench-peers bench-optimize bench-cold-start frameworks docs protos lock fmt clean packages
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --skips-by-name
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+TOGETHER := -n $(JOBS) --maxprocesses 8 --dist loadfile
+# a measurement that failed is taken once more, and said so: others use the machine too
+MEASURED := --reruns 1 --reruns-delay 5
 READY := .venv/.ready
+# thousands of processes start Python here: compiled modules are kept, whatever the caller's environment says
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Make .venv with aweigh and everything its tests need
 	@echo "ready: $(BIN)/aweigh --help"
@@ -16,16 +22,21 @@ setup: $(READY) ## Make .venv with aweigh and everything its tests need
 $(READY): requirements/development.txt pyproject.toml tools/setup.sh
 	@tools/setup.sh
 
-demo: $(READY) ## Train, pack, prove, serve and ask a real model
+demo: $(READY) ## Train, pack, prove, serve, ask and swap a real model
 	@$(BIN)/aweigh demo
 
 test: $(READY) packages ## The tests of every day: unit, contract, fuzz and the quick end-to-end ones
-	@$(PYTEST) -m "not slow and not index and not soak"
+	@$(PYTEST) $(TOGETHER) -m "not alone and not slow and not index and not soak"
+	@$(PYTEST) $(MEASURED) -m "alone and not slow and not index and not soak"
 
-test-all: $(READY) packages ## Every test, the slow ones and those that install from the package index too
-	@$(PYTEST) -m "not soak"
+environments: $(READY) ## The environments of the frameworks that are not among aweigh's own dependencies: gigabytes, made once
+	@$(BIN)/aweigh env make coreml executorch jax lleaves mxnet openvino optimize huggingface tensorflow torch train
 
-soak: $(READY) packages ## The long runs: ten million mixed requests whose clients leave when they please
+test-all: test environments ## Every test: the slow ones and those that install from the package index too
+	@$(PYTEST) $(TOGETHER) -m "not alone and (slow or index) and not soak"
+	@$(PYTEST) $(MEASURED) -m "alone and (slow or index) and not soak"
+
+soak: $(READY) packages ## The long runs: ten million mixed requests whose clients leave when they please; two hours of faults at random
 	@$(PYTEST) -m soak -s
 
 check: lint types layers rules ## Everything a machine can check without running aweigh
@@ -50,6 +61,15 @@ bench: $(READY) packages ## Speed against a bare loop, as ratios of one run; sta
 
 bench-peers: $(READY) packages ## Speed beside other servers (SCENARIO=iris: one alone), then docs/performance.md
 	@$(BIN)/python -m bench --peers $(if $(SCENARIO),--scenario $(SCENARIO)) --write-docs
+
+bench-optimize: $(READY) ## aweigh optimize beside Olive and NNCF (SCENARIO=mlp: one alone), then docs/optimisation.md
+	@$(BIN)/python -m bench.optimize $(if $(SCENARIO),--scenario $(SCENARIO))
+
+bench-cold-start: $(READY) ## From the process to the first answer, beside a bare `python -c pass`, and by part
+	@$(BIN)/python -m bench.cold_start
+
+frameworks: $(READY) ## Train, pack and prove a model of each framework and kind, and write docs/frameworks.md (ONLY=PyTorch: those rows)
+	@$(BIN)/python tools/frameworks.py $(if $(ONLY),--only "$(ONLY)")
 
 docs: $(READY) ## Write the generated reference pages
 	@$(BIN)/python tools/reference.py

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import compare, machine, report, rounds, startup
+from bench import compare, compute, latency, machine, pipeline, report, rounds, startup
 from bench.loads.load import tool
 from bench.peers import PEERS
 from bench.processes import BenchError, stop_on_sigterm
@@ -40,7 +40,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument(
         "--scenario",
         action="append",
-        choices=[*SCENARIOS, STARTUP],
+        choices=[*SCENARIOS, latency.NAME, STARTUP, compute.NAME, pipeline.NAME],
         help=f"repeatable; default: iris and startup; with --peers: {', '.join(WITH_PEERS)}",
     )
     parser.add_argument(
@@ -76,8 +76,14 @@ def _scenario(name: str, flags: argparse.Namespace, where: dict[str, object]) ->
                 print(f"\n{report.budgets_text(budgets)}\n", flush=True)
             print(f"written to {report.write(name, where, [], budgets)}")
             return report.missed([], budgets)
+        if name == pipeline.NAME:
+            return pipeline.run(flags, where, folder, lambda text: print(text, file=sys.stderr, flush=True))
+        if name == latency.NAME:
+            return latency.run(flags, where, folder, lambda text: print(text, file=sys.stderr, flush=True))
         for needed, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
             tool(needed, package)
+        if name == compute.NAME:
+            return compute.run(flags, where, folder, report.RESULTS, lambda text: print(text, file=sys.stderr, flush=True))
         plan = Plan(rounds=flags.rounds or (3 if flags.quick else 5), seconds=flags.seconds or (1 if flags.quick else 3))
         workload = SCENARIOS[name](folder)
         peers = [PEERS[server] for server in (flags.servers or f"{workload.base},aweigh").split(",")]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import comparison, document, machine, page, report
+from bench import comparison, compute, document, latency, machine, page, report
 from bench.bars import judged
 from bench.loads import LOADS
 from bench.loads.load import tool
@@ -59,7 +59,8 @@ def main(flags: argparse.Namespace, where: Mapping[str, object]) -> int:
     if documents:
         print(f"\n{comparison.bars_text(documents)}\n\n{report.machine_text(where)}")
     if flags.write_docs:
-        for path in page.write(document.newest(report.RESULTS, list(SCENARIOS))):
+        more = {"latency": latency.newest(report.RESULTS), "compute": compute.newest(report.RESULTS)}
+        for path in page.write(document.newest(report.RESULTS, list(SCENARIOS)), **more):
             print(f"written to {path}")
     return 1 if flags.strict and any(not verdict.met for verdict in judged(documents)) else 0
 

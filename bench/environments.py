@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from aweigh.isolate.installers import find_links, indices
 from bench.processes import BenchError
 
 ROOT: Final = Path(__file__).parent.parent
@@ -53,11 +54,11 @@ def _make(folder: Path, requirements: Path) -> None:
     print(f"bench: making {folder.relative_to(ROOT)} (once; needs the package index)", file=sys.stderr, flush=True)
     for arguments in (
         ["venv", "--clear", "--python", sys.executable, str(folder)],
-        ["pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--requirements", str(requirements)],
+        ["pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", *find_links(), "--requirements", str(requirements)],
     ):
         command = ["nice", uv, *arguments, "--quiet"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False, env={**os.environ, **indices()})
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"{folder.name} could not be installed within {INSTALL_S:.0f} s") from error
         if done.returncode:
@@ -68,16 +69,16 @@ def site_packages(name: str) -> Path:
     return CACHE / name / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
 
-def versions(name: str) -> dict[str, str]:
+def versions(name: str, home: Path = PEERS) -> dict[str, str]:
     """What the environment holds of the packages that requirements.in asks for."""
     wanted = [
-        line.partition("==")[0].partition("[")[0] for line in (PEERS / name / "requirements.in").read_text().splitlines() if "==" in line
+        line.partition("==")[0].partition("[")[0] for line in (home / name / "requirements.in").read_text().splitlines() if "==" in line
     ]
     found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions(path=[str(site_packages(name))])}
     return {package: found.get(package.lower(), "not installed") for package in wanted}
 
 
-def quotes(name: str) -> list[Mapping[str, str]]:
+def quotes(name: str, home: Path = PEERS) -> list[Mapping[str, str]]:
     """The settings that are used, each with the words of the peer's own documentation and their address."""
-    settings: list[Mapping[str, str]] = tomllib.loads((PEERS / name / "settings.toml").read_text())["setting"]
+    settings: list[Mapping[str, str]] = tomllib.loads((home / name / "settings.toml").read_text())["setting"]
     return settings

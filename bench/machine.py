@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ BIAS: Final = (
 )
 
 
-def describe() -> dict[str, object]:
+def describe(libraries: Sequence[str] = LIBRARIES) -> dict[str, object]:
     """The machine, the system, the versions and the load before the run."""
     return {
         "processor": _processor(),
@@ -26,7 +27,7 @@ def describe() -> dict[str, object]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load_before": load(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: _version(name) for name in libraries},
         "tools": {"wrk": _said("wrk", "-v"), "h2load": _said("h2load", "--version")},
         "bias": list(BIAS),
     }

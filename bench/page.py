@@ -1,9 +1,9 @@
 """Writes docs/performance.md and its picture from what was measured (`python -m bench --write-docs`), so that nobody types a figure."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import comparison, plot
 from bench.bars import judged
@@ -25,16 +25,20 @@ own documentation, stand at the end.
 """
 
 
-def write(documents: Sequence[Document], docs: Path = DOCS) -> list[Path]:
+def write(
+    documents: Sequence[Document], docs: Path = DOCS, *, latency: Mapping[str, Any] | None = None, compute: Mapping[str, Any] | None = None
+) -> list[Path]:
     """The page and the picture."""
     page, picture = docs / PAGE, docs / PICTURE
-    page.write_text(text(documents))
+    page.write_text(text(documents, latency, compute))
     picture.write_text(plot.picture(documents, PLOTTED))
     return [page, picture]
 
 
-def text(documents: Sequence[Document]) -> str:
+def text(documents: Sequence[Document], latency: Mapping[str, Any] | None = None, compute: Mapping[str, Any] | None = None) -> str:
     parts = [_OPENING, f"![requests per second, {PLOTTED} in flight]({PICTURE})\n", _bars(documents)]
+    parts += [_latency(latency)] if latency else []
+    parts += [_compute(compute)] if compute else []
     parts += [_scenario(document) for document in documents]
     parts += [_servers(documents), _machine(documents)]
     return "\n".join(parts)
@@ -48,6 +52,32 @@ def _bars(documents: Sequence[Document]) -> str:
     head = ("server", "times as fast as", "door", "at least", "measured")
     note = "What is promised of a model of 4 floats, 32 requests in flight, one worker each (median of the rounds, lowest and highest):\n"
     return "\n".join(["## The bars\n", note, _table(head, rows)])
+
+
+def _compute(measured: Mapping[str, Any]) -> str:
+    """`--scenario compute`."""
+    note = (
+        "Models that keep all cores busy by themselves, one row a request. What the server gives is held against what its session gives in process\n"
+        "with the threads, callers and batch that give most there, asked in the same rounds; the server, its load generator and the model share\n"
+        "the cores. Below each model: whether the server holds an objective that it is told, beside fixed batch sizes, under an open loop of 0.7 and of\n"
+        f"1.4 times what it can do. `python -m bench --scenario compute`, {measured['rounds']} interleaved rounds of {measured['seconds']} s, {measured['at'][:10]}.\n"
+    )
+    blocks = [f"```text\n{block}\n```\n" for block in measured["text"]]
+    return "\n".join(["## Models whose compute rules\n", note, *blocks])
+
+
+def _latency(measured: Mapping[str, Any]) -> str:
+    """`--scenario latency`."""
+    rows = [
+        (each["name"], f"{each['value']:.1f} {each['unit']}", f"{each['limit']:g} {each['unit']}" if each["limit"] else "")
+        for each in measured["budgets"]
+    ]
+    note = (
+        "A client with one request in flight, the null runtime behind aweigh, and beside it a server on the same loop that reads and writes as\n"
+        "many bytes and does nothing else (`echo`). What is the difference at p50 is what aweigh adds on the server's side of the socket.\n"
+        f"Measured {measured['at'][:10]}.\n"
+    )
+    return "\n".join(["## One request at a time\n", note, _table(("what", "measured", "at most"), rows)])
 
 
 def _scenario(document: Document) -> str:

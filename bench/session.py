@@ -26,17 +26,17 @@ HEADER_LENGTH = "inference-header-content-length"
 class Session:
     """One ONNX Runtime session."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.outputs = [(output.name, DATATYPES[output.type]) for output in self.session.get_outputs()]
         self.names = [name for name, _ in self.outputs]
 
     @classmethod
-    def of_environment(cls) -> "Session":
-        return cls(os.environ[FILE_VARIABLE])
+    def of_environment(cls, threads: int = 1) -> "Session":
+        return cls(os.environ[FILE_VARIABLE], threads)
 
     def run(self, feeds: Mapping[str, Any]) -> list[Any]:
         outputs: list[Any] = self.session.run(self.names, dict(feeds))

@@ -2,16 +2,34 @@
 
 import fnmatch
 import ipaddress
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("aweigh", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("aweigh")  # a machine that is busy is no failure of what is tested
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests import ONNX Runtime themselves; that aweigh says so is tests/e2e/test_telemetry.py
 ALLOWED_SKIPS = Path(__file__).parent / "allowed-skips.txt"
 SKIPS: dict[str, str] = {}
-PROGRAMS = {"curl": "curl", "docker-registry": "docker-registry", "h2load": "nghttp2-client", "skopeo": "skopeo", "wrk": "wrk"}
+PROGRAMS = {
+    "curl": "curl",
+    "docker-registry": "docker-registry",
+    "faketime": "faketime",
+    "haproxy": "haproxy",
+    "kubectl": "none: of Kubernetes 1.27 or later",
+    "podman": "podman",
+    "h2load": "nghttp2-client",
+    "skopeo": "skopeo",
+    "strace": "strace",
+    "systemd-analyze": "systemd",
+    "wrk": "wrk",
+}
 _may_connect_out = False
 
 
@@ -78,7 +96,7 @@ def _network(request: pytest.FixtureRequest) -> object:
     _may_connect_out = False
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
     """Path of a program that a test drives; skips the test, naming the Debian package, where it is not installed."""
 

@@ -2,7 +2,7 @@
 # Install the programs that tests and benchmarks drive, where this is Debian and we are root. Quick when all are there, bounded in
 # time, and never a reason to fail: a test whose program is missing is skipped and says which one it needs.
 set -u
-wanted="curl:curl wrk:wrk h2load:nghttp2-client skopeo:skopeo docker-registry:docker-registry"
+wanted="curl:curl wrk:wrk h2load:nghttp2-client skopeo:skopeo docker-registry:docker-registry haproxy:haproxy faketime:faketime runc:runc mmdebstrap:mmdebstrap dockerd:docker.io strace:strace podman:podman podman:catatonit podman:containernetworking-plugins podman:iptables"
 
 missing=""
 for pair in $wanted; do

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from imports import ROOT, third_party
+from lock import LISTS
 
+NOT_INSTALLED = {"tensorflow": "tensorflow-cpu", "olive": "olive-ai"}
+"""Distributions that are named unlike their module and are not installed where this runs, by module."""
 FOLDERS = {"src/aweigh": (), "tests": ("test",), "bench": ("test",), "tools": ("check", "lock", "build")}
 """Folder -> dependency groups it may use besides the package's own dependencies and extras."""
 
@@ -33,13 +36,14 @@ def main() -> int:
     project, groups = data["project"], data["dependency-groups"]
     extras = {name for extra in project["optional-dependencies"].values() for name in _names(extra)}
     package = _names(project["dependencies"]) | extras
+    apart = _names(requirement for requirements in LISTS.values() for requirement in requirements)
     distributions = importlib.metadata.packages_distributions()
     unused = set(package) - set(data["tool"]["aweigh"]["used-without-import"])
     found = []
     for folder, allowed in FOLDERS.items():
-        declared = package.union(*(_names(groups[group]) for group in allowed))
+        declared = (package | apart).union(*(_names(groups[group]) for group in allowed))
         for library, files in sorted(third_party(folder).items()):
-            names = {name.lower().replace("_", "-") for name in distributions.get(library, [library])}
+            names = {name.lower().replace("_", "-") for name in distributions.get(library, [NOT_INSTALLED.get(library, library)])}
             if folder == "src/aweigh":
                 unused -= names
             lacking = [file for file in files if not names & (declared | _beside(ROOT / folder / file))]

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TRACES = {
     "a package index": re.compile(r"\b(pypi|pythonhosted|npmjs|crates|debian)\.(org|com|io|net)\b"),
-    "a path of one machine": re.compile(r"(?<![\w./~-])/(work|root|opt|home/[a-z]\w*|Users/\w+)/"),
+    # /opt/ml and the like are what a cloud's contract names, on every machine
+    "a path of one machine": re.compile(r"(?<![\w./~-])/(work|root|opt(?!/(?:ml|aws|extensions)\b)|home/[a-z]\w*|Users/\w+)/"),
 }
 
 

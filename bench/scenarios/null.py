@@ -21,18 +21,19 @@ from aweigh.store import Store
 from bench.scenarios import iris
 from bench.workload import Workload
 
-_SIGNATURE = Signature(
+SIGNATURE = Signature(
     inputs=(TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, 4)),),
     outputs=(
         TensorSpec(name="label", datatype=Datatype.INT64, shape=(BATCH,)),
         TensorSpec(name="probabilities", datatype=Datatype.FP32, shape=(BATCH, 3)),
     ),
 )
+VARIANT = Variant(name="null", runtime="null", precision="none")
 
 
 def prepare(folder: Path) -> Workload:
     workload = iris.prepare(folder)
-    home = store_with("null", _SIGNATURE, workload, [np.zeros(1, dtype=np.int64), np.zeros((1, 3), dtype=np.float32)], folder)
+    home = store_with("null", SIGNATURE, workload, [np.zeros(1, dtype=np.int64), np.zeros((1, 3), dtype=np.float32)], folder)
     return dataclasses.replace(
         workload, title="null: the requests of iris, no model behind them", model="null", expected=None, home=home, null=True
     )

@@ -28,7 +28,7 @@ Weights = Callable[[str, tuple[int, ...]], Any]
 def prepare(folder: Path) -> Workload:
     weights, whose = _weights()
     file = folder / "text.onnx"
-    _network(weights, file)
+    network(weights, file)
     ids = np.random.default_rng(0).integers(1000, VOCABULARY, (1, TOKENS))
     ids[0, 0], ids[0, -1] = 101, 102  # [CLS] and [SEP]
     title = f"text: MiniLM-L6 ({LAYERS} layers, {WIDTH} wide, {whose}), {TOKENS} token ids in, an embedding of {WIDTH} floats out"
@@ -59,7 +59,8 @@ def _read(file: Path) -> Weights:
     return weight
 
 
-def _network(weights: Weights, file: Path) -> None:
+def network(weights: Weights, file: Path) -> None:
+    """Write the network of those weights."""
     graph = Graph()
     at = _embedded(graph, weights)
     mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)

@@ -8,6 +8,7 @@ import importlib
 TYPE_CHECKING = False  # type checkers know the name; importing typing would take as long as starting Python
 if TYPE_CHECKING:
     from aweigh.app.python import Model, asgi, load
+    from aweigh.app.python_evaluate import diff, evaluate
     from aweigh.app.python_pack import pack
     from aweigh.app.python_server import Server
     from aweigh.client import Client
@@ -21,10 +22,12 @@ _EXPORTS = {
     "Model": "aweigh.app.python",
     "Server": "aweigh.app.python_server",
     "asgi": "aweigh.app.python",
+    "diff": "aweigh.app.python_evaluate",
+    "evaluate": "aweigh.app.python_evaluate",
     "load": "aweigh.app.python",
     "pack": "aweigh.app.python_pack",
 }
-__all__ = ["AweighError", "Client", "Model", "Server", "__version__", "asgi", "load", "pack"]  # PEP 562 provides them
+__all__ = ["AweighError", "Client", "Model", "Server", "__version__", "asgi", "diff", "evaluate", "load", "pack"]  # PEP 562 provides them
 
 
 def __getattr__(name: str) -> object:

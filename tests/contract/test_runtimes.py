@@ -25,6 +25,7 @@ from aweigh.core.package import Variant
 from aweigh.core.protocols import Runtime
 from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
+from aweigh.runtimes.function import FunctionRuntime
 from aweigh.runtimes.null import NullRuntime
 from aweigh.runtimes.onnxruntime import OnnxRuntime
 from aweigh.runtimes.process import ProcessRuntime
@@ -156,6 +157,33 @@ class TestNullRuntime(RuntimeContract):
                 expected=[np.zeros((2, 3), dtype=np.float32), _objects(["", ""])],
             )
         ]
+
+
+def function(folder: Path) -> RuntimeSample:
+    """The sums of rows, and the texts of the same rows in capitals."""
+    (folder / "features.py").write_text(
+        "import numpy as np\n\n\ndef both(tensors):\n    loud = np.array([word.upper() for word in tensors['t']], dtype=object)\n"
+        "    return {'loud': loud, 'sum': tensors['x'].sum(axis=1)}\n"
+    )
+    signature = Signature(
+        inputs=(_spec("x", Datatype.FP64, 3), _spec("t", Datatype.BYTES)),
+        outputs=(_spec("sum", Datatype.FP64), _spec("loud", Datatype.BYTES)),
+    )
+    return RuntimeSample(
+        variant=_variant("function", "features.py", options={"function": "features.py:both"}),
+        signature=signature,
+        folder=folder,
+        inputs={"x": np.arange(6.0).reshape(2, 3), "t": _objects(["a", "\N{SNOWMAN}b"])},
+        expected=[np.array([3.0, 12.0]), _objects(["A", "\N{SNOWMAN}B"])],
+    )
+
+
+class TestFunctionRuntime(RuntimeContract):
+    def runtime(self) -> Runtime:
+        return FunctionRuntime()
+
+    def samples(self, folder: Path) -> Sequence[RuntimeSample]:
+        return [function(folder)]
 
 
 def forest(folder: Path) -> RuntimeSample:

@@ -156,6 +156,7 @@ def test_a_forest_with_rows_at_its_thresholds(home: Home) -> None:
     np.testing.assert_allclose(np.concatenate([answer["probabilities"] for answer in answered]), forest.predict_proba(more), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_text_pipeline(home: Home) -> None:
     random = np.random.default_rng(0)
     words = np.array(["good", "bad", "awful", "great", "nice", "poor", "Straße", "naïve", "not", "very", "42", "don't"])
@@ -186,6 +187,7 @@ def test_a_regressor(home: Home) -> None:
     np.testing.assert_allclose(answered, model.predict(more), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_histogram_boosting_with_categories(home: Home) -> None:
     random = np.random.default_rng(0)
     rows = np.column_stack([random.normal(size=3000), random.integers(0, 12, 3000), random.normal(size=3000)])

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^(?P<notes>(?:<!--[^\n]*-->\n+)*)```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOTE = re.compile(r"<!-- (not run|expect): (.+?) -->")
 START_S = 30.0
+SLOW = {"advise.md", "optimize.md", "pipelines.md", "rollouts.md", "runner.md", "versions.md", "workers.md"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +148,14 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     made.close()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.relative_to(ROOT).as_posix())
+def shelved() -> Iterator[Any]:
+    """The pages with examples; those that take long are read with `make test-all`."""
+    for page in filter(runnable, PAGES):
+        marks = [pytest.mark.slow, pytest.mark.timeout(300)] if page.name in SLOW or page.parent.name == "targets" else []
+        yield pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=marks)
+
+
+@pytest.mark.parametrize("page", list(shelved()))
 def test_the_examples_of_a_page_run(page: Path, shell: Shell) -> None:
     for block in runnable(page):
         printed = shell.run(block)

@@ -1,36 +1,20 @@
 """The base install from a wheel: small, complete in itself, and clear about what is missing."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.installs import install_base, run
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE_BUDGET_BYTES = 200_000_000
+OF_THE_ENVIRONMENT = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 
 pytestmark = [pytest.mark.index, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def run(*words: str | Path, **environment: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=400, check=False, env={**os.environ, **environment})
-    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of a fresh environment with the wheel and the locked base dependencies, by pip alone."""
-    folder = tmp_path_factory.mktemp("install")
-    wheel = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
-    run(sys.executable, "-m", "pip", *wheel)
-    run(sys.executable, "-m", "venv", folder / "venv")
-    pip = (folder / "venv/bin/python", "-m", "pip", "install", "-qq", "--no-deps")
-    run(*pip, "--require-hashes", "--requirement", ROOT / "requirements/base.txt")
-    run(*pip, *folder.glob("aweigh-*.whl"))
-    return folder / "venv/bin"
+    return install_base(tmp_path_factory.mktemp("install"))
 
 
 def test_the_locked_base_is_complete(installed: Path) -> None:
@@ -38,11 +22,9 @@ def test_the_locked_base_is_complete(installed: Path) -> None:
 
 
 def test_the_base_install_is_small(installed: Path) -> None:
-    """With bytecode; pip and setuptools come with the environment, not with aweigh."""
+    """With bytecode; pip and setuptools, whose packages have more names than one, come with the environment, not with aweigh."""
     (site,) = (installed.parent / "lib").glob("python*/site-packages")
-    own = [
-        path for path in site.rglob("*") if path.is_file() and path.relative_to(site).parts[0].split("-")[0] not in ("pip", "setuptools")
-    ]
+    own = [path for path in site.rglob("*") if path.is_file() and path.relative_to(site).parts[0].split("-")[0] not in OF_THE_ENVIRONMENT]
     assert sum(path.stat().st_size for path in own) < SIZE_BUDGET_BYTES
 
 
@@ -54,4 +36,5 @@ def test_the_command_works_with_nothing_else(installed: Path, tmp_path: Path) ->
         row["check"]: row for row in json.loads(run(aweigh, "doctor", "--json", "--port", "0", "--home", str(tmp_path)))["findings"]
     }
     assert findings["runtime onnxruntime"]["verdict"] == "ok"
-    assert (findings["framework sklearn"]["verdict"], findings["framework sklearn"]["hint"]) == ("missing", "pip install 'aweigh[sklearn]'")
+    missing = ("missing", "pip install 'aweigh[sklearn]', or 'aweigh env make sklearn'")
+    assert (findings["framework sklearn"]["verdict"], findings["framework sklearn"]["hint"]) == missing

@@ -157,7 +157,7 @@ def rig(*models: LoadedModel, keys: Mapping[str, bytes] | None = None, **setting
     listener = Listener(dispatcher, Limits.of(dataplane.settings))
     clock = Clock()
     listener.now = clock
-    dataplane.wire = listener
+    dataplane.wire, dataplane.counts = listener, listener.cells
     return Rig(dataplane, listener, clock)
 
 

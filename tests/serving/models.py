@@ -20,7 +20,7 @@ def _save(folder: Path, name: str, nodes: list[Any], inputs: list[Any], outputs:
     return path
 
 
-def linear(folder: Path) -> Path:
+def linear(folder: Path, weights: np.ndarray = WEIGHTS) -> Path:
     """scores = X · W and the place of the largest."""
     nodes = [
         helper.make_node("MatMul", ["X", "W"], ["scores"]),
@@ -31,12 +31,12 @@ def linear(folder: Path) -> Path:
         helper.make_tensor_value_info("best", TensorProto.INT64, ["n"]),
         helper.make_tensor_value_info("scores", FLOAT, ["n", 3]),
     ]
-    return _save(folder, "linear", nodes, inputs, outputs, [numpy_helper.from_array(WEIGHTS, "W")])
+    return _save(folder, "linear", nodes, inputs, outputs, [numpy_helper.from_array(weights, "W")])
 
 
-def dear(folder: Path) -> Path:
-    """Y = X, after a matrix product of some ten milliseconds that no optimiser can leave out."""
-    side = np.full((600, 600), 1e-3, dtype=np.float32)
+def dear(folder: Path, *, name: str = "dear", size: int = 600) -> Path:
+    """Y = X, after a matrix product of some ten milliseconds that no optimiser can leave out; of `size` rows and columns."""
+    side = np.full((size, size), 1e-3, dtype=np.float32)
     nodes = [
         helper.make_node("Shape", ["X"], ["shape"]),
         helper.make_node("Cast", ["shape"], ["sizes"], to=FLOAT),
@@ -50,7 +50,7 @@ def dear(folder: Path) -> Path:
     ]
     values = [helper.make_tensor_value_info(name, FLOAT, ["n", 4]) for name in ("X", "Y")]
     constants = [numpy_helper.from_array(side, "side"), numpy_helper.from_array(np.float32(0), "zero")]
-    return _save(folder, "dear", nodes, values[:1], values[1:], constants)
+    return _save(folder, name, nodes, values[:1], values[1:], constants)
 
 
 def words(folder: Path) -> Path:
@@ -108,8 +108,8 @@ def encoder(folder: Path, *, masked: bool = True, positions: int = 64, name: str
     return _save(folder, name or ("encoder" if masked else "unmasked"), nodes, inputs, outputs, constants)
 
 
-def lasting(folder: Path) -> Path:
-    """Y = X; after some seconds where X holds 7777, and at once elsewhere."""
+def lasting(folder: Path, *, turns: int = 10_000) -> Path:
+    """Y = X; after some seconds where X holds 7777, a millisecond or less for each of the turns, and at once elsewhere."""
     side = np.full((300, 300), 1e-3, dtype=np.float32)
     value = helper.make_tensor_value_info
     body = helper.make_graph(
@@ -129,6 +129,16 @@ def lasting(folder: Path) -> Path:
         helper.make_node("Add", ["X", "nothing"], ["Y"]),
     ]
     values = [value(name, FLOAT, ["n", 1]) for name in ("X", "Y")]
-    numbers = {"zero": np.float32(0), "asked": np.float32(7777), "many": np.int64(10_000), "none": np.int64(0)}
+    numbers = {"zero": np.float32(0), "asked": np.float32(7777), "many": np.int64(turns), "none": np.int64(0)}
     constants = [numpy_helper.from_array(side, "start"), *(numpy_helper.from_array(number, name) for name, number in numbers.items())]
     return _save(folder, "lasting", nodes, values[:1], values[1:], constants)
+
+
+def table(folder: Path) -> Path:
+    """Y = the X-th of eight numbers. A row beyond them fails, and with it every call that holds it."""
+    values = [
+        helper.make_tensor_value_info("X", TensorProto.INT64, ["n", 1]),
+        helper.make_tensor_value_info("Y", FLOAT, ["n", 1]),
+    ]
+    numbers = numpy_helper.from_array(np.arange(8, dtype=np.float32) * 1.5, "numbers")
+    return _save(folder, "table", [helper.make_node("Gather", ["numbers", "X"], ["Y"])], values[:1], values[1:], [numbers])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,34 @@ AWEIGH = Path(sys.executable).parent / "aweigh"
 class Served:
     """One `aweigh serve`, ready."""
 
-    def __init__(self, home: Path, *words: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        port: int = 0,
+        through: Sequence[str] = (),
+        errors: int = subprocess.PIPE,
+    ) -> None:
+        """`through` is a command that becomes the server: it is given the server's own as its last words. `errors` is a file that its log goes to."""
         environment = {"PATH": os.environ["PATH"], "AWEIGH_HOME": str(home), **(environment or {})}
-        command = [str(AWEIGH), "serve", *words, "--port", "0", "--json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        command = [*through, str(AWEIGH), "serve", *words, "--port", str(port), "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         self.log: list[str] = []
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        self.said = self._first_document()
+        try:
+            self.said = self._first_document()
+        except BaseException:
+            self.end(signal.SIGKILL)
+            raise
         self.url: str = self.said["url"]
         self.port: int = self.said["port"]
         self.target = f"127.0.0.1:{self.port}"
 
     def _read_log(self) -> None:
-        assert self.process.stderr is not None
-        self.log.extend(self.process.stderr)
+        if self.process.stderr is not None:
+            self.log.extend(self.process.stderr)
 
     def _first_document(self) -> dict[str, Any]:
         assert self.process.stdout is not None

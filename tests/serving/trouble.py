@@ -1,6 +1,6 @@
 """A package whose hook misbehaves on magic inputs: the null runtime behind Python that loops, crashes, leaks or leaves. For tests of isolation.
 
-`TROUBLES` maps a name to the number that asks for it, second in a row that begins with MAGIC; 0 is no trouble.
+`TROUBLES` maps a name to the number that asks for it, second in a row that begins with MAGIC; 0 is no trouble. The third number is for how long, where that matters.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ class Gone(BaseException):
 def deeper():
     return deeper() + 1
 
-def misbehave(what):
+def misbehave(what, seconds):
     if what == 1:
         while True:
             pass
@@ -68,6 +68,8 @@ def misbehave(what):
         os._exit(1)
     if what == 16:
         raise MemoryError("on purpose")
+    if what == 17:
+        time.sleep(seconds)
     if what == 15:
         open(os.environ["TMPDIR"] + "/left", "w").write("x")
 
@@ -77,14 +79,14 @@ def post(tensors):
 def pre(tensors):
     first = tensors["X"][0] if len(tensors["X"]) else [0]
     if first[0] == 777.25:
-        misbehave(int(first[1]))
+        misbehave(int(first[1]), float(first[2]))
         first[0] = 7
     return {"X": tensors["X"]}
 """
 MAGIC = 777.25
 TROUBLES = {
     "none": 0, "loop": 1, "segfault": 2, "exit": 3, "sys.exit": 4, "base": 5, "recursion": 6, "memory": 7, "one-allocation": 8, "slow": 9,
-    "deep-recursion": 10, "value": 11, "close": 12, "babble": 13, "orphan": 14, "scratch": 15, "memory-error": 16,
+    "deep-recursion": 10, "value": 11, "close": 12, "babble": 13, "orphan": 14, "scratch": 15, "memory-error": 16, "sleep": 17,
 }  # fmt: skip
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, 4)),),

@@ -17,7 +17,7 @@ from tests.serving.served import Served
 
 _FAULTS = '''
 """Runs at the start of every interpreter of a test's server: does what the test asks of it by a file named after the process."""
-import ctypes, os, pathlib, threading, time
+import ctypes, os, pathlib, sys, threading, time
 
 def _obey():
     folder = pathlib.Path(os.environ["FAULTS"])
@@ -32,7 +32,13 @@ def _obey():
             elif order.name.startswith("grow"):
                 kept.append(b"x" * int(what))
 
-threading.Thread(target=_obey, daemon=True).start()
+def _begin():
+    threading.Thread(target=_obey, daemon=True).start()
+
+if "aweigh.app.template" in sys.orig_argv:  # which has one thread alone; those that it forks obey
+    os.register_at_fork(after_in_child=_begin)
+else:
+    _begin()
 '''
 
 
@@ -89,6 +95,18 @@ def children(pid: int) -> list[int]:
     """Processes that a process started and that live."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False).stdout.split()
     return [int(each) for each in found if alive(int(each))]
+
+
+def descendants(pid: int) -> list[int]:
+    """Those, and what they started in turn."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def template_of(server: Served) -> int:
+    """The process that workers are forked from."""
+    found = [child for child in children(server.process.pid) if b"aweigh.app.template" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert len(found) == 1, found
+    return found[0]
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

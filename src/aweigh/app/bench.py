@@ -24,9 +24,9 @@ from aweigh.bench.result import Measurement, measured
 from aweigh.bench.server import describe, is_this_machine, server_facts
 from aweigh.core import plugins
 from aweigh.core.errors import FileMissing, InvalidFile, StoreUnavailable, Unsupported
+from aweigh.core.machine import machine
 from aweigh.core.objective import Objective
 from aweigh.core.protocols import Progress, quiet
-from aweigh.verify.machine import machine
 
 MAX_ERRORS: Final = 0.001
 _FIRST_S: Final = 1.0
@@ -132,7 +132,9 @@ def _find_capacity(report: Report, runner: _Runner, load: Load, search: Search) 
         runs.append(runner.run(trial, f"{seeking.phase}, run {len(runs) + 1}"))
         seeking.record(outcome(runs[-1], search))
     found = seeking.result()
-    shown = [run for run in runs if run.load.rate == found.rate] or runs[-1:]
+    shown = [
+        run for run, trial in zip(runs, found.trials, strict=True) if trial.rate == found.rate and trial.outcome != "generator"
+    ] or runs[-1:]
     used = shown[-1].server_cpu
     cores = search.cores or (max(1.0, float(round(used + 0.45))) if used is not None else None)
     stated = "as stated" if search.cores else f"its processes used {used:.2f} cores" if used is not None else "unknown: give --cores"

@@ -19,7 +19,7 @@ from typing import Any, Final
 from aweigh.app.options import PackOptions
 from aweigh.app.pack import pack_and_publish
 from aweigh.client import Client
-from aweigh.core.errors import InternalError, MissingLibrary, Unavailable
+from aweigh.core.errors import InternalError, MissingLibrary, Unavailable, from_dict
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.settings import Settings, read_settings
 from aweigh.store import StoredPackage
@@ -38,6 +38,10 @@ class Trained:
     rows: list[dict[str, float]]
     expected: list[list[float]]
     seconds: float
+    learned: tuple[Any, Any]
+    """What it was trained on: a frame and its labels."""
+    unseen: list[dict[str, float]]
+    """All rows that it has not seen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,15 @@ def train(settings: Settings) -> Trained:
     (folder / "request.json").write_text(json.dumps({"rows": rows}))
     expected = model.predict_proba(test_x.head(3)).tolist()
     accuracy = float(model.score(test_x, test_y))
-    return Trained(folder=folder, accuracy=accuracy, rows=rows, expected=expected, seconds=time.perf_counter() - started)
+    return Trained(
+        folder=folder,
+        accuracy=accuracy,
+        rows=rows,
+        expected=expected,
+        seconds=time.perf_counter() - started,
+        learned=(train_x, train_y),
+        unseen=test_x.to_dict(orient="records"),
+    )
 
 
 def prove(settings: Settings, trained: Trained, progress: Progress = quiet) -> StoredPackage:
@@ -119,6 +131,8 @@ def _announcement(process: "subprocess.Popen[str]", log: Path) -> dict[str, Any]
         text += line
         with contextlib.suppress(json.JSONDecodeError):
             found: dict[str, Any] = decoder.raw_decode(text)[0]
+            if "error" in found:
+                raise from_dict(found["error"])
             return found
         if time.monotonic() > deadline:
             break

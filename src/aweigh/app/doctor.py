@@ -12,12 +12,16 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
-from aweigh.core.plugins import Plugin, plugins
+from aweigh.core.errors import AweighError
+from aweigh.core.plugins import Plugin, load, plugins
 from aweigh.core.settings import Settings
+
+if TYPE_CHECKING:
+    from aweigh.runtimes.onnxruntime import OnnxRuntime
 
 GIB: Final = 1024**3
 LOW_DISK_BYTES: Final = GIB
@@ -46,7 +50,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order a person wants to read them."""
     machine = [_python(), _platform(), _processor(), _memory(settings), _home(settings), _disk(settings), _port(settings), _event_loop()]
-    return machine + [_plugin(row) for kind in KINDS for row in plugins(kind)]
+    return machine + [_plugin(row) for kind in KINDS for row in plugins(kind)] + _providers()
 
 
 def _python() -> Finding:
@@ -137,9 +141,28 @@ def _plugin(row: Plugin) -> Finding:
     missing = row.missing()
     if missing:
         what = f"aweigh[{row.extra}]" if row.extra else " ".join(missing)
-        return Finding(check=check, verdict=Verdict.MISSING, value=f"needs {', '.join(missing)}", hint=f"pip install '{what}'")
+        hint = f"pip install '{what}'" + (f", or 'aweigh env make {row.environment}'" if row.environment else "")
+        return Finding(check=check, verdict=Verdict.MISSING, value=f"needs {', '.join(missing)}", hint=hint)
     value = ", ".join(f"{library} {_version(library)}" for library in row.libraries) or "built in"
     return Finding(check=check, verdict=Verdict.NOTE if row.experimental else Verdict.OK, value=value, hint=row.experimental)
+
+
+def _providers() -> list[Finding]:
+    """Execution providers of ONNX Runtime: a matter of which build of it is installed, not of a library beside it."""
+    try:
+        runtime = cast("type[OnnxRuntime]", load("runtime", "onnxruntime"))
+    except AweighError:
+        return []  # the runtime's own line says what is wrong
+    there = runtime.providers()
+    return [_provider(row, *there[row.name]) for row in plugins("provider")]
+
+
+def _provider(row: Plugin, there: bool, install: str) -> Finding:
+    check = f"provider {row.name}"
+    if not there:
+        hint = f"{install}; {row.experimental}" if row.experimental else install
+        return Finding(check=check, verdict=Verdict.MISSING, value="not in this build of ONNX Runtime", hint=hint)
+    return Finding(check=check, verdict=Verdict.NOTE if row.experimental else Verdict.OK, value="built in", hint=row.experimental)
 
 
 def _version(library: str) -> str:

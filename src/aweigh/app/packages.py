@@ -3,10 +3,13 @@
 import contextlib
 from typing import Final
 
-from aweigh.core.errors import InvalidFile, InvalidInput
+from aweigh.core.errors import AweighError, InvalidFile, InvalidInput
 from aweigh.core.names import Reference, alias_name, parse_reference
+from aweigh.core.pipeline import PIPELINE_RUNTIME, Graph, read_graph
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.settings import Settings
+from aweigh.engine.measured import elsewhere, measured_before
+from aweigh.engine.variants import environments_of, in_order, variants_in_order, why_chosen
 from aweigh.store import GRACE_S, Checkup, Collected, Store, StoredPackage, StoredVersion
 
 STORE_FOLDER: Final = "store"
@@ -40,6 +43,18 @@ def show_package(settings: Settings, text: str) -> tuple[StoredPackage, list[str
     return package, [alias for alias, version in aliases.items() if version == package.reference.version]
 
 
+def variant_here(settings: Settings, package: StoredPackage) -> tuple[str, str]:
+    """The variant that would answer on this machine, and why; nothing, and why not, where none can."""
+    manifest = package.manifest
+    try:
+        candidates = variants_in_order(manifest, environments=environments_of(settings))
+    except AweighError as error:
+        return "", f"{error.message}: {error.hint}" if error.hint else error.message
+    here = measured_before(package.digest, candidates, settings) if elsewhere(candidates) else None
+    chosen = in_order(candidates, "online", here)[0]
+    return chosen.name, why_chosen(manifest, chosen, here=here)
+
+
 def set_alias(settings: Settings, text: str, alias: str) -> Reference:
     """Let `alias` name the version that `text` means, and return that version. Raises ModelNotFound, InvalidName."""
     store = open_store(settings)
@@ -48,6 +63,11 @@ def set_alias(settings: Settings, text: str, alias: str) -> Reference:
     if found.version is not None:
         store.set_alias(found.name, name, found.version)
     return found
+
+
+def graph_of(package: StoredPackage) -> Graph | None:
+    """The graph of a pipeline; None of any other package. Raises InvalidFile, Unsupported."""
+    return read_graph(package) if any(variant.runtime == PIPELINE_RUNTIME for variant in package.manifest.variants) else None
 
 
 def remove_package(settings: Settings, text: str, *, every_version: bool = False, force: bool = False) -> list[Reference]:
@@ -71,6 +91,8 @@ def _remove_model(store: Store, reference: Reference) -> list[Reference]:
         raise InvalidInput(f"--all removes the whole model: '{reference}' names one version", hint=f"say '{reference.name} --all'")
     store.aliases(reference.name)  # raises ModelNotFound
     versions = [line.reference for line in store.list() if line.name == reference.name]
+    for version in versions:
+        store.check_removable(version)  # all or none
     removed = [store.remove(version, force=True) for version in versions]
     _collect(store)
     return removed

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aweigh.app.models import open_model
+from aweigh.app.models import model_to_load
 from aweigh.app.tables import read_columns, write_columns
 from aweigh.core.errors import AweighError, InternalError
 from aweigh.core.frames import columns_of_outputs, columns_of_rows, frame_columns, tensors_of_columns
@@ -30,7 +30,7 @@ class Answer:
 
 def predict_file(settings: Settings, model: str, source: str, *, out: str | None, variant: str = "") -> Answer:
     """Answer a file with the model that `model` names, and write the answers to `out`, if given."""
-    loaded = load_model(open_model(settings, model), settings, variant=variant, purpose="batch")
+    loaded = load_model(model_to_load(settings, model, variant=variant), settings, variant=variant, purpose="batch")
     try:
         answer = predict_columns(loaded, read_columns(Path(source), loaded.signature))
     finally:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from aweigh.app.models import open_model
+from aweigh.app.models import model_to_load
 from aweigh.app.predict import predict_columns, predict_rows, predict_tensors
 from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.frames import frame_columns
@@ -19,6 +19,7 @@ from aweigh.core.tensors import Tensor
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.lifecycle import load_model
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.pipelines.pool import Pool
 from aweigh.serve.asgi import AsgiApplication
 from aweigh.serve.guard import Authoriser
 from aweigh.serve.server import make_dispatcher
@@ -36,7 +37,7 @@ def load(name: str, *, variant: str = "", **settings: object) -> "Model":
     [0, 0]
     """
     chosen = _settings(settings)
-    return Model(load_model(open_model(chosen, name), chosen, variant=variant))
+    return Model(load_model(model_to_load(chosen, name, variant=variant), chosen, variant=variant))
 
 
 class Model:
@@ -104,10 +105,10 @@ def asgi(*names: str, **settings: object) -> AsgiApplication:
     Every REST dialect is there; gRPC needs aweigh's own server. The outer application guards it: no API key is asked for here.
     """
     chosen = _settings(settings)
-    dataplane = DataPlane(chosen)
+    dataplane, pool = DataPlane(chosen), Pool()
     try:
         for name in names:
-            dataplane.add(load_model(open_model(chosen, name), chosen))
+            dataplane.add(load_model(model_to_load(chosen, name), chosen, pool=pool))
     except AweighError:
         dataplane.close()
         raise

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from aweigh.app.models import open_model
+from aweigh.app.models import model_to_load
 from aweigh.app.supervise import make_supervisor
 from aweigh.core.errors import AweighError, Conflict, Unavailable
+from aweigh.core.fallback import check_fallbacks
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings, read_settings
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.lifecycle import load_model
+from aweigh.engine.pipelines.pool import Pool
 from aweigh.serve.guard import make_authoriser
 from aweigh.serve.server import HttpServer
 from aweigh.serve.sockets import bind
@@ -59,7 +61,7 @@ class Server:
         """Load a package and let it answer. Raises what loading raises; Conflict once the server has started."""
         if self._thread is not None:
             raise Conflict("the server has started", hint="add models before start()")
-        self._doors.add(open_model(self._settings, name), variant)
+        self._doors.add(model_to_load(self._settings, name, variant=variant), variant)
         return self
 
     def start(self) -> Self:
@@ -108,12 +110,14 @@ class _Here:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._dataplane = DataPlane(settings)
+        self._pool = Pool()
         self._server: HttpServer | None = None
 
     def add(self, handle: PackageHandle, variant: str) -> None:
-        self._dataplane.add(load_model(handle, self._settings, variant=variant))
+        self._dataplane.add(load_model(handle, self._settings, variant=variant, pool=self._pool))
 
     def open(self) -> int:
+        check_fallbacks(self._settings, [(model.name, model.signature) for model in self._dataplane.models()])
         self._server = HttpServer(self._dataplane)
         return self._server.bind()
 

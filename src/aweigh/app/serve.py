@@ -1,24 +1,31 @@
 """Serving from one process: open the packages, load them until each may answer, listen, and drain when told to stop. The composition root of the server."""
 
 import asyncio
-import contextlib
-import dataclasses
 import gc
 import logging
 import signal
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any
 
+from aweigh.app.following import make_follower
+from aweigh.app.leaving import closed_at_the_end
+from aweigh.app.log_writer import lines_written_aside
 from aweigh.app.logs import LogControl
 from aweigh.app.repository import StoreRepository
+from aweigh.app.rollouts import Rolled
+from aweigh.app.starting import OneProcessHands, load_all
+from aweigh.core.fallback import check_fallbacks
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
 from aweigh.engine.control import ModelControl
 from aweigh.engine.dataplane import DataPlane
-from aweigh.engine.lifecycle import Count, load_model
+from aweigh.engine.fleet import OneProcess
+from aweigh.engine.follower import Followed, Follower
+from aweigh.engine.lifecycle import Count, count_alone, load_model
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.pipelines.pool import Pool
+from aweigh.engine.rollout_requests import Requested
+from aweigh.engine.rollouts import Rollouts
 from aweigh.serve.guard import is_loopback
 from aweigh.serve.memory import keep_freed_memory
 from aweigh.serve.overview import ModelFacts
@@ -30,36 +37,48 @@ Ready = Callable[[int, Sequence[ModelFacts]], None]
 """Told the port and the models once the server answers."""
 
 
-def run_server(settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str = "") -> None:
+def run_server(
+    settings: Settings, handles: Sequence[PackageHandle], *, ready: Ready, variant: str = "", followed: Mapping[str, Followed] | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; returns after the drain. Raises PortInUse, or why a model may not answer.
 
-    The port answers from the start: live at once, ready once every model has replayed its golden set.
+    The port answers from the start: live at once, ready once every model has replayed its golden set. Names that are `followed` change with
+    the store.
     """
+    check_fallbacks(settings, [(handle.reference.name, handle.manifest.signature) for handle in handles])
     dataplane = DataPlane(settings)
-    control = make_control(settings, dataplane, variant)
+    pool = Pool()
+    control = make_control(settings, dataplane, variant, pool=pool)
     dataplane.control = control
+    rollouts = make_rollouts(settings, dataplane, control)
     dataplane.logs = logs = LogControl(settings, allowed=_allowed(settings))
     server = HttpServer(dataplane)
     port = server.bind()
-    try:
-        run_loop(
-            _serve(server, dataplane, [partial(load_model, handle, settings, variant=variant) for handle in handles], partial(ready, port))
-        )
-    finally:
-        server.close()
-        control.close()
-        dataplane.close()
-        logs.close()
+    with closed_at_the_end(dataplane, control, server, logs):
+        load = partial(load_model, settings=settings, variant=variant, pool=pool)
+        start = partial(load_all, dataplane, control, handles, load)
+        follower = make_follower(settings, OneProcessHands(dataplane, control), followed or {})
+        control.decided = follower.decided
+        with lines_written_aside(dataplane.counts):
+            run_loop(_serve(server, dataplane, start, rollouts, follower, partial(ready, port)))
 
 
-def make_control(settings: Settings, dataplane: DataPlane, variant: str, *, count: Count | None = None) -> ModelControl:
-    """What loads from the store of the home folder; `count` gives the statistics of what it loads."""
-    load = (
-        partial(load_model, settings=settings, variant=variant)
-        if count is None
-        else partial(load_model, settings=settings, variant=variant, count=count)
-    )
+def make_control(
+    settings: Settings, dataplane: DataPlane, variant: str, *, count: Count = count_alone, pool: Pool | None = None
+) -> ModelControl:
+    """What loads from the store of the home folder; `count` gives the statistics of what it loads, `pool` is where sessions are shared."""
+    load = partial(load_model, settings=settings, variant=variant, count=count, pool=pool or Pool())
     return ModelControl(dataplane, StoreRepository(settings), load, allowed=_allowed(settings))
+
+
+def make_rollouts(settings: Settings, dataplane: DataPlane, control: ModelControl) -> Rollouts:
+    """What moves a name from version to version in a server of one process, as its home folder remembers."""
+    fleet = OneProcess(dataplane, control)
+    rollouts = Rollouts(fleet, Rolled(settings))
+    fleet.alarm = rollouts.alarm
+    control.rolled = rollouts.rolls
+    dataplane.rollouts = Requested(rollouts, control.check_allowed)
+    return rollouts
 
 
 def _allowed(settings: Settings) -> bool:
@@ -69,7 +88,12 @@ def _allowed(settings: Settings) -> bool:
 
 
 async def _serve(
-    server: HttpServer, dataplane: DataPlane, loads: Sequence[Callable[[], LoadedModel]], announce: Callable[[Sequence[ModelFacts]], None]
+    server: HttpServer,
+    dataplane: DataPlane,
+    start: Callable[[asyncio.Event], Awaitable[list[LoadedModel] | None]],
+    rollouts: Rollouts,
+    follower: Follower,
+    announce: Callable[[Sequence[ModelFacts]], None],
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -77,54 +101,20 @@ async def _serve(
         loop.add_signal_handler(number, _on_signal, stop, number)
     await server.start()
     try:
-        models = await _load(dataplane, loads, stop)
+        models = await start(stop)
         if models is not None:
+            await rollouts.resume()
             dataplane.started = True
             gc.collect()
             gc.freeze()  # what was loaded stays: the collector need not walk it between requests
             announce([facts_of(model) for model in models])
+            following = asyncio.ensure_future(follower.run())
             await stop.wait()
+            following.cancel()
     finally:
+        rollouts.close()
         await server.stop()
     _LOG.info("stopped")
-
-
-async def _load(dataplane: DataPlane, loads: Sequence[Callable[[], LoadedModel]], stop: asyncio.Event) -> list[LoadedModel] | None:
-    """Load every model beside the event loop; None when told to stop meanwhile. Raises what loading raises."""
-    models: list[LoadedModel] = []
-    stopping = asyncio.ensure_future(stop.wait())
-    for load in loads:
-        loading = _beside(load)
-        waited: set[asyncio.Future[Any]] = {loading, stopping}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            return None
-        model = loading.result()
-        dataplane.add(model)
-        models.append(model)
-        facts = {"model": model.name, "version": model.version, "variant": model.variant.name, **dataclasses.asdict(model.report)}
-        _LOG.info("model ready", extra=facts)
-    stopping.cancel()
-    return models
-
-
-def _beside(work: Callable[[], LoadedModel]) -> asyncio.Future[LoadedModel]:
-    """Run blocking work in a thread that does not keep the process alive."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[LoadedModel] = loop.create_future()
-
-    def run() -> None:
-        try:
-            model = work()
-        except BaseException as error:  # noqa: BLE001  # whatever loading raises belongs to who waits for it
-            settle = partial(done.set_exception, error)
-        else:
-            settle = partial(done.set_result, model)
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle)
-
-    threading.Thread(target=run, name="aweigh-load", daemon=True).start()
-    return done
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:

@@ -3,12 +3,9 @@
 A CSV holds only text, so the signature says what each column is; an empty field is a missing value.
 """
 
-import contextlib
 import csv
 import importlib
 import io
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +16,25 @@ import numpy as np
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput, MissingLibrary, StoreUnavailable, Unsupported
 from aweigh.core.frames import frame_columns
 from aweigh.core.signature import Column, ColumnKind, Signature
+from aweigh.core.whole import whole
 
 Columns = dict[str, Sequence[Any]]
+_FILES: Final = {ColumnKind.IMAGE: (".png", ".jpg", ".jpeg"), ColumnKind.SOUND: (".wav",)}
 _TRUE: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def read_columns(path: Path, signature: Signature) -> Columns:
     """The columns of a csv, jsonl, parquet, npy or npz file that the model takes. Raises FileMissing, InvalidFile, InvalidInput with column and row."""
+    columns = read_table(path, signature)
+    wanted = {column.name for column in frame_columns(signature)}
+    return {name: values for name, values in columns.items() if name in wanted} if wanted <= set(columns) else columns
+
+
+def read_table(path: Path, signature: Signature) -> Columns:
+    """Every column of such a file, also those that the model does not take; of a CSV these are texts. Raises as `read_columns`."""
+    files = _files_of(path, signature)
+    if files is not None:
+        return files
     readers: dict[str, Callable[[Path, Signature], Columns]] = {
         ".csv": _read_csv,
         ".jsonl": _read_jsonl,
@@ -39,11 +48,26 @@ def read_columns(path: Path, signature: Signature) -> Columns:
     if reader is None:
         raise Unsupported(f"{path}: '{path.suffix}' is not a table format", hint=f"use one of {', '.join(readers)}")
     try:
-        columns = reader(path, signature)
+        return reader(path, signature)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, EOFError, msgspec.DecodeError) as error:
         raise InvalidFile(f"{path} cannot be read as {path.suffix[1:]}: {error}", hint="is it what its name says?") from error
-    wanted = {column.name for column in frame_columns(signature)}
-    return {name: values for name, values in columns.items() if name in wanted} if wanted <= set(columns) else columns
+
+
+def _files_of(path: Path, signature: Signature) -> Columns | None:
+    """The column of a model that is asked with images or sounds, from one such file or from all of a folder in the order of their names; None for anything else."""
+    columns = signature.columns
+    suffixes = _FILES.get(columns[0].kind, ()) if len(columns) == 1 else ()
+    found = [path] if path.suffix.lower() in suffixes else []
+    if suffixes and path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+        if not found:
+            raise InvalidInput(f"{path}: there is no file of {', '.join(suffixes)} in it", hint="give a folder that has some")
+    if not found:
+        return None
+    missing = next((file for file in found if not file.is_file()), None)
+    if missing is not None:
+        raise FileMissing(f"there is no file {missing}", hint="check the path")
+    return {columns[0].name: [file.read_bytes() for file in found]}
 
 
 def _read_csv(path: Path, signature: Signature) -> Columns:
@@ -61,7 +85,7 @@ def _read_csv(path: Path, signature: Signature) -> Columns:
 
 
 def _field(text: str, column: Column | None, row: int, path: Path) -> object:
-    if column is None or column.kind in {ColumnKind.CATEGORY, ColumnKind.TEXT}:
+    if column is None or column.kind in {ColumnKind.CATEGORY, ColumnKind.TEXT, *_FILES}:
         return None if not text and column is not None and column.nullable else text
     if not text:
         return None
@@ -135,7 +159,7 @@ def write_columns(path: Path, columns: Mapping[str, list[Any]]) -> None:
         data = _parquet_bytes(columns)
     else:
         raise Unsupported(f"{path}: '{path.suffix}' is not a format that answers are written in", hint="use .csv, .jsonl or .parquet")
-    _write_whole(path, data)
+    write_whole(path, data)
 
 
 def csv_text(names: Sequence[str], rows: Any) -> str:
@@ -157,18 +181,10 @@ def _parquet_bytes(columns: Mapping[str, list[Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises StoreUnavailable."""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        with whole(path, durable=True) as stream:
+            stream.write(data)
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be written: {error.strerror}", hint="check the folder and the space left") from error

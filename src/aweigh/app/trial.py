@@ -8,14 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from aweigh.core.errors import NotTrusted, Refused, Unsupported
+from aweigh.core.errors import MissingLibrary, NotTrusted, Refused, Unsupported
 from aweigh.core.evidence import NOT_GATING
 from aweigh.core.names import digest_name, model_name
 from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.plugins import plugin
 from aweigh.core.protocols import Progress
 from aweigh.core.settings import Settings
-from aweigh.isolate import Caps, call
+from aweigh.engine.variants import environments_of
+from aweigh.isolate import Caps, Environments, call
+from aweigh.runtimes.homes import can_run, check_step
 from aweigh.store import Store, StoredPackage, Terms
 
 
@@ -27,6 +29,8 @@ class TrialJob(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     size_bytes: int
     variants: tuple[str, ...]
+    environments: str
+    """Folder of the environments for runtimes whose libraries are not installed here."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,13 +88,14 @@ def _runs_code(variant: Variant) -> bool:
         row = plugin("runtime", variant.runtime)
     except Unsupported:
         return True
-    # A session configuration entry of ONNX Runtime may name files of this machine.
-    return row.runs_code or any(option.startswith("config:") for option in variant.options)
+    # Entries for ONNX Runtime's session or execution provider may name files of this machine, libraries among them.
+    return row.runs_code or any(option.startswith(("config:", "provider:")) for option in variant.options)
 
 
 def _try(package: StoredPackage, settings: Settings) -> list[Trial]:
     """Replay the golden set on every variant whose runtime is installed. Raises Refused for one that cannot be loaded, ChildDied."""
-    absent = {variant.name: note for variant in package.manifest.variants if (note := _absent(variant))}
+    environments = environments_of(settings)
+    absent = {variant.name: note for variant in package.manifest.variants if (note := _absent(variant, environments))}
     names = tuple(variant.name for variant in package.manifest.variants if variant.name not in absent)
     skipped = [Trial(variant=name, tried=False, passed=False, note=note) for name, note in absent.items()]
     if not names:
@@ -101,6 +106,7 @@ def _try(package: StoredPackage, settings: Settings) -> list[Trial]:
         digest=package.digest,
         size_bytes=package.descriptor.size,
         variants=names,
+        environments=str(environments.folder),
     )
     caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s)
     found = call(f"{__name__}:try_in_child", job, list[_Load], caps=caps)
@@ -112,13 +118,18 @@ def _try(package: StoredPackage, settings: Settings) -> list[Trial]:
     return [Trial(variant=load.variant, tried=True, passed=load.passed, note=load.note) for load in found] + skipped
 
 
-def _absent(variant: Variant) -> str:
+def _absent(variant: Variant, environments: Environments) -> str:
     try:
+        check_step(variant)
+        if can_run(variant.runtime, environments):
+            return ""
         row = plugin("runtime", variant.runtime)
+    except MissingLibrary as error:
+        return f"{error.message}: {error.hint}"
     except Unsupported as error:
         return error.message
-    missing = ", ".join(row.missing())
-    return f"needs {missing}, which is not installed: pip install 'aweigh[{row.extra}]'" if missing else ""
+    made = f", or 'aweigh env make {row.environment}'" if row.environment else ""
+    return f"needs {', '.join(row.missing())}, which is not installed: pip install 'aweigh[{row.extra}]'{made}"
 
 
 def try_in_child(job: TrialJob) -> list[_Load]:
@@ -127,7 +138,10 @@ def try_in_child(job: TrialJob) -> list[_Load]:
 
     package = Store(Path(job.store)).staged(model_name(job.name), digest_name(job.digest), job.size_bytes)
     chosen = tuple(variant for variant in package.manifest.variants if variant.name in job.variants)
-    proofs = reprove(_Chosen(package, msgspec.structs.replace(package.manifest, variants=chosen)))
+    proofs = reprove(
+        _Chosen(package, msgspec.structs.replace(package.manifest, variants=chosen)),
+        environments=Environments(Path(job.environments), allowed=False),
+    )
     loads = []
     for variant, evidence in proofs:
         failed = [check for check in evidence.checks if not check.passed and check.name not in NOT_GATING]
@@ -146,3 +160,4 @@ class _Chosen:
         self.digest = package.digest
         self.manifest = manifest
         self.path = package.path
+        self.part = package.part

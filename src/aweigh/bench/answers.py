@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from aweigh.bench.plan import Question
-from aweigh.core.compare import TOLERANCES
 from aweigh.core.errors import InvalidInput
 from aweigh.core.tensors import Datatype, from_raw, text_of
+from aweigh.core.tolerances import TOLERANCES
 from aweigh.protos import DecodeError, message
 
 _REMEMBERED: Final = 64

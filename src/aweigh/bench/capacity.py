@@ -2,7 +2,9 @@
 
 Doubling from a low rate until one fails, halving the gap between held and failed (on a ratio scale), then further runs at the highest rate
 that held, until it held in three of them. Queues have a knee, so a rate that held once proves little; machines have bad moments, so one run of
-four may fail there. A rate that fails twice is one that failed, and the search goes on below it.
+four may fail there. A rate that fails twice is one that failed, and the search goes on below it; so the lowest rate that failed is run again too,
+and where it holds, the search goes on above it. A run in which the generator was late says nothing of the server: its rate is run again, and
+counts as beyond the generator only where that was late in each of three runs.
 """
 
 import math
@@ -14,7 +16,10 @@ import msgspec
 from aweigh.core.errors import InvalidSetting
 
 HEADROOM: Final = 0.3
+LATE_RUNS: Final = 3
+"""Runs in a row with a late generator, after which the rate is more than it can offer."""
 MAX_TRIALS: Final = 40
+_FAILURES: Final = 2
 _HOURS_A_MONTH: Final = 730
 _PRICE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*/\s*(core|replica)-hour")
 
@@ -54,8 +59,7 @@ class CapacitySearch:
 
     def __init__(self, *, start: float, max_rate: float, precision: float = 0.05, confirmations: int = 2, lowest: float = 1.0) -> None:
         self._low = 0.0
-        self._high = math.inf
-        self._high_by: Literal["server", "generator"] = "server"
+        self._failed: dict[float, list[Outcome]] = {}
         self._next = min(max(start, lowest), max_rate)
         self._max = max_rate
         self._precision = precision
@@ -63,6 +67,7 @@ class CapacitySearch:
         self._lowest = lowest
         self._held: dict[float, int] = {}
         self._missed: set[float] = set()
+        self._late = 0
         self._trials: list[Trial] = []
         self.phase: Phase = "doubling"
 
@@ -73,17 +78,25 @@ class CapacitySearch:
     def record(self, outcome: Outcome) -> None:
         """What came of the run at `next_rate`."""
         self._trials.append(Trial(rate=self._next, outcome=outcome, phase=self.phase))
+        self._late = self._late + 1 if outcome == "generator" else 0
+        if 0 < self._late < LATE_RUNS and len(self._trials) < MAX_TRIALS:
+            return  # the same rate again
+        self._late = 0
         if outcome == "held":
             self._held[self._next] = self._held.get(self._next, 0) + 1
             self._low = max(self._low, self._next)
-        elif self.phase == "confirming" and self._next not in self._missed:
+            self._failed = {rate: outcomes for rate, outcomes in self._failed.items() if rate > self._next}
+        elif self._next in self._held and self._next not in self._missed:
             self._missed.add(self._next)
         else:
-            self._high = self._next
-            self._high_by = "generator" if outcome == "generator" else "server"
+            self._failed.setdefault(self._next, []).append(outcome)
             self._held.pop(self._next, None)
             self._low = max((rate for rate in self._held if rate < self._high), default=0.0)
         self._decide()
+
+    @property
+    def _high(self) -> float:
+        return min(self._failed, default=math.inf)
 
     def _decide(self) -> None:
         if len(self._trials) >= MAX_TRIALS:
@@ -97,6 +110,9 @@ class CapacitySearch:
         elif self._low < self._max and self._high / self._low > 1 + self._precision:
             self.phase = "narrowing"
             self._next = _round(math.sqrt(self._low * self._high), self._low, self._high)
+        elif self._low < self._max and len(self._failed[self._high]) + (self._high in self._missed) < _FAILURES:
+            self.phase = "confirming"
+            self._next = self._high
         elif self._held[self._low] < self._wanted:
             self.phase = "confirming"
             self._next = self._low
@@ -105,13 +121,13 @@ class CapacitySearch:
 
     def result(self) -> Capacity:
         """The answer, once `next_rate` is None."""
-        found = not math.isinf(self._high)
+        ends = self._failed.get(self._high, [])
         return Capacity(
             rate=self._low,
-            failed_rate=self._high if found else None,
+            failed_rate=self._high if ends else None,
             held=self._held.get(self._low, 0),
             runs=self._held.get(self._low, 0) + (self._low in self._missed),
-            limited_by=self._high_by if found else "nothing",
+            limited_by=("generator" if ends[-1] == "generator" else "server") if ends else "nothing",
             steady=len(self._trials) < MAX_TRIALS or self._held.get(self._low, 0) >= self._wanted,
             trials=tuple(self._trials),
         )

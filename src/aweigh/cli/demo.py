@@ -16,17 +16,19 @@ from aweigh.core.errors import MissingLibrary
 
 if TYPE_CHECKING:
     from aweigh.app.demo import Asked
+    from aweigh.app.demo_swap import Swapped
 
 
 @click.command("demo")
 @common_options()
 def command(run: Run) -> None:
-    """Train, pack, prove, serve and ask a real model.
+    """Train, pack, prove, serve, ask and swap a real model.
 
-    Trains a classifier on real data that ships with scikit-learn, packs it, shows the proof, serves it, asks it over REST and gRPC, stops
-    the server, and prints the command for each step. Everything is kept in the folder `demo` below the home.
+    Trains a classifier on real data that ships with scikit-learn, packs it, shows the proof, serves it, asks it over REST and gRPC, lets a
+    second version take over while clients go on asking, stops the server, and prints the command for each step. Everything is kept in the
+    folder `demo` below the home.
     """
-    from aweigh.app import demo
+    from aweigh.app import demo, demo_swap
 
     out, settings = run.output, demo.demo_settings(run.settings)
     home = shlex.quote(str(settings.home_folder))
@@ -68,16 +70,44 @@ def command(run: Run) -> None:
             _draw_answers(run, asked[-1])
         except MissingLibrary as error:
             out.text(f"   {error.message}: {error.hint}")
+        out.text("5. Swap: a second version, of more and smaller steps, takes over while clients go on asking")
+        with out.progress() as progress:
+            newer = demo_swap.prove_next(settings, trained, progress)
+        number = newer.reference.version or 2
+        swapped = demo_swap.swap(server["url"], trained, number)
+        _draw_swap(run, swapped, f"{aweigh} promote {demo.NAME}:{number} --shadow --promote-after {demo_swap.ROWS}")
     out.text(
-        "5. Stop: SIGTERM, drained, ended",
+        "6. Stop: SIGTERM, drained, ended",
         "",
         "Try next:",
         f"   {aweigh} --home {home} show {demo.NAME}      everything the package holds, with its evidence",
         f"   {aweigh} --home {home} verify {demo.NAME}    prove it again, on this machine",
         f"   {aweigh} pack YOUR-MODEL.onnx --name yours",
     )
-    document = {"model": str(package.reference), "digest": package.digest, "accuracy": trained.accuracy, "server": server, "asked": asked}
+    document = {
+        "model": str(package.reference),
+        "digest": package.digest,
+        "accuracy": trained.accuracy,
+        "server": server,
+        "asked": asked,
+        "swapped": swapped,
+    }
     run.output.show(document, lambda: None)
+
+
+def _draw_swap(run: Run, swapped: "Swapped", command: str) -> None:
+    compared, plan = swapped.report.compared, swapped.report.plan
+    told = [f"   $ {command}"]
+    if compared is not None:
+        told.append(
+            f"   shadow: {compared.rows} rows that version {swapped.report.stable} answered were repeated with version {plan.candidate}: "
+            f"{compared.flips} got another label, the largest difference is {compared.max_abs:.2g}"
+        )
+    versions = ", ".join(f"{count} by version {version}" for version, count in sorted(swapped.versions.items()))
+    told.append(f"   {swapped.report.state} after {swapped.seconds:.1f} s: {swapped.report.why}")
+    told.append(f"   meanwhile clients sent {swapped.requests} requests: {versions}, {swapped.lost} lost")
+    told.append(f"   back again: aweigh rollback {plan.name}")
+    run.output.text(*told, "")
 
 
 def _program(name: str) -> str:

@@ -49,6 +49,10 @@ def run(action: Callable[[], object], words: Sequence[str]) -> int:
     except output.ReaderGone:
         output.discard()
         return 0
+    except output.CannotWrite as failure:
+        output.discard()
+        output.error(failure.error, as_json=False)
+        return EXIT_CODES[failure.error.kind]
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.ClickException as error:
@@ -65,7 +69,7 @@ def _report(error: AweighError, words: Sequence[str]) -> int:
     try:
         output.error(error, as_json="--json" in words)
         output.flush()
-    except output.ReaderGone:
+    except (output.ReaderGone, output.CannotWrite):
         output.discard()
     return EXIT_CODES[error.kind]
 

@@ -4,6 +4,7 @@ A command's module is imported when the command runs, so that `aweigh --help` st
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -17,6 +18,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Make and prove": {
         "pack": ("aweigh.cli.pack", "Turn a trained model file into a proven package"),
         "verify": ("aweigh.cli.verify", "Prove a package again, on this machine"),
+        "evaluate": ("aweigh.cli.evaluate", "Say how right packages are, on data with known answers"),
+        "diff": ("aweigh.cli.diff", "Compare what two packages answer"),
+        "optimize": ("aweigh.cli.optimize", "Make a package faster and smaller, within a budget, with proof"),
+        "profile": ("aweigh.cli.profile", "Show where a model's time and memory go"),
     },
     "Keep": {
         "models": ("aweigh.cli.models", "List the packages in the store"),
@@ -35,12 +40,23 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
         "predict": ("aweigh.cli.predict", "Answer a small file, in process"),
         "serve": ("aweigh.cli.serve", "Serve models over REST and gRPC on one port"),
+        "promote": ("aweigh.cli.promote", "Move a name to another version: at once, by canary or shadow"),
+        "rollback": ("aweigh.cli.rollback", "Go back to the version that answered before"),
+        "rollouts": ("aweigh.cli.rollouts", "Show what is tried out, and how earlier rollouts ended"),
         "status": ("aweigh.cli.status", "Show a running server: workers, models, and why each runs as it does"),
         "bench": ("aweigh.cli.bench", "Load a server and say how it did, for any URL"),
     },
+    "Ship": {
+        "advise": ("aweigh.cli.advise", "Say which target and size suits a model, and what it costs"),
+        "image": ("aweigh.cli.image", "Build a container image of a model, without Docker"),
+        "deploy": ("aweigh.cli.deploy", "Render a package for a target, check it, and apply it if asked"),
+        "undeploy": ("aweigh.cli.undeploy", "Take away what was deployed"),
+        "deployments": ("aweigh.cli.deployments", "List what was deployed where"),
+    },
     "Help yourself": {
-        "demo": ("aweigh.cli.demo", "Train, pack, prove, serve and ask a real model"),
+        "demo": ("aweigh.cli.demo", "Train, pack, prove, serve, ask and swap a real model"),
         "config": ("aweigh.cli.config", "Print every setting and where its value came from"),
+        "env": ("aweigh.cli.env", "List and remove the environments that aweigh made"),
         "doctor": ("aweigh.cli.doctor", "Check this machine and this installation"),
     },
 }
@@ -92,6 +108,7 @@ def root(ctx: click.Context, /, **given: object) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; see `failures` for the codes."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for whatever is started from here: programs of others import ONNX Runtime too
     sys.exit(failures.run(lambda: root.main(words or ["--help"], prog_name="aweigh", standalone_mode=False), words))
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
-from aweigh.core.errors import AweighError
+from aweigh.core.errors import AweighError, Unavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +31,17 @@ _STYLES: Final = {
 
 class ReaderGone(Exception):
     """Whoever reads stdout has left (`aweigh models | head`); not an error."""
+
+
+class CannotWrite(Exception):
+    """stdout takes nothing more, as on a full disk."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.error = Unavailable(
+            f"cannot write to standard output: {why}",
+            hint="free space where it goes, or send it elsewhere; what is printed there is not whole",
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,15 @@ class Output:
 
             yield draw
 
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Callable[[Sequence[str]], None]]:
+        """A function that draws lines in place of those before, on a terminal; they are gone when the block ends."""
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=_console(sys.stdout), transient=True, auto_refresh=False) as drawn:
+            yield lambda lines: drawn.update(Text("\n".join(map(clean, lines)), no_wrap=True, overflow="ellipsis"), refresh=True)
+
 
 def write_json(document: object) -> None:
     """Print one JSON document on stdout."""
@@ -141,11 +161,9 @@ def size_text(size_bytes: int) -> str:
 
 
 def flush() -> None:
-    """Flush stdout. Raises ReaderGone."""
-    try:
+    """Flush stdout. Raises ReaderGone, CannotWrite."""
+    with _writing():
         sys.stdout.flush()
-    except BrokenPipeError as failure:
-        raise ReaderGone from failure
 
 
 def discard() -> None:
@@ -154,10 +172,18 @@ def discard() -> None:
 
 
 def _write(text: str) -> None:
-    try:
+    with _writing():
         sys.stdout.write(text)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError as failure:
         raise ReaderGone from failure
+    except OSError as failure:
+        raise CannotWrite(failure.strerror or str(failure)) from failure
 
 
 def _complain(label: str, colour: str, message: str) -> None:

@@ -15,7 +15,7 @@ from aweigh.cli.output import Output
 def command(run: Run, model: str, source: str, out: str | None, variant: str) -> None:
     """Answer the rows of a small file in process.
 
-    IN is csv, jsonl, parquet, npy or npz. A classifier answers with `label` and `probability_<class>`, a regressor with `prediction`,
+    IN is csv, jsonl, parquet, npy or npz; for a model that is asked with images or sounds, a PNG, JPEG or WAV file, or a folder of them. A classifier answers with `label` and `probability_<class>`, a regressor with `prediction`,
     anything else with its outputs' own names. FILE is written whole or not at all.
     """
     from aweigh.app.predict import predict_file

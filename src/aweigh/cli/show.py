@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import click
 
-from aweigh.app.packages import show_package
+from aweigh.app.packages import graph_of, show_package, variant_here
 from aweigh.cli.options import Run, common_options
 from aweigh.cli.output import Output, size_text
+from aweigh.cli.pipeline_text import Drawn, graph_lines, microseconds
 from aweigh.core.evidence import Check, Evidence
 from aweigh.core.package import PackageManifest, Provenance, Variant
+from aweigh.core.pipeline import Graph, takes
 from aweigh.core.signature import Column, Signature, TensorSpec
 
 SHOWN_LABELS = 20
@@ -20,12 +22,16 @@ SHOWN_LABELS = 20
 def command(run: Run, model: str) -> None:
     """Show a package: signature, variants with their evidence, golden set and origin."""
     package, aliases = show_package(run.settings, model)
+    graph = graph_of(package)
+    chosen, why = variant_here(run.settings, package)
     document = {
         "model": str(package.reference),
         "digest": package.digest,
         "aliases": aliases,
         "size_bytes": package.size_bytes,
+        "answers_here": {"variant": chosen, "why": why},
         "manifest": package.manifest,
+        **({"pipeline": graph} if graph is not None else {}),
     }
 
     def draw() -> None:
@@ -36,12 +42,37 @@ def command(run: Run, model: str) -> None:
         out.text(", ".join(facts))
         if package.manifest.description:
             out.text(package.manifest.description)
+        if graph is not None:
+            draw_graph(out, graph, package.manifest)
         draw_signature(out, package.manifest.signature)
         draw_variants(out, package.manifest)
+        out.text("", f"answers here: {chosen}, {why}" if chosen else f"none can answer here: {why}")
         draw_golden(out, package.manifest)
         draw_origin(out, package.manifest.provenance)
 
     run.output.show(document, draw)
+
+
+def draw_graph(out: Output, graph: Graph, manifest: PackageManifest) -> None:
+    """The steps of a pipeline, with what each took for one row when it was packed."""
+    evidence = manifest.variants[0].evidence
+    times = evidence.figures if evidence is not None else {}
+    steps = {step.name: step for step in graph.steps}
+    drawn = [
+        Drawn(
+            name=step.name,
+            runs=step.runs,
+            takes=takes(step, steps),
+            rows=step.rows,
+            note=microseconds(times[f"step_us_{step.name}"]) if f"step_us_{step.name}" in times else "",
+        )
+        for step in graph.steps
+    ]
+    out.text(
+        "",
+        "steps, and what each took for one row when it was packed",
+        *graph_lines(drawn, [(each.name, each.source) for each in graph.outputs]),
+    )
 
 
 def draw_signature(out: Output, signature: Signature) -> None:
@@ -66,6 +97,9 @@ def draw_variants(out: Output, manifest: PackageManifest) -> None:
     rows = [_variant(variant, sum(sizes.get(file, 0) for file in variant.files)) for variant in manifest.variants]
     _section(out, "variants", ("name", "runtime", "precision", "verdict", "proof", "batching", "size"), rows)
     for variant in manifest.variants:
+        if variant.departure is not None:
+            departs = variant.departure
+            out.text("", f"variant {variant.name} departs from '{departs.base}', keeping '{departs.keep}': {', '.join(departs.passes)}")
         if variant.evidence is not None:
             draw_evidence(out, variant.name, variant.evidence)
 

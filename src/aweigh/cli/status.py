@@ -6,10 +6,13 @@ import click
 
 from aweigh.cli.options import Run, common_options
 from aweigh.cli.output import size_text
+from aweigh.cli.pipeline_text import Drawn, graph_lines, microseconds
+from aweigh.cli.rollout_text import lines_of
 
 if TYPE_CHECKING:
     from aweigh.engine.processes import ProcessFacts
-    from aweigh.serve.overview import ServerStatus
+    from aweigh.serve.overview import ModelStatus, ServerStatus
+    from aweigh.serve.pipelines import StepFacts
 
 
 @click.command("status")
@@ -45,21 +48,51 @@ def _draw(run: Run, status: "ServerStatus") -> None:
     )  # fmt: skip
     run.output.text("")
     run.output.table(
-        ("model", "variant", "runtime", "executor", "requests", "failed", "rows"),
+        ("model", "variant", "runtime", "executor", "memory", "requests", "failed", "rows"),
         [
-            (f"{each.facts.name}:{each.facts.version}", each.facts.variant, each.facts.runtime, each.facts.executor, each.requests, each.failed, each.rows)
+            (f"{each.facts.name}:{each.facts.version}", each.facts.variant, each.facts.runtime, each.facts.executor, size_text(each.facts.memory_bytes), each.requests, each.failed, each.rows)
             for each in status.models
         ],
         title="models",
     )  # fmt: skip
+    run.output.text(*(f"{each.name}:{each.version} is not loaded: {each.why}" for each in status.asleep))
+    if status.room is not None and status.room.budget_bytes:
+        used, budget = size_text(status.room.used_bytes), size_text(status.room.budget_bytes)
+        run.output.text(f"models of one process take {used} of {budget}; {status.room.evicted} made room for others so far")
     for each in status.models:
         run.output.text(
             "",
             f"{each.facts.name}:{each.facts.version}",
+            f"  variant {each.facts.variant}: {each.facts.variant_why}",
             f"  runs {each.facts.executor}: {each.facts.why}",
             f"  weights: {each.facts.weights}",
             *(f"  processes: {_processes_text(one)}" for one in each.processes),
+            *_steps_text(each),
         )
+    for fallback in status.fallbacks:
+        told = f"{fallback.name} falls back on {fallback.other}: circuit {fallback.circuit}, {fallback.taken} requests so far"
+        run.output.text("", told)
+    for report in status.rollouts:
+        run.output.text("", *lines_of(report))
+
+
+def _steps_text(status: "ModelStatus") -> list[str]:
+    """The graph of a pipeline, with what its steps did."""
+    if not status.steps:
+        return []
+    drawn = [Drawn(name=step.name, runs=step.runs, takes=step.takes, rows=step.rows, note=_step_note(step)) for step in status.steps]
+    answers = [output.split(" = ", 1) for output in status.answers]
+    lines = graph_lines(drawn, [(name, source) for name, source in answers])
+    return ["  steps, and what each took on average:", *(f"    {line}" for line in lines)]
+
+
+def _step_note(step: "StepFacts") -> str:
+    if not step.executions:
+        return f"not asked yet{f', failed {step.failed} times' if step.failed else ''}"
+    parts = [f"{microseconds(step.call_us)} a call of {step.answered_rows / step.executions:.1f} rows", f"{step.executions} calls"]
+    parts += [f"{microseconds(step.waiting_us)} waiting"] if step.waiting_us >= 1 else []
+    parts += [f"failed {step.failed} times"] if step.failed else []
+    return ", ".join(parts)
 
 
 def _processes_text(one: "ProcessFacts") -> str:

@@ -9,15 +9,21 @@ from aweigh.core.errors import ProofFailed
 
 @click.command("verify")
 @click.argument("model", metavar="NAME[:VERSION|@ALIAS]")
-@common_options()
-def command(run: Run, model: str) -> None:
+@click.option("--html", "page", metavar="FILE", default="", help="Also write the evidence as one page with plots.")
+@common_options("no_isolate")
+def command(run: Run, model: str, page: str) -> None:
     """Prove a package again, on this machine: its files by digest, then each variant against the golden set.
 
     Answers can differ between processors; the package is left as it is. Exits with 1 if any variant fails.
     """
-    from aweigh.app.verify import verify_package
+    from aweigh.app.evaluate import check_page
+    from aweigh.app.verify import verify_package, write_evidence_page
 
-    package, proofs = verify_package(run.settings, model)
+    check_page(page)
+    with run.output.progress() as progress:
+        package, proofs = verify_package(run.settings, model, progress=progress)
+    if page:
+        write_evidence_page(str(package.reference), proofs, page)
     failed = [variant.name for variant, evidence in proofs if not evidence.passed]
     document = {
         "model": str(package.reference),

@@ -3,19 +3,24 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, cast, overload
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+import msgspec
 
 from aweigh.client.frames import Frame, like, rows_of
 from aweigh.client.retrying import RetryPolicy
 from aweigh.client.values import Endpoint, InferRequest, InferResult, ModelMetadata, Row, ServerMetadata, Transport
 from aweigh.core import plugins
-from aweigh.core.errors import InvalidInput, InvalidSetting, NotReady, Unavailable
+from aweigh.core.errors import FileMissing, InternalError, InvalidInput, InvalidSetting, ModelNotFound, NotFound, NotReady, Unavailable
+from aweigh.core.rollout import Plan, Report, check_plan
 from aweigh.core.tensors import Tensor
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 DEFAULT_PORTS: Final = {False: 80, True: 443}
+LOAD_TIMEOUT_S: Final = 600.0
 _POLL_S: Final = 0.05
 _SCHEMES: Final = {"http": ("rest", False), "https": ("rest", True), "grpc": ("grpc", False), "grpcs": ("grpc", True)}
 _FrameT = TypeVar("_FrameT", bound=Frame)
@@ -108,6 +113,10 @@ class Client:
     ) -> list[dict[str, object]]: ...
     @overload
     def predict(
+        self, name: str, data: bytes | Path, *, version: str | int | None = ..., id: str | None = ..., timeout_s: float | None = ...
+    ) -> dict[str, object]: ...
+    @overload
+    def predict(
         self, name: str, data: _FrameT, *, version: str | int | None = ..., id: str | None = ..., timeout_s: float | None = ...
     ) -> _FrameT: ...
     def predict(
@@ -121,13 +130,55 @@ class Client:
     ) -> Any:
         """Send rows of named columns, a pandas DataFrame or a list of mappings; get one answer per row, in the same form and order.
 
+        A model that is asked with images or sounds takes one file too, as its path or its bytes, and gives one answer; in rows a file is its bytes.
+
         A classifier answers `label` and `probability_<class>`, a regressor `prediction`, anything else its outputs' names. Over gRPC the
         columns are always the outputs' own names and every input must be one column, for gRPC's metadata tell no more.
         """
-        rows = rows_of(data)
+        alone = isinstance(data, bytes | Path)
+        rows = [{self.metadata(name, version).inputs[0].name: _file(data)}] if alone else rows_of(data)
         wanted, request_id = _text(version), id or ""
         answers = self._call(lambda left: self._transport.predict(name, wanted, rows, request_id=request_id, timeout_s=left), timeout_s)
-        return like(data, answers)
+        return answers[0] if alone else like(data, answers)
+
+    def promote(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        canary: float = 0.0,
+        shadow: float = 0.0,
+        timeout_s: float = LOAD_TIMEOUT_S,
+        **more: Any,
+    ) -> Report:
+        """Let another version answer a name: at once, or after a share of the requests (`canary`) or repeated calls (`shadow`) was tried with it.
+
+        `more` are the other fields of `Plan`: sticky, promote_after, bounds (a mapping or `Bounds`). Without a version: the rollout under way is
+        promoted, else the newest version. Never repeated. REST only. Raises Conflict, ModelNotFound, and what loading the version raises.
+        """
+        try:
+            plan = check_plan(
+                msgspec.convert({"name": name, "candidate": version or 0, "canary": canary, "shadow": shadow, **_plain(more)}, Plan)
+            )
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"not a rollout: {error}", hint="see the fields of Plan in the reference") from None
+        if plan == Plan(name=name):
+            try:
+                return self._change(name, "/promote", {}, timeout_s)
+            except ModelNotFound:
+                raise
+            except NotFound:  # nothing is under way
+                pass
+        return self._change(name, "", {field: value for field, value in msgspec.to_builtins(plan).items() if field != "name"}, timeout_s)
+
+    def rollback(self, name: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> Report:
+        """End the rollout under way, or go back to the version that was live before. REST only. Raises NotFound where there is none."""
+        return self._change(name, "/rollback", {}, timeout_s)
+
+    def rollouts(self, name: str = "") -> list[Report]:
+        """The rollouts of one name or of all, those under way first, then the newest. REST only."""
+        path = f"/rollouts/{quote(name, safe='')}" if name else "/rollouts"
+        return _reports(self._call(lambda left: self._transport.operate(path, None, left), None), list[Report])
 
     def close(self) -> None:
         """Close all connections; may be called twice."""
@@ -145,11 +196,39 @@ class Client:
             raise InvalidSetting(f"timeout_s is {limit}: expected more than 0 seconds")
         return self._retry.call(attempt_once, limit)
 
+    def _change(self, name: str, verb: str, document: object, timeout_s: float) -> Report:
+        path = f"/rollouts/{quote(name, safe='')}{verb}"
+        return _reports(self._transport.operate(path, msgspec.json.encode(document), timeout_s), Report)
+
     def _healthy(self, name: str, version: str, *, live: bool) -> bool:
         try:
             return self._transport.healthy(name, version, live=live, timeout_s=self._timeout_s)
         except Unavailable:
             return False
+
+
+def _plain(more: Mapping[str, Any]) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(dict(more))
+    return built
+
+
+def _reports(body: bytes, form: type[_Answer]) -> _Answer:
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.DecodeError as error:
+        raise InternalError(
+            f"the server's answer has an unexpected form: {error}", hint="is it an aweigh server of this version?"
+        ) from error
+
+
+def _file(data: bytes | Path) -> bytes:
+    """A file's bytes. Raises FileMissing."""
+    if isinstance(data, bytes):
+        return data
+    try:
+        return data.read_bytes()
+    except OSError as error:
+        raise FileMissing(f"{data} cannot be read: {error.strerror}", hint="check the path") from error
 
 
 def _text(version: str | int | None) -> str:

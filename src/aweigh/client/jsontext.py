@@ -3,6 +3,7 @@
 orjson is the fast path; it writes non-finite numbers as null and refuses the bare tokens, so those go through the standard library.
 """
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -73,7 +74,10 @@ def _plain(value: object) -> object:
     if type(value).__name__ in {"NAType", "NaTType"}:  # pandas' missing values, told without importing pandas
         return None
     if isinstance(value, bytes):
-        return value.decode("utf-8")
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:  # a file: models that are asked with one take it so
+            return base64.b64encode(value).decode("ascii")
     isoformat = getattr(value, "isoformat", None)
     if isoformat is not None:
         return isoformat()

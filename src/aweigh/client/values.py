@@ -91,7 +91,7 @@ class Endpoint:
 class Transport(Protocol):
     """One protocol, one attempt per call: no retries here. Every call is bounded by `timeout_s` and raises AweighError. Thread-safe.
 
-    Six methods, one more than the house's five: they are the six things that differ on the wire.
+    Seven methods, two more than the house's five: they are the seven things that differ on the wire.
     """
 
     def healthy(self, model: str, version: str, *, live: bool, timeout_s: float) -> bool:
@@ -106,6 +106,10 @@ class Transport(Protocol):
 
     def predict(self, model: str, version: str, rows: Sequence[Row], *, request_id: str, timeout_s: float) -> list[dict[str, object]]:
         """Answer rows of named columns (missing: None); one answer per row, in order."""
+        ...
+
+    def operate(self, path: str, document: bytes | None, timeout_s: float) -> bytes:
+        """Ask what the server does with its models, or have it do something: GET without a document, else POST."""
         ...
 
     def close(self) -> None: ...

@@ -1,6 +1,6 @@
 """Comparison of answers: is B what A said? Used by the proof at pack time and by the golden replay at load. Pure arithmetic.
 
-Floats agree within `atol + rtol·|expected|` and NaN with NaN, infinities exactly; everything else (labels, integers, text) is equal or not.
+Floats agree within the bounds of `core/tolerances.py` and NaN with NaN, infinities exactly; everything else (labels, integers, text) is equal or not.
 """
 
 import dataclasses
@@ -9,25 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aweigh.core.signature import TensorSpec
+from aweigh.core.signature import BATCH, TensorSpec, Tolerance
 from aweigh.core.tensors import Datatype, Tensor
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """How far a float may stray: |actual - expected| <= atol + rtol * |expected|."""
-
-    atol: float
-    rtol: float
-
-
-TOLERANCES: dict[Datatype, Tolerance] = {
-    Datatype.FP64: Tolerance(atol=1e-5, rtol=1e-4),
-    Datatype.FP32: Tolerance(atol=1e-5, rtol=1e-4),
-    Datatype.FP16: Tolerance(atol=1e-3, rtol=1e-2),
-    Datatype.BF16: Tolerance(atol=1e-2, rtol=3e-2),
-}
-"""Float64 is held to float32's bounds: converted graphs answer in float32. Recorded in the evidence."""
+from aweigh.core.tolerances import tolerance_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +25,8 @@ class OutputDifference:
     max_rel: float
     max_ulp: float
     """In float32 units in the last place; 0 for exact outputs."""
+    max_of_row: float = 0.0
+    """As a share of the row's largest finite magnitude, of 1 at least: tells rounding of huge numbers from a fault."""
     mismatches: int
     """Elements beyond tolerance or unequal."""
     bad_rows: tuple[int, ...]
@@ -76,9 +62,10 @@ def compare(
     *,
     tolerances: dict[Datatype, Tolerance] | None = None,
 ) -> Difference:
-    """Compare answers output by output; `tolerances` override TOLERANCES by datatype."""
-    bounds = {**TOLERANCES, **(tolerances or {})}
-    return Difference(outputs=tuple(_compare_output(spec, a, b, bounds) for spec, a, b in zip(specs, expected, actual, strict=True)))
+    """Compare answers output by output; `tolerances` override those of the outputs by datatype."""
+    return Difference(
+        outputs=tuple(_compare_output(spec, a, b, tolerances or {}) for spec, a, b in zip(specs, expected, actual, strict=True))
+    )
 
 
 def _compare_output(spec: TensorSpec, expected: Tensor, actual: Tensor, bounds: dict[Datatype, Tolerance]) -> OutputDifference:
@@ -107,7 +94,8 @@ def _compare_output(spec: TensorSpec, expected: Tensor, actual: Tensor, bounds: 
             mismatches=int(wrong.sum()),
             bad_rows=_rows(wrong, wrong.astype(np.float64)),
         )
-    return _compare_floats(spec, expected.astype(np.float64), actual.astype(np.float64), bounds[spec.datatype])
+    bound = bounds.get(spec.datatype) or tolerance_of(spec)
+    return _compare_floats(spec, expected.astype(np.float64), actual.astype(np.float64), bound)
 
 
 def _compare_floats(spec: TensorSpec, a: NDArray[np.float64], b: NDArray[np.float64], bound: Tolerance) -> OutputDifference:
@@ -116,7 +104,7 @@ def _compare_floats(spec: TensorSpec, a: NDArray[np.float64], b: NDArray[np.floa
         gap = np.where(same, 0.0, np.abs(a - b))
         gap = np.where(np.isnan(gap), np.inf, gap)
         # An infinity agrees with itself alone: inf <= atol + rtol * inf would hold for anything.
-        wrong = ~same & (~(gap <= bound.atol + bound.rtol * np.abs(a)) | np.isinf(a) | np.isinf(b))
+        wrong = ~same & (~(gap <= bound.atol + bound.rtol * np.abs(a) + _slack(spec, a, bound)) | np.isinf(a) | np.isinf(b))
         size = np.maximum(np.abs(a), np.finfo(np.float32).tiny)
         relative = _ratio(gap, size)
         ulp = _ratio(gap, np.spacing(size.astype(np.float32)).astype(np.float64))
@@ -126,9 +114,23 @@ def _compare_floats(spec: TensorSpec, a: NDArray[np.float64], b: NDArray[np.floa
         max_abs=float(gap.max(initial=0.0)),
         max_rel=float(relative.max(initial=0.0)),
         max_ulp=float(ulp.max(initial=0.0)),
+        max_of_row=float(_ratio(gap, np.maximum(_magnitude(spec, a), 1.0)).max(initial=0.0)),
         mismatches=int(wrong.sum()),
         bad_rows=_rows(wrong, gap),
     )
+
+
+def _slack(spec: TensorSpec, expected: NDArray[np.float64], bound: Tolerance) -> NDArray[np.float64] | float:
+    """What the largest finite magnitude of each row allows its other values."""
+    return bound.scale * _magnitude(spec, expected) if bound.scale and expected.size else 0.0
+
+
+def _magnitude(spec: TensorSpec, expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The largest finite magnitude of each row, to be held against its values."""
+    magnitude = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+    batched = bool(spec.shape) and spec.shape[0] == BATCH and expected.ndim > 0
+    rows = tuple(range(1, expected.ndim)) if batched else None
+    return np.asarray(magnitude.max(axis=rows, initial=0.0, keepdims=True))
 
 
 def _ratio(gap: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:

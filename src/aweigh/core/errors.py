@@ -22,6 +22,8 @@ AweighError                  code                 kind
 │  └─ GoldenMismatch         golden-mismatch      REFUSED          a session answers differently on this machine
 ├─ Unavailable               unavailable          UNAVAILABLE      not now; trying again later may help
 │  ├─ NotReady               not-ready            UNAVAILABLE      still loading, warming up or draining
+│  │  └─ NotLoaded           not-loaded           UNAVAILABLE      it is loaded when it is asked for
+│  ├─ InsufficientMemory     insufficient-memory  UNAVAILABLE      the memory budget has no room for a model
 │  ├─ PortInUse              port-in-use          UNAVAILABLE      another process listens there
 │  ├─ StoreUnavailable       store-unavailable    UNAVAILABLE      the home folder cannot be read or written, or is full
 │  └─ ChildDied              child-died           UNAVAILABLE      an isolated child crashed or was killed
@@ -32,7 +34,8 @@ AweighError                  code                 kind
 """
 
 import enum
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 
 class Kind(enum.StrEnum):
@@ -64,6 +67,12 @@ class AweighError(Exception):
         self.message = message
         self.hint = hint
         self.context = context
+
+    def saying(self, message: str, **context: object) -> Self:
+        """The same error with another message, and more context: of the same kind, to be raised anew."""
+        made = type(self)(message, hint=self.hint)
+        made.context = {**self.context, **context}
+        return made
 
     def as_dict(self) -> dict[str, object]:
         """The form that `--json` and child processes carry: code, kind, message, hint, context as text."""
@@ -158,6 +167,17 @@ class Unavailable(AweighError):
 
 class NotReady(Unavailable):
     code = "not-ready"
+
+
+class NotLoaded(NotReady):
+    """`wake`, where there is one, has it loaded: for a caller who waits, it takes the caller and what to tell of the outcome."""
+
+    code = "not-loaded"
+    wake: Callable[[Any, Callable[["AweighError | None"], None]], None] | None = None
+
+
+class InsufficientMemory(Unavailable):
+    code = "insufficient-memory"
 
 
 class PortInUse(Unavailable):

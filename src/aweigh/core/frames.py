@@ -12,7 +12,7 @@ import numpy as np
 
 from aweigh.core.errors import InvalidInput, Unsupported
 from aweigh.core.nearest import nearest
-from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
+from aweigh.core.signature import Column, ColumnKind, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, bytes_of, out_of_range
 
 Columns = Mapping[str, Sequence[Any]]
@@ -26,6 +26,8 @@ _EXPECTED: Final = {
     ColumnKind.BOOLEAN: "true or false",
     ColumnKind.CATEGORY: "a text",
     ColumnKind.TEXT: "a text",
+    ColumnKind.IMAGE: "an image file in base64",
+    ColumnKind.SOUND: "a WAV file in base64",
 }
 
 
@@ -219,6 +221,8 @@ def _text(value: Any, column: Column, row: int) -> str | bytes | None:
 
 def columns_of_outputs(signature: Signature, outputs: Sequence[Tensor]) -> dict[str, list[Any]]:
     """Outputs as answer columns: `label` and `probability_<class>` for a classifier, `prediction` for a regressor, else the outputs' own names."""
+    if signature.task is Task.DETECTION and len(outputs) == 4:
+        return {"detections": _detections(signature, outputs)}
     columns: dict[str, list[Any]] = {}
     for spec, output in zip(signature.outputs, outputs, strict=True):
         name = spec.role if spec.role in {"label", "prediction"} else spec.name
@@ -234,6 +238,19 @@ def columns_of_outputs(signature: Signature, outputs: Sequence[Tensor]) -> dict[
         else:
             columns[name] = values if isinstance(values, list) else [values]
     return columns
+
+
+def _detections(signature: Signature, outputs: Sequence[Tensor]) -> list[list[dict[str, Any]]]:
+    """Of each image a list of boxes, best first: {"label", "score", "box": [left, top, right, bottom]} in its pixels."""
+    boxes, scores, classes, counts = (output.tolist() for output in outputs)
+    labels = signature.labels
+    return [
+        [
+            {"label": labels[kind] if 0 <= kind < len(labels) else kind, "score": score, "box": box}
+            for box, score, kind in zip(boxes[row][:count], scores[row], classes[row], strict=False)
+        ]
+        for row, count in enumerate(counts)
+    ]
 
 
 def _plain(output: Tensor) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aweigh.core.errors import InvalidFile
-from aweigh.core.package import GoldenCase, PackageManifest
+from aweigh.core.package import GoldenCase, PackageManifest, Variant
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensorfile import read_tensors, write_tensors
 from aweigh.core.tensors import Datatype, Tensor
@@ -21,6 +21,8 @@ class GoldenAnswers:
     why: str
     inputs: dict[str, Tensor]
     outputs: list[Tensor]
+    ties: bool = False
+    """The source's answer is one of several that are equally right: a variant may give another, which the evidence counts. Such a case is never kept in a package."""
 
     @property
     def rows(self) -> int:
@@ -29,12 +31,22 @@ class GoldenAnswers:
         return int(first.shape[0]) if first.ndim else 1
 
 
-def golden_files(signature: Signature, answers: Sequence[GoldenAnswers]) -> tuple[tuple[GoldenCase, ...], dict[str, bytes]]:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a variant is held to: cases, and the signature whose tolerances bound them."""
+
+    signature: Signature
+    golden: list[GoldenAnswers]
+
+
+def golden_files(
+    signature: Signature, answers: Sequence[GoldenAnswers], *, folder: str = GOLDEN_FOLDER
+) -> tuple[tuple[GoldenCase, ...], dict[str, bytes]]:
     """The manifest's entries and the package files of a golden set."""
     cases: list[GoldenCase] = []
     files: dict[str, bytes] = {}
     for answer in answers:
-        path = f"{GOLDEN_FOLDER}/{answer.name}.tensors"
+        path = f"{folder}/{answer.name}.tensors"
         named: dict[str, tuple[Datatype, Tensor]] = {
             f"input/{spec.name}": (spec.datatype, answer.inputs[spec.name]) for spec in signature.inputs
         }
@@ -47,6 +59,15 @@ def golden_files(signature: Signature, answers: Sequence[GoldenAnswers]) -> tupl
 def read_golden(manifest: PackageManifest, path: Callable[[str], Path]) -> list[GoldenAnswers]:
     """Read a package's golden set; `path` maps package paths to files. Raises InvalidFile where it does not fit the signature."""
     return [_read_case(manifest.signature, case, path) for case in manifest.golden]
+
+
+def held_to(manifest: PackageManifest, variant: Variant, path: Callable[[str], Path]) -> Held:
+    """The source's answers; of a variant that departs from them, its own. Raises as `read_golden`."""
+    departure = variant.departure
+    if departure is None:
+        return Held(signature=manifest.signature, golden=read_golden(manifest, path))
+    signature = departure.held(manifest.signature)
+    return Held(signature=signature, golden=[_read_case(signature, case, path) for case in departure.golden])
 
 
 def _read_case(signature: Signature, case: GoldenCase, path: Callable[[str], Path]) -> GoldenAnswers:

@@ -1,5 +1,8 @@
 """The package manifest `aweigh.json`: signature, variants, golden set, evidence, provenance. Format version 1.
 
+A field that may be left out, and is left out where it says nothing, does not raise it: packages without it stay what they were to every reader, and a
+reader that does not know it refuses it by name. Whatever changes what a known field means, or must not be left out, raises it.
+
 To raise FORMAT_VERSION: keep the old structs and a reader that lifts them to the new ones, add a sample file of the old version to
 tests/data/formats/, and say in an ADR what changed. An unknown newer version is refused by name, never guessed at.
 """
@@ -8,10 +11,11 @@ from typing import Final
 
 import msgspec
 
-from aweigh.core.errors import InvalidFile, Unsupported
+from aweigh.core.documents import decode_document
 from aweigh.core.evidence import Evidence
 from aweigh.core.names import Digest
-from aweigh.core.signature import Signature
+from aweigh.core.signature import Signature, Tolerance
+from aweigh.core.steps import Step
 
 FORMAT_VERSION: Final = 1
 MANIFEST_FILE: Final = "aweigh.json"
@@ -23,6 +27,35 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     path: str
     digest: Digest
     size_bytes: int
+
+
+class GoldenCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One set of inputs and the answers to them, of the source model or of a variant that departs from it, in one tensor file (see `core/tensorfile.py`)."""
+
+    name: str
+    why: str
+    rows: int
+    file: str
+
+
+class Departure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Of a variant that answers otherwise than the source, within a budget that a person gave: made faster or smaller at that price."""
+
+    base: str
+    """The variant that it was made of, which answers as the source does."""
+    passes: tuple[str, ...]
+    """What was done to it, in order: 'int8-static'."""
+    keep: str
+    """The budget, as it was given: 'accuracy >= 99%'."""
+    golden: tuple[GoldenCase, ...] = ()
+    """Its own answers, to which it is held where it is loaded, as other variants are to the source's."""
+    tolerances: dict[str, Tolerance] = {}
+    """By float output: how far it may be from its own answers."""
+
+    def held(self, signature: Signature) -> Signature:
+        """The signature with these tolerances."""
+        outputs = (msgspec.structs.replace(spec, tolerance=self.tolerances.get(spec.name, spec.tolerance)) for spec in signature.outputs)
+        return msgspec.structs.replace(signature, outputs=tuple(outputs))
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -37,16 +70,20 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What a missing BYTES element becomes before the session sees it; None = the runtime takes missing elements as they are."""
     environment: tuple[str, ...] = ()
     """Exact requirements (`name==version`) that the variant was proven with."""
+    step: Step | None = None
+    """What aweigh does around the runtime, with files among `files`."""
+    departure: Departure | None = None
+    """None where it answers as the source does."""
     evidence: Evidence | None = None
 
+    def bare(self) -> "Variant":
+        """As its runtime alone sees it: without the step and its files, and whatever it is held to."""
+        kept = tuple(file for file in self.files if self.step is None or file not in self.step.files)
+        return msgspec.structs.replace(self, step=None, departure=None, files=kept)
 
-class GoldenCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One set of inputs and the source model's own answers, in one tensor file (see `core/tensorfile.py`)."""
-
-    name: str
-    why: str
-    rows: int
-    file: str
+    def bare_signature(self, signature: Signature) -> Signature:
+        """What the runtime alone takes and gives, where `signature` is of the whole variant."""
+        return self.step.model_signature if self.step else signature
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -61,6 +98,17 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Names of the package's outputs, in the signature's order."""
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another package that this one needs: its digest is what counts, name and version are what people call it."""
+
+    name: str
+    version: int
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where the package came from: the source file's digest, its framework and versions, and how it was packed."""
 
@@ -68,6 +116,10 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source_file: str = ""
     source_digest: str = ""
     source_class: str = ""
+    source_layout: str = ""
+    """What the source file was found inside of: 'MLflow model, flavour sklearn: model.pkl'."""
+    source_address: str = ""
+    """Where it was fetched from, with the commit or digest that was found there."""
     versions: dict[str, str] = {}
     git_commit: str = ""
     command: str = ""
@@ -92,11 +144,19 @@ class PackageManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     licence: str = ""
     description: str = ""
     metrics: dict[str, float] = {}
+    parts: tuple[Part, ...] = ()
+    """The packages that a pipeline is made of: it cannot be loaded without them."""
 
     @property
     def session_signature(self) -> Signature:
         """The signature to load variants with: the model's own where hooks stand around it."""
         return self.hooks.model_signature or self.signature
+
+    @property
+    def cases(self) -> tuple[GoldenCase, ...]:
+        """All golden cases: the source's, and the own ones of variants that depart from it."""
+        own = (case for variant in self.variants if variant.departure for case in variant.departure.golden)
+        return (*self.golden, *own)
 
     def variant(self, name: str) -> Variant | None:
         """The variant of that name, or None."""
@@ -104,7 +164,6 @@ class PackageManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 _DECODER: Final = msgspec.json.Decoder(PackageManifest)
-_VERSION_DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def encode_manifest(manifest: PackageManifest) -> bytes:
@@ -114,15 +173,4 @@ def encode_manifest(manifest: PackageManifest) -> bytes:
 
 def decode_manifest(data: bytes, *, place: str = MANIFEST_FILE) -> PackageManifest:
     """Read `aweigh.json`. Raises Unsupported for a newer format version, InvalidFile with the JSON path for anything malformed."""
-    try:
-        version = msgspec.json.decode(_VERSION_DECODER.decode(data).get("format_version", b"null"))
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise Unsupported(
-                f"{place}: format version {version} is newer than this aweigh understands ({FORMAT_VERSION})",
-                hint="upgrade aweigh: pip install -U aweigh",
-            )
-        if not isinstance(version, int) or version < 1:
-            raise InvalidFile(f"{place}: format version {version!r} is none", hint="the package is damaged: pack or pull it again")
-        return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidFile(f"{place}: not a package manifest: {error}", hint="the package is damaged: pack or pull it again") from error
+    return decode_document(data, _DECODER, newest=FORMAT_VERSION, what="a package manifest", place=place)

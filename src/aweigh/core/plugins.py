@@ -28,6 +28,10 @@ class Plugin:
     """Import names that must be there."""
     extra: str = ""
     """The extra of aweigh that installs them."""
+    environment: str = ""
+    """The environment that aweigh makes where they are not there; none where it would not."""
+    apart: str = ""
+    """Of a framework that cannot live beside aweigh's own libraries: the environment in which it is asked and converts."""
     experimental: str = ""
     """Why it is not proven, if it is not."""
     runs_code: bool = False
@@ -38,7 +42,124 @@ class Plugin:
         return tuple(library for library in self.libraries if importlib.util.find_spec(library) is None)
 
 
+_NOT_RUN: Final = {
+    "cpu": "", "openvino": "", "cuda": "an NVIDIA GPU", "tensorrt": "an NVIDIA GPU", "qnn": "a Qualcomm NPU", "coreml": "macOS", "vitisai": "an AMD NPU or FPGA",
+    "directml": "Windows", "migraphx": "an AMD GPU",
+}  # fmt: skip
+"""Execution providers of ONNX Runtime, and what they were not run on here."""
+_PROVIDERS: Final = tuple(
+    Plugin(
+        kind="provider",
+        name=name,
+        target=f"aweigh.runtimes.onnxruntime_providers:{name.upper()}",
+        experimental=f"not run on {place}: the golden replay on yours decides" if place else "",
+    )
+    for name, place in _NOT_RUN.items()
+)
+_SERVERS: Final = tuple(
+    Plugin(kind="target", name=name, target=f"aweigh.deploy.targets.{target}", libraries=libraries, extra="deploy", experimental=unproven)
+    for name, target, libraries, unproven in (
+        (
+            "tfserving",
+            "tfserving:TfServing",
+            (),
+            "its folder is read and answered by TensorFlow: the server itself is not to be had outside of its container",
+        ),
+        (
+            "torchserve",
+            "torchserve:TorchServe",
+            (),
+            "its archive is read as TorchServe reads it and its handler is run: the server itself was not run here",
+        ),
+        ("mlflow", "mlflow:Mlflow", ("yaml",), ""),
+        ("triton", "triton:Triton", (), "read by Triton's own message; its server's ONNX, PyTorch and OpenVINO backends were not run here"),
+    )
+)
+"""Other model servers, for people who must stay on them."""
+_KERAS: Final = ("keras", "tensorflow", "tf2onnx", "onnx", "h5py")
+_TORCH: Final = ("torch", "onnx", "onnxscript", "safetensors")
+_PASSES: Final = tuple(
+    Plugin(
+        kind="pass", name=name, target=f"aweigh.optimize.passes.{target}", libraries=libraries, extra=environment, environment=environment
+    )
+    for name, target, libraries, environment in (
+        ("onnxslim", "onnxslim:Onnxslim", ("onnx", "onnxslim"), "optimize"),
+        ("transformer-fusion", "transformer_fusion:TransformerFusion", ("onnx", "onnxslim"), "optimize"),
+        ("ort-format", "ort_format:OrtFormat", ("onnx", "onnxslim"), "optimize"),
+        ("onnxruntime-session", "onnxruntime_session:OnnxRuntimeSession", (), ""),
+        ("onnxruntime-level", "onnxruntime_level:OnnxRuntimeLevel", (), ""),
+        ("cuda", "cuda:Cuda", (), ""),  # what is installed here, because only one ONNX Runtime can be
+        ("openvino", "openvino:OpenVino", ("openvino",), "optimize"),
+        ("openvino-bf16", "openvino_bf16:OpenVinoBf16", ("openvino",), "optimize"),
+        ("tensorrt", "tensorrt:TensorRt", (), ""),
+        ("int8-dynamic", "int8_dynamic:Int8Dynamic", ("onnx", "sympy"), "optimize"),
+        ("nncf-weights", "nncf_weights:NncfWeights", ("openvino", "nncf"), "optimize"),
+        ("int8-static", "int8_static:Int8Static", ("onnx", "sympy"), "optimize"),
+        ("fp16", "fp16:Fp16", ("onnx", "sympy"), "optimize"),
+        ("bf16", "bf16:Bf16", ("onnx", "sympy"), "optimize"),
+        ("int4-weights", "int4_weights:Int4Weights", ("onnx", "sympy"), "optimize"),
+        ("nncf-int8", "nncf_int8:NncfInt8", ("openvino", "nncf"), "optimize"),
+        ("nncf-int8-accuracy", "nncf_int8_accuracy:NncfInt8Accuracy", ("openvino", "nncf"), "optimize"),
+        ("native-trees", "native_trees:NativeTrees", ("xgboost", "lightgbm", "catboost", "skl2onnx"), "trees"),
+        ("lleaves", "lleaves:Lleaves", ("lleaves",), "lleaves"),
+        ("litert", "litert:Litert", ("tensorflow", "ai_edge_litert"), "tensorflow"),
+        ("litert-dynamic", "litert:LitertDynamic", ("tensorflow", "ai_edge_litert"), "tensorflow"),
+        ("litert-int8", "litert:LitertInt8", ("tensorflow", "ai_edge_litert"), "tensorflow"),
+        ("litert-fp16", "litert:LitertFp16", ("tensorflow", "ai_edge_litert"), "tensorflow"),
+        ("executorch", "executorch:Executorch", ("executorch", "torch"), "executorch"),
+        ("executorch-int8", "executorch:ExecutorchInt8", ("executorch", "torch"), "executorch"),
+        ("coreml", "coreml:CoreMl", ("coremltools", "torch"), "coreml"),
+        ("prune-structured", "prune_structured:PruneStructured", _TORCH, "train"),
+        ("distil", "distil:Distil", _TORCH, "train"),
+        ("qat", "qat:Qat", (*_TORCH, "torchao"), "train"),
+        ("prune-unstructured", "prune_unstructured:PruneUnstructured", _TORCH, "train"),
+        ("cluster-weights", "cluster_weights:ClusterWeights", _TORCH, "train"),
+        ("keras-qat", "keras_qat:KerasQat", _KERAS, "tensorflow"),
+        ("keras-cluster", "keras_cluster:KerasCluster", _KERAS, "tensorflow"),
+        ("prune-2-4", "prune_two_four:PruneTwoFour", _TORCH, "train"),
+    )
+)
+"""In the order in which a search tries them within their kind."""
+_YAML_TARGETS: Final = {
+    "azureml": "AzureMl",
+    "cloud-functions": "CloudFunctions",
+    "cloud-init": "CloudInit",
+    "cloud-run": "CloudRun",
+    "compose": "Compose",
+    "container-apps": "ContainerApps",
+    "kserve": "Kserve",
+    "kubernetes": "Kubernetes",
+    "lambda": "Lambda",
+    "podman": "Podman",
+    "ray": "Ray",
+    "sagemaker": "SageMaker",
+    "vertex": "Vertex",
+}  # fmt: skip
+"""Targets whose files are YAML, and their classes."""
+_FILES: Final = {"lambda": "aws_lambda"}
+"""Of those whose name is a word of Python."""
+_UNPROVEN: Final = {
+    "azureml": "its scoring script was run by Azure's own server; the client 'az' was not run here",
+    "container-apps": "the client 'az' was not run here",
+}
+_TARGETS: Final = tuple(
+    Plugin(
+        kind="target",
+        name=name,
+        target=f"aweigh.deploy.targets.{_FILES.get(name, name.replace('-', '_'))}:{kind}",
+        libraries=("yaml",),
+        extra="deploy",
+        experimental=_UNPROVEN.get(name, ""),
+    )
+    for name, kind in _YAML_TARGETS.items()
+)
+_PLAIN_TARGETS: Final = tuple(
+    Plugin(kind="target", name=name, target=f"aweigh.deploy.targets.{name}:{kind}")
+    for name, kind in {"docker": "Docker", "systemd": "Systemd"}.items()
+)
 _BUILT_IN: Final = (
+    *_TARGETS,
+    *_PLAIN_TARGETS,
     Plugin(kind="runtime", name="onnxruntime", target="aweigh.runtimes.onnxruntime:OnnxRuntime", libraries=("onnxruntime",)),
     Plugin(
         kind="runtime",
@@ -46,15 +167,148 @@ _BUILT_IN: Final = (
         target="aweigh.runtimes.sklearn:SklearnRuntime",
         libraries=("sklearn", "joblib"),
         extra="sklearn",
+        environment="sklearn",
         runs_code=True,
     ),
-    Plugin(kind="runtime", name="xgboost", target="aweigh.runtimes.xgboost:XgboostRuntime", libraries=("xgboost",), extra="xgboost"),
-    Plugin(kind="runtime", name="lightgbm", target="aweigh.runtimes.lightgbm:LightgbmRuntime", libraries=("lightgbm",), extra="lightgbm"),
-    Plugin(kind="runtime", name="catboost", target="aweigh.runtimes.catboost:CatboostRuntime", libraries=("catboost",), extra="catboost"),
-    Plugin(kind="runtime", name="reference", target="aweigh.runtimes.reference:ReferenceRuntime", libraries=("onnx",), extra="pack"),
-    Plugin(kind="runtime", name="null", target="aweigh.runtimes.null:NullRuntime"),
     Plugin(
-        kind="framework", name="onnx", target="aweigh.packing.frameworks.onnx:OnnxFramework", libraries=("onnx", "pandas"), extra="pack"
+        kind="runtime",
+        name="xgboost",
+        target="aweigh.runtimes.xgboost:XgboostRuntime",
+        libraries=("xgboost",),
+        extra="xgboost",
+        environment="trees",
+    ),
+    Plugin(
+        kind="runtime",
+        name="lightgbm",
+        target="aweigh.runtimes.lightgbm:LightgbmRuntime",
+        libraries=("lightgbm",),
+        extra="lightgbm",
+        environment="trees",
+    ),
+    Plugin(
+        kind="runtime",
+        name="lleaves",
+        target="aweigh.runtimes.lleaves:LleavesRuntime",
+        libraries=("lleaves",),
+        extra="lleaves",
+        environment="lleaves",
+    ),
+    Plugin(
+        kind="runtime",
+        name="catboost",
+        target="aweigh.runtimes.catboost:CatboostRuntime",
+        libraries=("catboost",),
+        extra="catboost",
+        environment="trees",
+    ),
+    Plugin(
+        kind="runtime",
+        name="jax",
+        target="aweigh.runtimes.jax:JaxRuntime",
+        libraries=("jax",),
+        extra="jax",
+        environment="jax",
+        runs_code=True,
+    ),
+    Plugin(
+        kind="runtime",
+        name="reference",
+        target="aweigh.runtimes.reference:ReferenceRuntime",
+        libraries=("onnx",),
+        extra="pack",
+        environment="pack",
+    ),
+    Plugin(
+        kind="runtime",
+        name="openvino",
+        target="aweigh.runtimes.openvino:OpenVinoRuntime",
+        libraries=("openvino",),
+        extra="openvino",
+        environment="openvino",
+    ),
+    Plugin(
+        kind="runtime", name="torch", target="aweigh.runtimes.torch:TorchRuntime", libraries=("torch",), extra="torch", environment="torch"
+    ),
+    Plugin(
+        kind="runtime",
+        name="torch-eager",
+        target="aweigh.runtimes.torch:TorchEagerRuntime",
+        libraries=("torch", "safetensors"),
+        extra="torch",
+        environment="torch",
+        runs_code=True,
+    ),
+    Plugin(
+        kind="runtime",
+        name="tensorflow",
+        target="aweigh.runtimes.tensorflow:TensorflowRuntime",
+        libraries=("tensorflow",),
+        extra="tensorflow",
+        environment="tensorflow",
+    ),
+    Plugin(
+        kind="runtime",
+        name="litert",
+        target="aweigh.runtimes.litert:LitertRuntime",
+        libraries=("ai_edge_litert",),
+        extra="litert",
+        environment="litert",
+    ),
+    Plugin(
+        kind="runtime",
+        name="executorch",
+        target="aweigh.runtimes.executorch:ExecutorchRuntime",
+        libraries=("executorch", "torch"),
+        extra="executorch",
+        environment="executorch",
+    ),
+    Plugin(
+        kind="runtime",
+        name="coreml",
+        target="aweigh.runtimes.coreml:CoreMlRuntime",
+        libraries=("coremltools",),
+        extra="coreml",
+        environment="coreml",
+        experimental="predicts on macOS alone, where it was not run: the golden replay on yours decides",
+    ),
+    Plugin(kind="target", name="runner", target="aweigh.deploy.targets.runner:Runner"),
+    Plugin(kind="source-form", name="format", target="aweigh.packing.source_forms:format_of"),
+    Plugin(kind="source-form", name="write", target="aweigh.packing.source_forms:write_source"),
+    Plugin(
+        kind="delegate",
+        name="edgetpu",
+        target="aweigh.runtimes.litert_delegates:edgetpu",
+        libraries=("ai_edge_litert",),
+        extra="litert",
+        experimental="not run on an Edge TPU",
+    ),
+    Plugin(kind="runtime", name="null", target="aweigh.runtimes.null:NullRuntime"),
+    Plugin(kind="runtime", name="pipeline", target="aweigh.runtimes.pipeline:PipelineRuntime"),
+    Plugin(kind="runtime", name="python", target="aweigh.runtimes.python:PythonRuntime", runs_code=True),
+    Plugin(
+        kind="framework",
+        name="python",
+        target="aweigh.packing.frameworks.python:PythonFramework",
+        libraries=("onnx", "pandas"),
+        extra="pack",
+        environment="pack",
+    ),
+    Plugin(kind="runtime", name="function", target="aweigh.runtimes.function:FunctionRuntime", runs_code=True),
+    Plugin(
+        kind="image-output", name="dockerfile", target="aweigh.deploy.images.dockerfile:docker_folder", libraries=("yaml",), extra="deploy"
+    ),
+    Plugin(kind="signer", name="ecdsa", target="aweigh.deploy.images.signature:sign", libraries=("cryptography",), extra="sign"),
+    Plugin(kind="step", name="text", target="aweigh.runtimes.text:around", libraries=("tokenizers",), extra="text"),
+    Plugin(kind="step", name="image", target="aweigh.runtimes.images:around", libraries=("PIL",), extra="image"),
+    Plugin(kind="step", name="sound", target="aweigh.runtimes.sounds:around"),
+    Plugin(
+        kind="framework",
+        name="onnx",
+        target="aweigh.packing.frameworks.onnx:OnnxFramework",
+        libraries=("onnx", "pandas"),
+        extra="pack",
+        environment="pack",
     ),
     Plugin(
         kind="framework",
@@ -62,6 +316,7 @@ _BUILT_IN: Final = (
         target="aweigh.packing.frameworks.xgboost:XgboostFramework",
         libraries=("xgboost", "skl2onnx"),
         extra="xgboost",
+        environment="trees",
     ),
     Plugin(
         kind="framework",
@@ -69,6 +324,7 @@ _BUILT_IN: Final = (
         target="aweigh.packing.frameworks.lightgbm:LightgbmFramework",
         libraries=("lightgbm", "skl2onnx"),
         extra="lightgbm",
+        environment="trees",
     ),
     Plugin(
         kind="framework",
@@ -76,6 +332,15 @@ _BUILT_IN: Final = (
         target="aweigh.packing.frameworks.catboost:CatboostFramework",
         libraries=("catboost", "skl2onnx"),
         extra="catboost",
+        environment="trees",
+    ),
+    Plugin(
+        kind="framework",
+        name="torch",
+        target="aweigh.packing.frameworks.torch:TorchFramework",
+        libraries=("torch", "onnxscript", "onnx", "pandas", "safetensors"),
+        extra="torch",
+        environment="torch",
     ),
     Plugin(
         kind="framework",
@@ -83,10 +348,71 @@ _BUILT_IN: Final = (
         target="aweigh.packing.frameworks.sklearn:SklearnFramework",
         libraries=("sklearn", "skl2onnx"),
         extra="sklearn",
+        environment="sklearn",
     ),
+    Plugin(
+        kind="framework",
+        name="mxnet",
+        target="aweigh.packing.frameworks.mxnet:MxnetFramework",
+        libraries=("onnx", "pandas"),
+        extra="pack",
+        environment="pack",
+        apart="mxnet",
+    ),
+    Plugin(
+        kind="framework",
+        name="huggingface",
+        target="aweigh.packing.frameworks.huggingface:HuggingFaceFramework",
+        libraries=("torch", "transformers", "onnx", "onnxscript", "pandas"),
+        extra="huggingface",
+        environment="huggingface",
+    ),
+    Plugin(
+        kind="framework",
+        name="keras",
+        target="aweigh.packing.frameworks.keras:KerasFramework",
+        libraries=("keras", "tensorflow", "tf2onnx", "h5py"),
+        extra="tensorflow",
+        environment="tensorflow",
+    ),
+    Plugin(
+        kind="framework",
+        name="savedmodel",
+        target="aweigh.packing.frameworks.savedmodel:SavedModelFramework",
+        libraries=("tensorflow", "tf2onnx"),
+        extra="tensorflow",
+        environment="tensorflow",
+    ),
+    Plugin(
+        kind="framework",
+        name="tflite",
+        target="aweigh.packing.frameworks.tflite:TfliteFramework",
+        libraries=("ai_edge_litert", "tensorflow", "tf2onnx"),
+        extra="tensorflow",
+        environment="tensorflow",
+    ),
+    Plugin(kind="judge", name="keras", target="aweigh.packing.frameworks.keras_judge:judge"),
+    Plugin(kind="judge", name="huggingface", target="aweigh.packing.frameworks.huggingface_folder:judge"),
+    Plugin(kind="judge", name="torch", target="aweigh.packing.frameworks.torch_judge:judge"),
+    Plugin(kind="judge", name="mxnet", target="aweigh.packing.frameworks.mxnet_files:judge"),
+    Plugin(kind="judge", name="savedmodel", target="aweigh.packing.frameworks.savedmodel_judge:judge"),
+    Plugin(kind="judge", name="tflite", target="aweigh.packing.frameworks.tflite_judge:judge"),
+    Plugin(
+        kind="framework",
+        name="jax",
+        target="aweigh.packing.frameworks.jax:JaxFramework",
+        libraries=("jax", "flax", "jax2onnx"),
+        extra="jax",
+        environment="jax",
+    ),
+    *_PASSES,
+    *_PROVIDERS,
+    Plugin(kind="dialect", name="vertex", target="aweigh.serve.dialects.vertex:Vertex"),  # first: its paths are chosen by whoever deploys
     Plugin(kind="dialect", name="open-inference-rest", target="aweigh.serve.dialects.open_inference_rest:OpenInferenceRest"),
     Plugin(kind="dialect", name="open-inference-grpc", target="aweigh.serve.dialects.open_inference_grpc:OpenInferenceGrpc"),
     Plugin(kind="dialect", name="predict", target="aweigh.serve.dialects.predict:Predict"),
+    Plugin(kind="dialect", name="sagemaker", target="aweigh.serve.dialects.sagemaker:SageMaker"),
+    Plugin(kind="dialect", name="rollouts", target="aweigh.serve.dialects.rollouts:RolloutRoutes"),
     Plugin(kind="dialect", name="operations", target="aweigh.serve.dialects.operations:Operations"),
     Plugin(kind="remote", name="oci", target="aweigh.store.remotes.registry:open_registry", libraries=("urllib3",), extra="registry"),
     Plugin(kind="remote", name="s3", target="aweigh.store.remotes.objects:open_s3", libraries=("obstore",), extra="s3"),
@@ -106,9 +432,26 @@ _BUILT_IN: Final = (
         extra="az",
         experimental="not tried against Azure Blob Storage or an emulator of it",
     ),
+    Plugin(kind="source", name="https", target="aweigh.sources.web:fetch_https", libraries=("urllib3",), extra="registry"),
+    Plugin(kind="source", name="http", target="aweigh.sources.web:fetch_https", libraries=("urllib3",), extra="registry"),
+    Plugin(kind="source", name="hf", target="aweigh.sources.hub:fetch_hub", libraries=("urllib3",), extra="registry"),
+    Plugin(kind="source", name="s3", target="aweigh.sources.objects:fetch_object", libraries=("obstore",), extra="s3"),
+    Plugin(
+        kind="source",
+        name="gs",
+        target="aweigh.sources.objects:fetch_object",
+        libraries=("obstore",),
+        extra="gs",
+        experimental="not tried against Google Cloud Storage or an emulator of it",
+    ),
+    Plugin(kind="source", name="git+https", target="aweigh.sources.git:fetch_git"),
+    Plugin(kind="source", name="git+file", target="aweigh.sources.git:fetch_git"),
+    Plugin(kind="pointers", name="git-lfs", target="aweigh.sources.lfs:fetch_files", libraries=("urllib3",), extra="registry"),
     Plugin(
         kind="client-transport", name="rest", target="aweigh.client.transports.rest:RestTransport", libraries=("urllib3",), extra="client"
     ),
+    *_SERVERS,
+    Plugin(kind="chart", name="png", target="aweigh.optimize.chart_png:write_png", libraries=("matplotlib",), extra="plot"),
     Plugin(kind="plot", name="svg", target="aweigh.bench.pictures:write_svg"),
     Plugin(kind="plot", name="html", target="aweigh.bench.pictures:write_html"),
     Plugin(kind="plot", name="png", target="aweigh.bench.png:write_png", libraries=("matplotlib",), extra="plot"),

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aweigh.core.evidence import Evidence, Strength
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.names import Digest, ModelName, Reference
-from aweigh.core.package import PackageManifest, Variant
+from aweigh.core.package import PackageManifest, Part, Variant
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
 
@@ -52,6 +52,15 @@ class PackageHandle(Protocol):
 
     def path(self, file: str) -> Path:
         """The file on disk of a package path, its digest verified. Raises NotFound, InvalidFile."""
+        ...
+
+
+@runtime_checkable
+class WithParts(Protocol):
+    """A package handle that can open the packages which its own needs: they lie where it lies."""
+
+    def part(self, part: Part) -> PackageHandle:
+        """The package with the part's digest. Raises ModelNotFound, naming it, where it is not there."""
         ...
 
 
@@ -103,6 +112,35 @@ class Remote(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A source written down anew: its files on disk by package path, the entry first, and what the form takes and gives."""
+
+    files: Mapping[str, Path]
+    signature: Signature
+    options: Mapping[str, str | int | float | bool]
+
+
+class SourceWriter(Protocol):
+    """Writes a source in the form that a runtime takes, as packing would; a plug-in of kind "source-form"."""
+
+    def __call__(
+        self,
+        source: Path,
+        folder: Path,
+        *,
+        runtime: str,
+        endings: Sequence[str] = (),
+        factory: str = "",
+        rows: Mapping[str, Tensor] | None = None,
+    ) -> Written:
+        """Judge and load the source, and write the first form of `runtime` whose entry has one of the `endings`, best first. `rows` stand for the sample.
+
+        Raises NotTrusted, InvalidFile, UnknownFormat, MissingLibrary, Unsupported: the source has no such form.
+        """
+        ...
+
+
 class Progress(Protocol):
     """Told what long work is doing; the command line draws it, Python callers may ignore it."""
 
@@ -125,4 +163,5 @@ class Prover(Protocol):
         *,
         strength: Strength,
         data: str,
+        environments: Path | None = None,
     ) -> Evidence: ...

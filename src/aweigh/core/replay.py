@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from aweigh.core.compare import Difference, compare
-from aweigh.core.errors import GoldenMismatch, InternalError
+from aweigh.core.agreement import compare_answers
+from aweigh.core.compare import Difference
+from aweigh.core.errors import AweighError, GoldenMismatch, InternalError
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
@@ -32,7 +33,7 @@ def replay(session: Session, signature: Signature, golden: Sequence[GoldenAnswer
     """Run every golden case. Raises GoldenMismatch naming case, row, inputs, expected and actual; or what the session raises."""
     rows, max_abs, max_rel = 0, 0.0, 0.0
     for case in golden:
-        actual = session.run(case.inputs)
+        actual = _answer(session, signature, case)
         difference = difference_of(signature, case, actual)
         if not difference.agrees:
             raise mismatch(signature, case, actual, difference)
@@ -42,21 +43,34 @@ def replay(session: Session, signature: Signature, golden: Sequence[GoldenAnswer
     return Replayed(cases=len(golden), rows=rows, max_abs=max_abs, max_rel=max_rel)
 
 
+def _answer(session: Session, signature: Signature, case: GoldenAnswers) -> list[Tensor]:
+    """The session's answers; what it raises, it raises of the case: the source did answer."""
+    try:
+        return session.run(case.inputs)
+    except AweighError as error:
+        raise error.saying(
+            f"{_place(case, 0)}: {error.message}, for inputs {describe_row(signature, case.inputs, 0)}", case=case.name, row=0
+        ) from error
+
+
+def _place(case: GoldenAnswers, row: int) -> str:
+    return f"golden case '{case.name}' ({case.why}), row {row}" if case.why else f"golden case '{case.name}', row {row}"
+
+
 def difference_of(signature: Signature, case: GoldenAnswers, actual: Sequence[Tensor]) -> Difference:
     """How answers differ from the case's. Raises InternalError when a session gives another number of outputs than it should."""
     if len(actual) != len(signature.outputs):
         raise InternalError(f"a session gave {len(actual)} outputs where the signature has {len(signature.outputs)}", case=case.name)
-    return compare(signature.outputs, case.outputs, actual)
+    return compare_answers(signature, case.outputs, actual)
 
 
 def mismatch(signature: Signature, case: GoldenAnswers, actual: Sequence[Tensor], difference: Difference) -> GoldenMismatch:
     """The error that names the worst row of the first output that differs."""
     at, output = next((at, output) for at, output in enumerate(difference.outputs) if output.mismatches)
     row = output.bad_rows[0] if output.bad_rows else 0
-    where = f"golden case '{case.name}' ({case.why}), row {row}" if case.why else f"golden case '{case.name}', row {row}"
     found = output.problem or f"expected {describe_value(case.outputs[at], row)}, got {describe_value(actual[at], row)}"
     return GoldenMismatch(
-        f"{where}: output '{output.name}': {found}, for inputs {describe_row(signature, case.inputs, row)}",
+        f"{_place(case, row)}: output '{output.name}': {found}, for inputs {describe_row(signature, case.inputs, row)}",
         hint="this machine or library answers differently than the one that packed the model: "
         "'aweigh verify' shows every difference; pack again here, or serve another variant",
         case=case.name,

@@ -1,7 +1,7 @@
 """Settings: as written (file, environment, flags), merged, then one frozen `Settings` that is passed as an argument.
 
 Only `read_settings` looks at the environment and the settings file, and only when called. An unknown key is an error with the nearest name.
-Precedence: flag, then environment (AWEIGH_…), then file (aweigh.toml in AWEIGH_HOME, or --settings), then default.
+Precedence: flag, then environment (AWEIGH_…, then the variables of clouds: PORT), then file (aweigh.toml in AWEIGH_HOME, or --settings), then default.
 """
 
 import os
@@ -25,17 +25,51 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     """Address to listen on. Anything but loopback needs api_key_file or no_auth."""
     port: int = 8080
-    """One port for REST and gRPC; 0 takes a free one."""
+    """One port for REST and gRPC; 0 takes a free one. Clouds say it as PORT, which is read too."""
     api_key_file: str = ""
     """File with one API key per line (`name:key` or `key`); requests need `Authorization: Bearer KEY`."""
     no_auth: bool = False
     """Allow a non-loopback address without API keys."""
+    health_route: str = ""
+    """Path that Vertex AI asks for health, as AIP_HEALTH_ROUTE; empty: there is none beside /ready."""
+    predict_route: str = ""
+    """Path that Vertex AI sends instances to, as AIP_PREDICT_ROUTE; empty: there is none."""
     model_control: Literal["auto", "on", "off"] = "auto"
     """Whether models may be loaded and unloaded by request; auto allows it on loopback and where API keys are set."""
+    variant: str = ""
+    """Serve this variant instead of the quickest that is proven."""
+    version_policy: str = "latest:1"
+    """Which versions of a model named without one are served: 'latest:1', 'latest:N', 'all' or 'specific:1,3'; of one name: 'all; fraud=latest:2'."""
+    version_transition: Literal["availability", "resource"] = "availability"
+    """How a new version takes over: loaded beside the old one, or after the old one has gone, which needs less memory and leaves a gap."""
+    poll_store_s: float = 0.0
+    """How often the store is looked at for versions and aliases that changed; 0 looks at the start and when a model is loaded or unloaded by request."""
+    load_tries: int = 5
+    """Loads of a version found by polling before it is given up; what cannot get better, such as a golden mismatch, is not tried again."""
+    load_retry_s: float = 60.0
+    """Time between them."""
+    labels_for_unavailable: bool = False
+    """Let an alias stand in requests for a version that is not loaded; without it, it stays with the version it had until the new one is loaded."""
+    load_on_first_use: bool = False
+    """Load a model when it is first asked for, not at the start; the request waits for it."""
+    memory_budget_bytes: int = 0
+    """Memory for all models, of all workers together; beyond it the least recently used model goes, and comes back when it is asked for. 0 is no limit."""
+    pinned_models: str = ""
+    """Names or patterns with * and ?, separated by commas, of models that never go to make room for others."""
     shared_memory: bool = False
     """Let clients on this machine register memory under /dev/shm and send and take tensors through it."""
     shared_memory_keys: str = "*"
     """Names under /dev/shm that clients may register: patterns with * and ?, separated by commas. Those that begin with aweigh never."""
+    live_alias: str = "live"
+    """Alias of the store that names the version which a bare name means to a server; promoting a version moves it. Without one the newest is served."""
+    fallback: str = ""
+    """Models that stand in for others which are down, fail or are too slow: 'fraud=fraud-simple', several separated by commas. Both must be served."""
+    fallback_after_ms: float = 0.0
+    """How long the first choice may take before its fallback is asked, for models that do not run on the event loop; 0 is as long as it takes."""
+    fallback_failures: int = 5
+    """Failures of the first choice in a row after which its fallback answers at once."""
+    fallback_pause_s: float = 5.0
+    """How long it does so until a request tries the first choice again."""
     workers: int = 1
     """Processes that serve on the one port, under a supervisor when there are several."""
     hang_timeout_s: float = 0.8
@@ -48,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """ONNX models of this size and more that several processes serve are laid out once and mapped by all; 0 lets each load its own."""
     executor: Literal["auto", "inline", "thread", "process"] = "auto"
     """Where sessions run; auto measures at warm-up. Packages that bring code of their own run in a process whatever this says."""
+    functions: Literal["process", "server"] = "process"
+    """Where the Python functions of pipelines run: each in a process of its own, or in the server's, which is quicker. `server` trusts whoever wrote them."""
     inline_limit_us: int = 1000
     """Under auto, a model whose warmed-up call is dearer than this runs on threads."""
     threads: int = 0
@@ -116,10 +152,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where credentials of registries are looked up."""
     transfer_timeout_s: float = 60.0
     """A push or pull that gets no answer and moves no byte for this long tries again, and then gives up."""
+    private_hosts: str = ""
+    """Hosts on this machine or a private network that models may be fetched from: names or NAME:PORT with * and ?, separated by commas."""
+    max_source_bytes: int = 64 * 1024 * MIB
+    """Most bytes that one model may have which is fetched from an address."""
+    hub: str = "https://huggingface.co"
+    """Where hf://OWNER/NAME is looked up: a hub with Hugging Face's interface."""
+    hub_token_file: str = ""
+    """File that holds a token for it."""
+    no_isolate: bool = False
+    """Make no environments for libraries that are not installed; what needs them is refused."""
+    environments: str = "~/.cache/aweigh/environments"
+    """Folder of the environments that are made for libraries which are not installed, shared by all homes."""
+    image_cache: str = "~/.cache/aweigh/images"
+    """Folder of base images, wheels and layers that images were made of, shared by all homes; it may be removed."""
     child_memory_bytes: int = 4096 * MIB
     """Memory cap of an isolated child, and of each process that a model runs in."""
     child_timeout_s: float = 600.0
     """Time cap of one piece of work in an isolated child."""
+
+    @property
+    def environments_folder(self) -> Path:
+        """`environments` with ~ expanded, absolute."""
+        return Path(self.environments).expanduser().absolute()
 
     @property
     def home_folder(self) -> Path:
@@ -129,14 +184,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SETTINGS_FILE: Final = "aweigh.toml"
 ENVIRONMENT_PREFIX: Final = "AWEIGH_"
+_OF_CLOUDS: Final = (
+    ("SAGEMAKER_BIND_TO_PORT", "port"),
+    ("AIP_HTTP_PORT", "port"),
+    ("PORT", "port"),
+    ("AIP_HEALTH_ROUTE", "health_route"),
+    ("AIP_PREDICT_ROUTE", "predict_route"),
+)
+"""Variables by which clouds tell a container what a setting has to be; of two of one setting the later counts. AWEIGH_… stands above them."""
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _MINIMUM: Final = {
-    "port": 0, "inline_limit_us": 0, "threads": 0, "processes": 1, "session_threads": 0, "workers": 1, "hang_timeout_s": 0.0, "load_timeout_s": 0.0, "worker_memory_bytes": 0,
-    "share_weights_bytes": 0, "response_cache_bytes": 0, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
+    "port": 0, "inline_limit_us": 0, "threads": 0, "processes": 1, "session_threads": 0, "workers": 1, "hang_timeout_s": 0.0, "load_timeout_s": 0.0, "worker_memory_bytes": 0, "fallback_after_ms": 0.0, "fallback_failures": 1, "fallback_pause_s": 0.01,
+    "poll_store_s": 0.0, "load_tries": 1, "load_retry_s": 0.0, "memory_budget_bytes": 0, "share_weights_bytes": 0, "response_cache_bytes": 0, "max_queue": 0, "max_body_bytes": 1, "max_head_bytes": 1024, "max_connections": 1,
     "max_streams": 1, "max_json_depth": 4, "max_elements": 1, "max_rows": 1, "max_batch_rows": 0, "max_batch_delay_ms": 0.0, "queue_timeout_ms": 0.0, "priority_levels": 1, "idle_timeout_s": 0.1, "request_timeout_s": 0.1, "drain_timeout_s": 0.0,
-    "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
+    "drain_delay_s": 0.0, "store_quota_bytes": 0, "transfer_timeout_s": 0.1, "max_source_bytes": 1, "child_memory_bytes": 64 * MIB, "child_timeout_s": 1.0,
 }  # fmt: skip
-_MAXIMUM: Final = {"port": 65535, "max_rows": 2**31 - 1, "workers": 128, "threads": 1024, "processes": 256, "session_threads": 1024}
+_MAXIMUM: Final = {
+    "port": 65535,
+    "max_rows": 2**31 - 1,
+    "workers": 128,
+    "threads": 1024,
+    "processes": 256,
+    "session_threads": 1024,
+    "load_tries": 1000,
+}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,9 +233,11 @@ def read_settings(
             merged[name] = _convert(name, value, origins[name])
 
     variables = _from_environment(env)
+    clouds = {name: (variable, env[variable]) for variable, name in _OF_CLOUDS if env.get(variable)}
     home = (flags or {}).get("home") or variables.get("home") or Settings().home
     path = _folder(file) if file else _folder(str(home)) / SETTINGS_FILE
     take(_from_file(path, required=file is not None), lambda _: str(path))
+    take({name: value for name, (_, value) in clouds.items()}, lambda name: clouds[name][0])
     take(variables, lambda name: ENVIRONMENT_PREFIX + name.upper())
     take({name: value for name, value in (flags or {}).items() if value is not None}, lambda name: f"--{name.replace('_', '-')}")
     settings = Settings(**merged)

@@ -29,6 +29,8 @@ class Task(enum.StrEnum):
     CLUSTERING = "clustering"
     OUTLIERS = "outliers"
     TRANSFORM = "transform"
+    DETECTION = "detection"
+    RETRIEVAL = "retrieval"
     GENERAL = "general"
 
 
@@ -40,6 +42,16 @@ class ColumnKind(enum.StrEnum):
     BOOLEAN = "boolean"
     CATEGORY = "category"
     TEXT = "text"
+    IMAGE = "image"
+    SOUND = "sound"
+
+
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How far a float may stray: |actual - expected| <= atol + rtol * |expected| + scale * (largest magnitude of the expected row)."""
+
+    atol: float
+    rtol: float
+    scale: float = 0.0
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -56,6 +68,8 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of a float input: whether the source answers infinities; False = it refuses them, and so do we."""
     padding: int | float | str | None = None
     """Of an input: what its symbolic axes behind the batch are filled up with, so that requests of different sizes can run together; None = they do not."""
+    tolerance: Tolerance | None = None
+    """Of a float output: bounds given when it was packed, instead of its datatype's."""
 
     @property
     def wire_shape(self) -> list[int]:

@@ -130,13 +130,14 @@ def float32_to_bf16(array: NDArray[np.float32]) -> bytes:
     return np.where(np.isnan(array), (bits >> 16) | 0x40, rounded).astype("<u2").tobytes()
 
 
-def text_of(item: object) -> str:
-    """One BYTES element as text. Raises InvalidInput when it is not UTF-8."""
+def text_of(item: object, name: str = "") -> str:
+    """One BYTES element of the input `name` as text. Raises InvalidInput when it is not UTF-8."""
     if isinstance(item, bytes):
         try:
             return item.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InvalidInput(f"BYTES element is not UTF-8: {error}", hint="this model takes text: send UTF-8") from error
+            where = f"input '{name}': " if name else ""
+            raise InvalidInput(f"{where}a BYTES element is not UTF-8: {error}", hint="this model takes text: send UTF-8") from error
     return str(item)
 
 

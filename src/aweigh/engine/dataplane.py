@@ -5,24 +5,31 @@ the loop's turn, with others that run together, or for a thread. Must be called 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotReady
+from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotLoaded, NotReady
 from aweigh.core.names import check_asked
 from aweigh.core.nearest import nearest
+from aweigh.core.rollout import Plan
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor, Tensors
+from aweigh.engine import fallbacks
+from aweigh.engine.asleep import Asleep
 from aweigh.engine.batching.joined import Reply, Turns, Work
 from aweigh.engine.batching.queue import BatchQueue
+from aweigh.engine.choice import Asker, Attempt, patience_of
 from aweigh.engine.executors import Caller
+from aweigh.engine.labels import Labels
+from aweigh.engine.memory_budget import Room
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.regions import Regions
 from aweigh.engine.response_cache import ResponseCache, Responses
+from aweigh.engine.routing import Routing
 from aweigh.engine.single import Single
-from aweigh.engine.slab import Connections
+from aweigh.engine.slab import CELLS, Connections
 
 _TURN: Final = "turn"
 
@@ -31,6 +38,7 @@ class WireFacts(Protocol):
     """What a wire counts; shown by /metrics."""
 
     def connections(self) -> Connections: ...
+    def total(self, cell: int) -> int: ...
 
 
 class Control(Protocol):
@@ -39,6 +47,15 @@ class Control(Protocol):
     def index(self, done: Callable[[Any, AweighError | None], None], *, ready_only: bool = False) -> None: ...
     def load(self, name: str, version: int | None, done: Callable[[Any, AweighError | None], None]) -> None: ...
     def unload(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
+
+
+class RolloutControl(Protocol):
+    """What rolls versions out, in the whole server. Every verb tells `done` later, on the loop, a `core.rollout.Report` (`reports`: a list), or why not."""
+
+    def begin(self, plan: Plan, done: Callable[[Any, AweighError | None], None]) -> None: ...
+    def promote(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
+    def rollback(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
+    def reports(self, name: str, done: Callable[[Any, AweighError | None], None]) -> None: ...
 
 
 class Logs(Protocol):
@@ -65,8 +82,12 @@ class DataPlane:
         """Requests handed to threads and not yet answered."""
         self.wire: WireFacts | None = None
         """What carries the requests, where it can be counted."""
+        self.counts: MutableSequence[int] = [0] * CELLS
+        """What this process counts at the places that `slab` names; its wire's where it has one."""
         self.control: Control | None = None
         """What loads and unloads while the server runs; None where models stay as they are."""
+        self.rollouts: RolloutControl | None = None
+        """What rolls versions out; None where models stay as they are."""
         self.workers: Callable[[Callable[[Any, AweighError | None], None]], None] | None = None
         """Tells how all workers of the server are; None where there is one process."""
         self.logs: Logs | None = None
@@ -77,14 +98,79 @@ class DataPlane:
         """Answers that equal requests get again: this process's part of the memory for them."""
         self._versions: dict[str, dict[str, LoadedModel]] = {}
         self._default: dict[str, LoadedModel] = {}
+        self.asleep = Asleep()
+        """Versions that are loaded when they are asked for."""
+        self.labels = Labels(unavailable=settings.labels_for_unavailable)
+        """Words that stand for a version in requests."""
+        self.wake: Callable[[str, str, Caller, Callable[[AweighError | None], None]], None] | None = None
+        """Has a version that is asleep loaded, and tells a caller who waits; None where nothing is ever asleep."""
+        self.room: Callable[[], Room] | None = None
+        """Tells of the memory for models, where they are loaded and unloaded."""
+        self.routing = Routing(self.find)
+        """The names whose requests are dealt out to several models."""
+        fallbacks.set_up(self.routing, settings)
         self.max_rows = settings.max_rows
 
     def add(self, model: LoadedModel) -> None:
         """Make a loaded model answerable; the last added version of a name is its default."""
+        self._hold(model)
+        self.prefer(model.name, model.version)
+
+    def join(self, model: LoadedModel, *, default: bool) -> list[LoadedModel]:
+        """Make a loaded model answerable beside the other versions of its name, also for the bare name where it is the `default`, or the first.
+
+        Of the same version the one before is no longer answerable: it is returned.
+        """
+        before = self._versions.get(model.name, {}).get(model.version)
+        meant = self._default.get(model.name) is before and before is not None
+        first = model.name not in self._default and not self.asleep.default(model.name)
+        meant = self._hold(model) or meant
+        if default or first or meant:
+            self.prefer(model.name, model.version)
+        if before is not None:
+            before.forget()
+        return [before] if before is not None else []
+
+    def _hold(self, model: LoadedModel) -> bool:
+        """Whether the bare name meant this version, which was asleep."""
         self._versions.setdefault(model.name, {})[model.version] = model
-        self._default[model.name] = model
         if self.cache is not None and model.cacheable:
             model.remember(self.cache)
+        return self.asleep.drop(model.name, model.version)
+
+    def prefer(self, name: str, version: str) -> None:
+        """Let the bare name mean this version, if it is loaded or asleep."""
+        model = self._versions.get(name, {}).get(version)
+        if model is not None:
+            self._default[name] = model
+            self.asleep.prefer(name, version)
+        elif self.asleep.prefer(name, version):
+            self._default.pop(name, None)
+
+    def loaded(self, name: str, version: str) -> LoadedModel | None:
+        """One version, if it is loaded."""
+        return self._versions.get(name, {}).get(version)
+
+    def meant(self, name: str) -> LoadedModel | None:
+        """What a bare name means, if that is loaded."""
+        return self._default.get(name)
+
+    def forget(self, name: str, version: str) -> None:
+        """Serve a version no more that is asleep; of those that stay the last is what the bare name means, if this was."""
+        if self.asleep.drop(name, version):
+            self._prefer_last(name)
+
+    def lull(self, model: LoadedModel, reason: str) -> None:
+        """Take one version out of memory: it comes back when it is asked for. The caller closes it."""
+        versions = self._versions.get(model.name, {})
+        versions.pop(model.version, None)
+        if not versions:
+            self._versions.pop(model.name, None)
+        model.forget()
+        default = self._default.get(model.name) is model
+        if default:
+            del self._default[model.name]
+        self.asleep.put(model.name, model.version, reason, default=default)
 
     def replace(self, model: LoadedModel) -> list[LoadedModel]:
         """Let a model take over its name; what it takes over from, the same version or the one that was the default, is no longer answerable."""
@@ -94,26 +180,34 @@ class DataPlane:
         for each in old:
             versions.pop(each.version, None)
             each.forget()
+        self.asleep.drop(model.name, self.asleep.default(model.name))
         self.add(model)
         return list({id(each): each for each in old}.values())
 
     def remove(self, name: str) -> list[LoadedModel]:
         """Take a name out of service; its models, which the caller closes."""
         self._default.pop(name, None)
+        self.asleep.remove(name)
         removed = list(self._versions.pop(name, {}).values())
         for model in removed:
             model.forget()
         return removed
 
     def drop(self, model: LoadedModel) -> None:
-        """Take one version out of service; of those that stay the last is the default. The caller closes it."""
+        """Take one version out of service; of those that stay the last is what the bare name means, if this was. The caller closes it."""
         versions = self._versions.get(model.name, {})
         versions.pop(model.version, None)
         model.forget()
-        if versions:
-            self._default[model.name] = list(versions.values())[-1]
-        else:
-            self.remove(model.name)
+        if not versions:
+            self._versions.pop(model.name, None)
+        if self._default.get(model.name) is model:
+            del self._default[model.name]
+            self._prefer_last(model.name)
+
+    def _prefer_last(self, name: str) -> None:
+        staying = [*self.asleep.versions(name), *self._versions.get(name, ())]
+        if staying:
+            self.prefer(name, staying[-1])
 
     def close(self) -> None:
         """Release every model, and the memory of clients."""
@@ -137,6 +231,18 @@ class DataPlane:
         """Every loaded version of every model, by name."""
         return (model for name in sorted(self._versions) for model in self._versions[name].values())
 
+    def named(self, name: str, version: str) -> list[LoadedModel]:
+        """The loaded versions that a name means without a version, or the one that it means with one. Wakes nothing. Raises ModelNotFound."""
+        try:
+            found = self.find(name, version)
+        except NotLoaded:
+            return [] if version else list(self._versions.get(name, {}).values())
+        return [found] if version else list(self._versions[name].values())
+
+    def names(self) -> list[str]:
+        """Every name that has a version here, loaded or asleep."""
+        return sorted({*self._versions, *(name for name, _, _ in self.asleep)})
+
     def versions(self, name: str) -> list[str]:
         """The loaded versions of a name, in the order they were added."""
         return list(self._versions.get(name, ()))
@@ -146,11 +252,27 @@ class DataPlane:
         model = self._versions.get(name, {}).get(version) if version else self._default.get(name)
         if model is not None:
             return model
+        labelled = self.labels.version(name, version)
+        if labelled and labelled != version:
+            return self.find(name, labelled)
+        meant = version or self.asleep.default(name)
+        if self.asleep.holds(name, meant):
+            raise self._not_loaded(name, meant)
         if not self.started and name not in self._default:
             raise NotReady(f"model '{name}' is not loaded yet: the server is starting", hint="try again in a moment")
         check_asked(name)
         check_asked(version)
         raise self._not_found(name, version)
+
+    def _not_loaded(self, name: str, version: str) -> NotLoaded:
+        error = NotLoaded(f"model '{name}' version {version} is not loaded", hint="it is loaded on its next use", model=name)
+        if self.wake is not None:
+            error.wake = partial(self.wake, name, version)
+        return error
+
+    def choose(self, name: str, version: str, caller: Asker) -> LoadedModel:
+        """The model that is to answer a request: as `find` says, but where the name is rolled out or has a model to fall back on. Raises as `find`."""
+        return self.routing.choose(name, version, caller) if self.routing.active else self.find(name, version)
 
     def _not_found(self, name: str, version: str) -> ModelNotFound:
         if name in self._versions:
@@ -188,6 +310,8 @@ class DataPlane:
         statistics = model.statistics
         statistics.last = ended = perf_counter()
         statistics.success(ended - started, rows)
+        if model.observe is not None:
+            model.observe(inputs, outputs, ended - started)
         return outputs
 
     def _run_or_recall(self, model: LoadedModel, responses: Responses, inputs: Tensors, rows: int) -> list[Tensor]:
@@ -208,10 +332,15 @@ class DataPlane:
         statistics = model.statistics
         statistics.last = ended = perf_counter()
         statistics.success(ended - started, 1)
+        if model.observe is not None:
+            model.observe(single.inputs, single.outputs, ended - started)
         return single.outputs
 
     def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
         """Answer accepted inputs with others of this turn or on the model's threads; `done` is called later on the loop. Raises Overloaded."""
+        if self.routing.active and (patience_s := patience_of(caller)):
+            caller = attempt = Attempt(caller, done, model.name, patience_s)
+            done = attempt.done
         if model.responses is not None:
             key, outputs = model.responses.recall(inputs)
             if outputs is not None:
@@ -232,7 +361,7 @@ class DataPlane:
         if model.threads is None:
             raise InternalError(f"model '{model.name}' runs inline")
         try:
-            model.threads.submit(partial(model.run, inputs), caller, partial(self._finish, model, perf_counter(), rows, done))
+            model.threads.submit(partial(model.run, inputs), caller, partial(self._finish, model, perf_counter(), inputs, rows, done))
         except AweighError as error:
             model.statistics.failure(error.kind)
             raise
@@ -257,6 +386,7 @@ class DataPlane:
         self,
         model: LoadedModel,
         started: float,
+        inputs: Tensors,
         rows: int,
         done: Reply,
         outputs: list[Tensor] | None,
@@ -265,10 +395,12 @@ class DataPlane:
     ) -> None:
         self.in_flight -= 1
         model.statistics.in_flight -= 1
-        model.statistics.queued.observe(waited)
         if error is None:
+            model.statistics.queued.observe(waited)
             model.statistics.last = ended = perf_counter()
             model.statistics.success(ended - started, rows, waited)
+            if model.observe is not None and outputs is not None:
+                model.observe(inputs, outputs, ended - started - waited)
         else:
             model.statistics.failure(error.kind, perf_counter() - started)
         done(outputs, error)

@@ -49,7 +49,7 @@ class ThreadExecutor:
     def __init__(self, name: str, *, threads: int, max_queue: int) -> None:
         self._name = name
         self._max_threads = threads
-        self._work = Queue(name, max_queue)
+        self._work = Queue(name, max_queue, threads)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -74,12 +74,15 @@ class ThreadExecutor:
         return not self._closed
 
     def submit(self, run: Run, caller: Caller, done: Done) -> None:
-        """Queue one call. Raises Overloaded when the queue is full."""
+        """Queue one call. Raises Overloaded when the queue is full, or too long for the caller's deadline."""
+        now = time.monotonic()
         with self._ready:
             if self._closed:
                 raise Overloaded(f"model '{self._name}' is being unloaded", hint="try again")
             self._loop = asyncio.get_running_loop()
-            self._work.add(Entry(run, caller, done, time.monotonic()), free=self._max_threads - self._busy)
+            for gone in self._work.sweep(now):
+                self._deliver(gone, None, refusal(gone.caller, now), now - gone.queued_at)
+            self._work.add(Entry(run, caller, done, now), free=self._max_threads - self._busy)
             if len(self._work) > self._idle and len(self._threads) < self._max_threads:
                 thread = threading.Thread(target=self._serve, name=f"aweigh-{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
@@ -110,11 +113,14 @@ class ThreadExecutor:
                     self._idle -= 1
                 entry = self._work.take()
                 self._busy += 1
-            waited = time.monotonic() - entry.queued_at
-            outputs, error = _attempt(entry.run, entry.caller)
+            began = time.monotonic()
+            unwanted = self._work.refusal(entry, began)
+            outputs, error = (None, unwanted) if unwanted is not None else _attempt(entry.run, entry.caller)
             with self._ready:
                 self._busy -= 1
-            self._deliver(entry, outputs, error, waited)
+                if outputs is not None:
+                    self._work.pace.took(time.monotonic() - began)
+            self._deliver(entry, outputs, error, began - entry.queued_at)
 
     def _deliver(self, entry: Entry, outputs: list[Tensor] | None, error: AweighError | None, waited: float) -> None:
         if self._loop is not None:
@@ -123,9 +129,6 @@ class ThreadExecutor:
 
 
 def _attempt(run: Run, caller: Caller) -> tuple[list[Tensor] | None, AweighError | None]:
-    unwanted = refusal(caller, time.monotonic())
-    if unwanted is not None:
-        return None, unwanted
     try:
         return run(), None
     except AweighError as error:

@@ -4,17 +4,16 @@ A model that fails any of these never reaches the data plane. Called by `app` at
 """
 
 import dataclasses
-import math
+import logging
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import Final, Literal
+from typing import Final
 
-from aweigh.core.errors import MissingLibrary, NotFound, ProofFailed, Unsupported
-from aweigh.core.golden import GoldenAnswers, read_golden
+from aweigh.core.errors import GoldenMismatch, Unsupported
+from aweigh.core.golden import Held, held_to
 from aweigh.core.objective import parse_objective
-from aweigh.core.package import PackageManifest, Variant
-from aweigh.core.plugins import check_libraries
+from aweigh.core.package import Variant
 from aweigh.core.protocols import PackageHandle, Session
 from aweigh.core.replay import replay
 from aweigh.core.settings import Settings
@@ -23,26 +22,32 @@ from aweigh.engine.batching.policy import choose_batching
 from aweigh.engine.batching.queue import QueuePolicy
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor, ThreadExecutor
-from aweigh.engine.lanes import Lanes, better_lanes, first_lanes, is_open, lane_rows, throughput
+from aweigh.engine.lanes import Lanes, better_lanes, crowded_cost, first_lanes, in_turn, is_open, lane_rows
+from aweigh.engine.measured import Measured, elsewhere, measured_here
 from aweigh.engine.model import PRIVATE, LoadedModel, LoadReport
+from aweigh.engine.pipelines.load import Loading, load_pipeline
+from aweigh.engine.pipelines.open import is_pipeline
+from aweigh.engine.pipelines.pool import Pool
 from aweigh.engine.placement import Cost, Place, choose_executor, measure, needs_process, rows_of
 from aweigh.engine.processes import ProcessExecutor
 from aweigh.engine.response_cache import why_not_cached
 from aweigh.engine.statistics import ModelStatistics
+from aweigh.engine.variants import Purpose, environments_of, in_order, variants_in_order, why_chosen
 from aweigh.isolate import Caps, Lane
+from aweigh.runtimes.homes import process_home
 from aweigh.runtimes.hooks import load_variant
 from aweigh.runtimes.mapped import Mapped, map_weights
 from aweigh.runtimes.process import ProcessSession, runs_code
 
-Purpose = Literal["online", "batch"]
 Count = Callable[[str, str], ModelStatistics]
 """Gives the statistics of a version by its name and number."""
+_LOG: Final = logging.getLogger("aweigh.engine")
 _MAX_TWICE_BYTES: Final = 1024**3
 """Larger models are not loaded twice to find out how to share the cores."""
-_FIGURES: Final[dict[Purpose, str]] = {"online": "latency_us_b1", "batch": "latency_us_b1000"}
 
 
-def _count_alone(_name: str, _version: str) -> ModelStatistics:
+def count_alone(_name: str, _version: str) -> ModelStatistics:
+    """Statistics that no other process adds to."""
     return ModelStatistics()
 
 
@@ -54,22 +59,75 @@ class _Loaded:
     replay_ms: float
     cost: Cost
     weights: str
+    crowded: Cost | None = None
+    """The cost while every lane is busy, where that was measured."""
 
 
 def load_model(
-    handle: PackageHandle, settings: Settings, *, variant: str = "", purpose: Purpose = "online", count: Count = _count_alone
+    handle: PackageHandle,
+    settings: Settings,
+    *,
+    variant: str = "",
+    purpose: Purpose = "online",
+    count: Count = count_alone,
+    pool: Pool | None = None,
 ) -> LoadedModel:
-    """Load one package until it may answer. Raises GoldenMismatch, ProofFailed, NotFound (no such variant) or what the runtime raises."""
-    chosen = choose_variant(handle.manifest, variant, purpose=purpose)
-    golden = read_golden(handle.manifest, handle.path)
+    """Load one package until it may answer. Raises GoldenMismatch, ProofFailed, NotFound (no such variant) or what the runtime raises.
+
+    With a `pool` it shares its session with the steps of pipelines that are of the same digest; the parts of a pipeline share in any case.
+    """
+    name, version, pool = handle.reference.name, str(handle.reference.version or 1), pool or Pool()
+    load = partial(_load_package, handle, settings, variant, purpose, Loading(settings=settings, pool=pool, count=count))
+    return pool.name((handle.digest, variant), name, version, load, count(name, version))
+
+
+def _load_package(handle: PackageHandle, settings: Settings, variant: str, purpose: Purpose, loading: Loading) -> LoadedModel:
+    """A model that stands on nothing else; the pool lends it out. A variant of which it turns out that it cannot run here gives way to the next that is proven."""
+    candidates = variants_in_order(handle.manifest, variant, purpose=purpose, environments=environments_of(settings))
+    here: Measured | None = None
+    if elsewhere(candidates):
+        here = measured_here(handle.digest, candidates, settings, partial(_timed, handle, settings))
+        candidates = in_order(candidates, purpose, here)
+    passed_over: list[str] = []
+    for chosen in candidates[:-1]:
+        try:
+            why = why_chosen(handle.manifest, chosen, variant, purpose=purpose, passed_over="; ".join(passed_over), here=here)
+            return _load_variant(handle, settings, chosen, why, purpose, loading)
+        except (Unsupported, GoldenMismatch) as error:
+            what = "cannot run here" if isinstance(error, Unsupported) else "answers otherwise on this machine than it was proven to"
+            passed_over.append(f"'{chosen.name}' {what}: {error.message}")
+            _LOG.warning(
+                "a variant gave way to the next", extra={"model": str(handle.reference), "variant": chosen.name, "why": passed_over[-1]}
+            )
+    why = why_chosen(handle.manifest, candidates[-1], variant, purpose=purpose, passed_over="; ".join(passed_over), here=here)
+    return _load_variant(handle, settings, candidates[-1], why, purpose, loading)
+
+
+def _timed(handle: PackageHandle, settings: Settings, variant: Variant) -> dict[str, float]:
+    """What a variant takes on this machine, loaded for that alone, after it answered its golden set; many rows as what each further row adds."""
+    held, apart = held_to(handle.manifest, variant, handle.path), needs_process(handle.manifest, variant, settings) is not None
+    loaded = _load(handle, variant, held, settings, threads=first_lanes(settings).threads, apart=apart)
+    loaded.session.close()
+    one_us = loaded.cost.call_us
+    return {"latency_us_b1": one_us, "latency_us_b1000": one_us + 999 * loaded.cost.row_us}
+
+
+def _load_variant(
+    handle: PackageHandle, settings: Settings, chosen: Variant, chosen_why: str, purpose: Purpose, loading: Loading
+) -> LoadedModel:
+    if is_pipeline(chosen):
+        return load_pipeline(
+            handle, chosen, loading, partial(_load_package, settings=settings, variant="", purpose=purpose, loading=loading)
+        )
+    held = held_to(handle.manifest, chosen, handle.path)
     batching = choose_batching(handle.manifest.signature, chosen.evidence, settings)
-    loaded, place, lanes = _settle(handle, chosen, golden, settings, batching.max_rows)
+    loaded, place, lanes = _settle(handle, chosen, held, settings, batching.max_rows)
     calls = _calls(loaded.session, lanes, settings)
     uncached = why_not_cached(runs_code=runs_code(handle.manifest, chosen), evidence=chosen.evidence)
     report = LoadReport(
         load_ms=loaded.load_ms,
         replay_ms=loaded.replay_ms,
-        golden_cases=len(golden),
+        golden_cases=len(held.golden),
         call_us=loaded.cost.call_us,
         inline_rows=place.inline_rows,
         executor=place.executor,
@@ -78,6 +136,7 @@ def load_model(
         batching=batching.why,
         weights=loaded.weights,
         uncached=uncached,
+        variant_why=chosen_why,
     )
     return LoadedModel(
         name=handle.reference.name,
@@ -86,79 +145,32 @@ def load_model(
         signature=handle.manifest.signature,
         variant=chosen,
         session=loaded.session,
-        threads=_beside(handle, loaded.session, golden, settings, calls) if place.inline_rows < settings.max_rows else None,
+        threads=_beside(handle, loaded.session, held, settings, calls) if place.inline_rows < settings.max_rows else None,
         report=report,
-        statistics=count(handle.reference.name, str(handle.reference.version or 1)),
         inline_rows=place.inline_rows,
         turn_rows=max(0, min(batching.max_rows, place.inline_rows)),
         waits=queue_policy(calls, settings) if batching.allowed else None,
-        tuner=make_tuner(batching.max_rows, loaded.cost, settings) if batching.allowed else None,
+        tuner=make_tuner(batching.max_rows, loaded.crowded or loaded.cost, settings) if batching.allowed else None,
         padded=batching.padded,
         cacheable=not uncached,
     )
 
 
-def _settle(
-    handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], settings: Settings, max_rows: int
-) -> tuple[_Loaded, Place, Lanes]:
+def _settle(handle: PackageHandle, variant: Variant, held: Held, settings: Settings, max_rows: int) -> tuple[_Loaded, Place, Lanes]:
     """The session that will answer, where its calls run, and how many of them at once."""
-    load, lanes = partial(_load, handle, variant, golden, settings), first_lanes(settings)
+    load, lanes = partial(_load, handle, variant, held, settings), first_lanes(settings)
     place = needs_process(handle.manifest, variant, settings)
     loaded = load(threads=lanes.threads, apart=place is not None)
     if place is not None:
         return loaded, place, lanes
-    place = choose_executor(loaded.session, loaded.cost, settings)
+    place = choose_executor(loaded.session, loaded.cost, settings, uneven=variant.step is not None and variant.step.uneven)
     if place.executor == "process":  # as measured: the session that was loaded here gives way to one that is not
         loaded.session.close()
         return load(threads=lanes.threads, apart=True), place, lanes
     undecided = place.inline_rows < 0 and is_open(settings) and loaded.session.concurrent
-    if undecided and golden and _size(handle, variant) <= _MAX_TWICE_BYTES:
-        loaded, lanes = _share_out(partial(load, apart=False), loaded, lanes, golden[0].inputs, max_rows)
+    if undecided and held.golden and _size(handle, variant) <= _MAX_TWICE_BYTES:
+        loaded, lanes = _share_out(partial(load, apart=False), loaded, lanes, held.golden[0].inputs, max_rows)
     return loaded, place, lanes
-
-
-def choose_variant(manifest: PackageManifest, name: str = "", *, purpose: Purpose = "online") -> Variant:
-    """The named variant, or the quickest of those whose evidence passed: for single rows ("online") or for many at once ("batch").
-
-    Variants without the figure come after those that have it; among equals the first. What cannot run here for want of a library is passed
-    over. Raises NotFound, MissingLibrary that names the extra when nothing else is left, ProofFailed when none is proven.
-    """
-    if name:
-        found = manifest.variant(name)
-        if found is None:
-            known = ", ".join(variant.name for variant in manifest.variants)
-            raise NotFound(f"there is no variant '{name}'", hint=f"this package has: {known}")
-        return found
-    proven = [
-        variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed and not _missing(variant)
-    ]
-    if not proven:
-        _explain_missing(manifest)
-        raise ProofFailed(
-            "no variant of this package has evidence that it answers as its source", hint="'aweigh verify' proves it on this machine"
-        )
-    figure = _FIGURES[purpose]
-    return min(proven, key=lambda variant: variant.evidence.figures.get(figure, math.inf) if variant.evidence else math.inf)
-
-
-def _missing(variant: Variant) -> MissingLibrary | None:
-    """Why a variant cannot run here, if it is for want of a library. Looks without importing any."""
-    try:
-        check_libraries("runtime", variant.runtime)
-    except MissingLibrary as error:
-        return error
-    except Unsupported:  # a runtime of that name is not known: loading says so
-        pass
-    return None
-
-
-def _explain_missing(manifest: PackageManifest) -> None:
-    """Raise MissingLibrary when a library is all that is missing for some variant."""
-    found = {variant.name: error for variant in manifest.variants if (error := _missing(variant)) is not None}
-    if found:
-        reasons = "; ".join(f"variant '{name}': {error.message}" for name, error in found.items())
-        hints = " or ".join(dict.fromkeys(error.hint for error in found.values()))
-        raise MissingLibrary(f"no proven variant of this package can run here: {reasons}", hint=hints)
 
 
 def queue_policy(calls: int, settings: Settings) -> QueuePolicy:
@@ -199,49 +211,49 @@ def _share_out(
     rows = rows_of(inputs, lane_rows(apart.cost, max_rows)) if max_rows > 1 else inputs
     together = load(threads=cores)
     try:
-        better = better_lanes(throughput(apart.session, rows, calls=cores), throughput(together.session, rows, calls=1), cores)
+        better = better_lanes(*in_turn(apart.session, together.session, (rows, rows), (cores, 1)), cores)
     except BaseException:
         apart.session.close()
         together.session.close()
         raise
     kept, other = (together, apart) if better.calls == 1 else (apart, together)
     other.session.close()
+    count = lane_rows(apart.cost, max_rows)
+    if count > 1:
+        kept = dataclasses.replace(kept, crowded=crowded_cost(kept.session, inputs, better, count))
     return kept, better
 
 
-def _beside(handle: PackageHandle, session: Session, golden: list[GoldenAnswers], settings: Settings, calls: int) -> Executor:
+def _beside(handle: PackageHandle, session: Session, held: Held, settings: Settings, calls: int) -> Executor:
     """What runs the session off the event loop."""
     name = handle.reference.name
     if not isinstance(session, ProcessSession):
         return ThreadExecutor(name, threads=calls, max_queue=settings.max_queue)
 
     def prove(lane: Lane) -> None:
-        replay(session.on(lane), handle.manifest.signature, golden)
+        replay(session.on(lane), held.signature, held.golden)
 
     return ProcessExecutor(
         name, session, prove, processes=settings.processes, max_queue=settings.max_queue, limit_s=settings.request_timeout_s
     )
 
 
-def _load(
-    handle: PackageHandle, variant: Variant, golden: list[GoldenAnswers], settings: Settings, *, threads: int, apart: bool
-) -> _Loaded:
+def _load(handle: PackageHandle, variant: Variant, held: Held, settings: Settings, *, threads: int, apart: bool) -> _Loaded:
     """A session that has answered the golden set, in a process of its own or here, and what it costs."""
     started = perf_counter()
     session: Session
     mapped = _mapped(handle, variant, settings, threads, several=settings.workers > 1 or (apart and settings.processes > 1))
     if apart:
         caps = Caps(memory_bytes=settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=threads)
-        session = ProcessSession(
-            handle.manifest, mapped.variant, mapped.path, session_threads=threads, caps=caps, name=handle.reference.name
-        )
+        home = process_home(handle.manifest, variant, environments_of(settings))
+        session = ProcessSession(handle.manifest, mapped.variant, mapped.path, caps=caps, name=handle.reference.name, home=home)
     else:
         session = load_variant(handle.manifest, mapped.variant, mapped.path, session_threads=threads)
     loaded = perf_counter()
     try:
-        replay(session, handle.manifest.signature, golden)
+        replay(session, held.signature, held.golden)
         replayed = perf_counter()
-        cost = measure(session, handle.manifest.signature, golden, settings)
+        cost = measure(session, held.signature, held.golden, settings)
     except BaseException:
         session.close()
         raise

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aweigh.core.names import Digest, ModelName
 from aweigh.core.package import Variant
@@ -18,6 +18,10 @@ from aweigh.engine.executors import Executor
 from aweigh.engine.processes import ProcessExecutor, ProcessFacts
 from aweigh.engine.response_cache import ResponseCache, Responses
 from aweigh.engine.statistics import ModelStatistics
+
+Observe = Callable[[Tensors, list[Tensor], float], None]
+if TYPE_CHECKING:
+    from aweigh.engine.pipelines.plan import Node
 
 PRIVATE: Final = "private to the process"
 
@@ -40,10 +44,16 @@ class LoadReport:
     """Most rows of several requests that run together; 0 where each request runs by itself."""
     batching: str = ""
     """Why so many, or why none."""
+    variant_why: str = ""
+    """Why this variant of the package."""
     weights: str = PRIVATE
     """Where the model's weights lie, and what sharing them costs."""
     uncached: str = ""
     """Why answers are not kept for equal requests; empty where they may be."""
+    memory_bytes: int = 0
+    """What loading it added to the memory of this process, and of those that run it; at least the size of its files."""
+    loaded_at: float = 0.0
+    """In seconds of `perf_counter`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,6 +83,12 @@ class LoadedModel:
     statistics: ModelStatistics = dataclasses.field(default_factory=ModelStatistics)
     prepared: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What a dialect has encoded beforehand for this model, by the dialect's name; lives exactly as long as the model."""
+    steps: "tuple[Node, ...]" = ()
+    """Of a pipeline: its steps, in order."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """Of a pipeline: its outputs, and where each comes from."""
+    release: Callable[[], None] | None = None
+    """What lets go of session and threads where others stand on them too; None for a model that has them alone."""
 
     run: Callable[[Tensors], list[Tensor]] = dataclasses.field(init=False)
     """The session's `run`, bound once."""
@@ -81,6 +97,10 @@ class LoadedModel:
     queue: BatchQueue | None = dataclasses.field(init=False)
     responses: Responses | None = dataclasses.field(init=False, default=None)
     """Its part of the response cache; None without one."""
+    observe: Observe | None = dataclasses.field(init=False, default=None)
+    """Told of every call that answered: its inputs, its outputs, its seconds. On the event loop; must not keep the tensors. None: nobody."""
+    ended: bool = dataclasses.field(init=False, default=False)
+    """Whether it is closed, or about to be: it is not to be asked any more."""
     carried: bool = dataclasses.field(init=False)
     """Whether dialects may carry its requests through a turn by themselves: without a response cache, which only the data plane asks."""
     immediate_rows: int = dataclasses.field(init=False)
@@ -107,15 +127,29 @@ class LoadedModel:
         object.__setattr__(self, "responses", made)
         object.__setattr__(self, "carried", False)
 
+    def watch(self, observe: Observe | None) -> None:
+        """Tell of every call from now on, or no more."""
+        object.__setattr__(self, "observe", observe)
+        if self.queue is not None:
+            self.queue.observe = observe
+
+    def weigh(self, memory_bytes: int, loaded_at: float) -> None:
+        """Note what it takes, which is known when it is there."""
+        object.__setattr__(self, "report", dataclasses.replace(self.report, memory_bytes=memory_bytes, loaded_at=loaded_at))
+
     def forget(self) -> None:
         """Let go of the answers that were kept, and keep no more."""
         if self.responses is not None:
             self.responses.drop()
 
     def refuse(self) -> None:
-        """Refuse what waits in the queue. On the event loop, before `close`."""
+        """Refuse what waits in the queue, and in those of a pipeline's steps. On the event loop, before `close`."""
+        object.__setattr__(self, "ended", True)
         if self.queue is not None:
             self.queue.close()
+        for step in self.steps:
+            if step.model is not None:
+                step.model.refuse()
 
     @property
     def ready(self) -> bool:
@@ -127,8 +161,27 @@ class LoadedModel:
         """The processes that run it now; None where it runs in the server's own."""
         return self.threads.facts() if isinstance(self.threads, ProcessExecutor) else None
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run it and its steps."""
+        mine = self.processes
+        return [
+            *(mine.pids if mine is not None else ()),
+            *(pid for step in self.steps if step.model is not None for pid in step.model.pids),
+        ]
+
     def close(self) -> None:
-        """Stop the executor, then release the session."""
+        """Stop the executor, then release the session; where others stand on them, only let go of them. May be called twice."""
+        self.prepared.clear()  # what is bound to the session, and what refers to this model: its memory must not wait for the collector
+        if self.release is not None:
+            release = self.release
+            object.__setattr__(self, "release", _released)
+            release()
+            return
         if self.threads is not None:
             self.threads.close()
         self.session.close()
+
+
+def _released() -> None:
+    """What is let go of once is not let go of again."""

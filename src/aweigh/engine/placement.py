@@ -7,6 +7,7 @@ import dataclasses
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from time import perf_counter, sleep
 from typing import Final
 
@@ -14,18 +15,23 @@ import numpy as np
 
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.package import PackageManifest, Variant
+from aweigh.core.pipeline import FUNCTION_RUNTIME
+from aweigh.core.plugins import plugin
 from aweigh.core.protocols import Session
 from aweigh.core.settings import Settings
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
+from aweigh.runtimes.homes import needs_environment
 from aweigh.runtimes.process import runs_code
 
 _WARM_UP_CALLS: Final = 3
 _TIMED_CALLS: Final = 15
 _TIMED_BUDGET_S: Final = 0.2
 _MANY_ROWS: Final = 64
+_PLAIN_BYTES: Final = 4 * 1024 * 1024
 _PULSE_S: Final = 0.0005
 _PULSE_FOR_S: Final = 0.04
+_HELD_TRIES: Final = 3
 _HELD: Final = 0.5
 """From this share of a call on, other Python code is said to be held up by it."""
 
@@ -49,22 +55,32 @@ class Place:
 
 
 def needs_process(manifest: PackageManifest, variant: Variant, settings: Settings) -> Place | None:
-    """The process executor, where that is settled before anything is loaded: by the setting, or because the files bring code of their own."""
+    """The process executor, where that is settled before anything is loaded: by the setting, because the files bring code of their own, or because the runtime's
+    libraries are those of another environment."""
     why = ""
-    if runs_code(manifest, variant):
+    if needs_environment(variant.runtime):
+        why = f"the library of the runtime '{variant.runtime}' is in the environment '{plugin('runtime', variant.runtime).environment}', not here"
+    elif runs_code(manifest, variant) and not (variant.runtime == FUNCTION_RUNTIME and settings.functions == "server"):
         why = "the package brings code of its own, which never runs in the server's process"
     elif settings.executor == "process":
         why = "set by the executor setting"
     return Place(executor="process", inline_rows=-1, why=why) if why and sys.platform != "win32" else None
 
 
-def choose_executor(session: Session, cost: Cost, settings: Settings) -> Place:
-    """Where requests of a session that is loaded here run, and up to how many rows on the event loop: from the setting, or from measured costs."""
+def choose_executor(session: Session, cost: Cost, settings: Settings, *, uneven: bool = False) -> Place:
+    """Where requests of a session that is loaded here run, and up to how many rows on the event loop: from the setting, or from measured costs.
+
+    `uneven`: a row may cost a thousand times what another does, so that no measured cost speaks for the next.
+    """
     everything, limit = settings.max_rows, settings.inline_limit_us
     if session.isolated:
         return Place(executor="thread", inline_rows=-1, why="the session runs in its own process, which the event loop must not wait for")
     if settings.executor == "thread":
         return Place(executor="thread", inline_rows=-1, why="set by the executor setting")
+    if uneven and settings.executor == "auto":
+        return Place(
+            executor="thread", inline_rows=-1, why="what a file takes to read is known when it comes: the event loop must not wait for it"
+        )
     if settings.executor == "inline":
         return Place(executor="inline", inline_rows=everything, why="set by the executor setting")
     if cost.call_us > limit:
@@ -118,9 +134,18 @@ def _median_us(session: Session, inputs: dict[str, Tensor]) -> float:
 
 
 def _held_share(session: Session, inputs: dict[str, Tensor]) -> float:
-    """How much of the session's time another thread had to wait for the interpreter's lock, beyond what it waits anyway on this machine."""
-    run, rest = _late_share(lambda: session.run(inputs)), _late_share(lambda: sleep(_PULSE_FOR_S))
-    return max(0.0, run - rest) / (1.0 - rest) if rest < 1.0 else 0.0
+    """How much of the session's time another thread had to wait for the interpreter's lock, beyond what it waits beside a call that does not hold it.
+
+    The least of some tries: on a machine with other things to do any thread waits, but a call that holds the lock holds it every time.
+    """
+    plain, least = bytes(_PLAIN_BYTES), 1.0
+    for _ in range(_HELD_TRIES):
+        run = _late_share(lambda: session.run(inputs))
+        rest = _late_share(lambda: sha256(plain))  # hashing lets go of the lock, and keeps a core as busy
+        least = min(least, max(0.0, run - rest) / (1.0 - rest) if rest < 1.0 else 0.0)
+        if least < _HELD:
+            break
+    return least
 
 
 def _late_share(work: Callable[[], object]) -> float:

@@ -68,7 +68,7 @@ class ProcessExecutor:
         self._prove = prove
         self._processes = processes
         self._limit_s = limit_s
-        self._queue = Queue(name, max_queue)
+        self._queue = Queue(name, max_queue, processes)
         self._backoff = Backoff()
         self._seats: list[_Seat] = []
         self._idle: list[_Seat] = []
@@ -174,7 +174,7 @@ class ProcessExecutor:
         """Give a child that is free the next call that is still wanted."""
         while len(self._queue):
             entry = self._queue.take()
-            unwanted = refusal(entry.caller, monotonic())
+            unwanted = self._queue.refusal(entry, monotonic())
             if unwanted is not None:
                 self._tell(entry, unwanted)
                 continue
@@ -209,6 +209,7 @@ class ProcessExecutor:
             self._lost(seat, answer)
             return
         waited_s = seat.waited_s
+        self._queue.pace.took(monotonic() - seat.since)
         self._next(seat)
         if entry is not None:
             self._settle(entry, answer, waited_s)

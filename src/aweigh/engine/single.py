@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Single:
     """`row` is the input's numbers, flat; `run` fills `outputs`."""
 
-    __slots__ = ("outputs", "row", "run")
+    __slots__ = ("inputs", "outputs", "row", "run")
 
     def __init__(self, model: "LoadedModel") -> None:
         """Raises AweighError, or ValueError where the session or the signature does not allow it."""
@@ -27,12 +27,13 @@ class Single:
             raise ValueError("the session takes no memory of others")
         given = np.zeros((1, *_sizes(acceptance.tail)), acceptance.dtype)
         self.outputs: list[Tensor] = [np.zeros((1, *_sizes(spec.shape[1:])), spec.datatype.dtype) for spec in signature.outputs]
+        self.inputs = {acceptance.name: given}
         self.row = given.reshape(-1)
-        self.run = bind({acceptance.name: given}, dict(zip([spec.name for spec in signature.outputs], self.outputs, strict=True)))
+        self.run = bind(self.inputs, dict(zip([spec.name for spec in signature.outputs], self.outputs, strict=True)))
         for value in (0.0, 1.0):
             self.row[:] = value
             self.run()
-            for mine, other in zip(self.outputs, model.run({acceptance.name: given}), strict=True):
+            for mine, other in zip(self.outputs, model.run(self.inputs), strict=True):
                 if mine.dtype != other.dtype or mine.shape != other.shape or mine.tobytes() != other.tobytes():
                     raise ValueError("the session answers otherwise on memory of others")
 

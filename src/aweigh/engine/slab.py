@@ -18,15 +18,23 @@ SLAB_BYTES: Final = 16 * 1024 * 1024
 """Of address space: pages that nobody writes take no memory."""
 HEADER_BYTES: Final = 4096
 RECORD_BYTES: Final = 8192
-MAX_RECORDS: Final = (SLAB_BYTES - HEADER_BYTES) // RECORD_BYTES
+SLOTS: Final = 8192
+"""Connections of one worker of which the supervisor has a duplicate, at most; a number for each, behind the header."""
+_RECORDS_AT: Final = HEADER_BYTES + 8 * SLOTS
+MAX_RECORDS: Final = (SLAB_BYTES - _RECORDS_AT) // RECORD_BYTES
 MAX_BATCH_SIZES: Final = 256
 _KEY_BYTES: Final = 256
 
-BEATS, STATE, PID, OPEN, ACCEPTED, REFUSED, RECORDS, PATIENT_UNTIL = range(8)
-CELLS: Final = 8
-"""Cells of a slab's header. OPEN, of connections, is a gauge; PATIENT_UNTIL a time of `monotonic` in milliseconds."""
+BEATS, STATE, PID, OPEN, ACCEPTED, REFUSED, RECORDS, PATIENT_UNTIL, LINES_DROPPED, LOADS_FAILED, LATE, ENDED = range(12)
+CELLS: Final = 12
+"""Cells of a slab's header. OPEN, of connections, is a gauge; PATIENT_UNTIL a time of `monotonic` in milliseconds; LINES_DROPPED counts log lines,
+LATE requests that were refused undecoded because the event loop was behind. ENDED counts workers that ended unasked; the supervisor
+writes it, once the worker is no more."""
 STARTING, SERVING, LOADING, DRAINING = range(4)
 """Values of STATE. A worker that is STARTING or LOADING may hold its event loop for longer than one that serves."""
+FREE, UNREAD, UNKNOWN, SENT = range(4)
+"""What is written of a connection: that there is none, that nothing was read from it, that it is not to be answered for, else SENT + the bytes that had been
+sent on it when its last request was read."""
 
 KINDS: Final = tuple(Kind)
 _TIMES: Final = struct.Struct("<qqqddddddqdd")
@@ -104,12 +112,13 @@ class Record:
 
 
 class Slab:
-    """The part of one worker. `cells` is its header."""
+    """The part of one worker. `cells` is its header, `slots` what it says of its connections."""
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
         self._memory = memory
         self._at = place * SLAB_BYTES
         self.cells = memoryview(memory)[self._at : self._at + HEADER_BYTES].cast("q")
+        self.slots = memoryview(memory)[self._at + HEADER_BYTES : self._at + _RECORDS_AT].cast("q")
 
     def record(self, key: str) -> Record | None:
         """The worker's record of that key, made where there is none, continued where a dead worker left one; None when the slab is full."""
@@ -138,7 +147,7 @@ class Slab:
             record.clear_gauges()
 
     def _record_at(self, number: int) -> int:
-        return self._at + HEADER_BYTES + number * RECORD_BYTES
+        return self._at + _RECORDS_AT + number * RECORD_BYTES
 
 
 class Board:
@@ -162,7 +171,11 @@ class Board:
 
     def connections(self) -> Connections:
         """The sums over all workers."""
-        return Connections(*(sum(slab.cells[cell] for slab in self.slabs) for cell in (OPEN, ACCEPTED, REFUSED)))
+        return Connections(*map(self.total, (OPEN, ACCEPTED, REFUSED)))
+
+    def total(self, cell: int) -> int:
+        """The sum of one cell over all workers, the dead included."""
+        return sum(slab.cells[cell] for slab in self.slabs)
 
     def close(self) -> None:
         """Close the file; the memory goes with the last process that maps it."""

@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from aweigh.isolate.backoff import Backoff
     from aweigh.isolate.channel import Caps
+    from aweigh.isolate.environments import Environments
     from aweigh.isolate.here import Here
     from aweigh.isolate.lane import Lane
     from aweigh.isolate.oneshot import Report, call, call_reporting
+    from aweigh.isolate.process import Home
     from aweigh.isolate.worker import Worker
 
 _HOME: Final = {
     "Backoff": "backoff",
     "Caps": "channel",
+    "Environments": "environments",
     "Here": "here",
+    "Home": "process",
     "Lane": "lane",
     "Report": "oneshot",
     "Worker": "worker",
     "call": "oneshot",
     "call_reporting": "oneshot",
 }
-__all__ = ["Backoff", "Caps", "Here", "Lane", "Report", "Worker", "call", "call_reporting"]
+__all__ = ["Backoff", "Caps", "Environments", "Here", "Home", "Lane", "Report", "Worker", "call", "call_reporting"]
 
 
 def __getattr__(name: str) -> object:

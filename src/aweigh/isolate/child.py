@@ -19,10 +19,9 @@ from typing import Any, Final
 
 from aweigh.core.errors import AweighError, InternalError, InvalidInput, MissingLibrary
 from aweigh.isolate.channel import START, Caps, Channel, Done, Failed, OutOfMemory, Start, Started, Step, decode, encode
+from aweigh.isolate.network import leave_network
 
 _PR_SET_PDEATHSIG: Final = 1
-_CLONE_NEWUSER: Final = 0x10000000
-_CLONE_NEWNET: Final = 0x40000000
 _TRACEBACK_CHARACTERS: Final = 8000
 _TRACEBACK_FRAMES: Final = 60
 """A recursion may be a million frames deep."""
@@ -33,6 +32,8 @@ def main() -> None:
     """Run one target for the parent at the other end of the inherited socket, then end."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a container or a service sends them to every process: this one ends with its parent
+        signal.signal(number, _ignore)  # not SIG_IGN, which what model code starts would inherit
     channel = Channel(connection)
     faulthandler.enable()
     start = START.decode(channel.receive())
@@ -41,6 +42,10 @@ def main() -> None:
     sys.path.extend(path for path in start.paths if path not in sys.path)
     with contextlib.suppress(ConnectionError):
         answer(channel, start)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing."""
 
 
 def answer(channel: Channel, start: Start) -> None:
@@ -114,23 +119,10 @@ def cap(caps: Caps) -> bool:
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if caps.memory_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (caps.memory_bytes, caps.memory_bytes))
-    return not caps.network and sys.platform == "linux" and _leave_network()
-
-
-def _leave_network() -> bool:
-    """An empty network namespace: outright with the privilege, else inside an own user namespace that keeps user and group."""
-    unshare = ctypes.CDLL(None, use_errno=True).unshare
-    if unshare(_CLONE_NEWNET) == 0:
-        return True
-    user, group = os.geteuid(), os.getegid()
-    if unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
-        return False
-    with contextlib.suppress(OSError):  # unmapped, files still open by the outer user; only the shown number differs
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
-    return True
+        above = resource.getrlimit(resource.RLIMIT_AS)[1]  # of a child of a capped child
+        limit = caps.memory_bytes if above == resource.RLIM_INFINITY else min(caps.memory_bytes, above)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return not caps.network and leave_network()
 
 
 if __name__ == "__main__":

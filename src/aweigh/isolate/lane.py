@@ -16,7 +16,7 @@ from aweigh.core.tensors import Tensor, Tensors
 from aweigh.isolate.channel import FROM_CHILD, Caps, Done, Failed, OutOfMemory, Started
 from aweigh.isolate.doorbell import Ring, bell_and_ends
 from aweigh.isolate.oneshot import raised
-from aweigh.isolate.process import ChildProcess
+from aweigh.isolate.process import HERE, ChildProcess, Home
 from aweigh.isolate.segment import FIRST_BYTES, Segment, room_for
 from aweigh.isolate.serving import SERVE, Opening
 from aweigh.isolate.tensorbuffers import Packer, Unpacker, write
@@ -37,7 +37,7 @@ class Lane:
     why, and the lane is of no more use.
     """
 
-    def __init__(self, opening: Opening, *, caps: Caps, paths: Sequence[str] = (), subject: str = "") -> None:
+    def __init__(self, opening: Opening, *, caps: Caps, paths: Sequence[str] = (), subject: str = "", home: Home = HERE) -> None:
         self.network_off = False
         """Whether the network was really taken away from the child."""
         self._packer, self._unpacker = Packer(), Unpacker()
@@ -48,7 +48,7 @@ class Lane:
             for end in ends:
                 theirs.callback(os.close, end)
             self._request, self._answer = self._segment(failed, theirs), self._segment(failed, theirs)
-            self._child = ChildProcess(SERVE, opening, caps, paths, subject=subject or f"'{opening.target}'")
+            self._child = ChildProcess(SERVE, opening, caps, paths, subject=subject or f"'{opening.target}'", home=home)
             failed.callback(self._child.close)
             self._subject = self._child.subject
             self.bell.peer = self._child.pidfd

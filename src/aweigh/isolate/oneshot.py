@@ -10,7 +10,7 @@ import msgspec
 from aweigh.core.errors import AweighError, InternalError, from_dict
 from aweigh.core.protocols import Progress, quiet
 from aweigh.isolate.channel import FROM_CHILD, Caps, Done, Failed, OutOfMemory, Started, Step, decode
-from aweigh.isolate.process import ChildProcess
+from aweigh.isolate.process import HERE, ChildProcess, Home
 
 T = TypeVar("T")
 DEFAULT_CAPS: Final = Caps()
@@ -26,22 +26,36 @@ class Report(Generic[T]):
 
 
 def call(
-    target: str, argument: object, result_type: type[T], *, caps: Caps = DEFAULT_CAPS, progress: Progress = quiet, paths: Sequence[str] = ()
+    target: str,
+    argument: object,
+    result_type: type[T],
+    *,
+    caps: Caps = DEFAULT_CAPS,
+    progress: Progress = quiet,
+    paths: Sequence[str] = (),
+    home: Home = HERE,
 ) -> T:
     """Run `target` ("module:function") on `argument` in a child and read what it returns as `result_type`.
 
     The function takes the argument (read into the type of its first parameter) and, if it has a second parameter, a `Progress`. Argument and
-    result are structs or JSON-like values; files go by path. `paths` are added to the end of the child's `sys.path`. Raises what the
+    result are structs or JSON-like values; files go by path. `paths` are added to the end of the child's `sys.path`, `home` is the environment it runs in. Raises what the
     function raised (an AweighError as itself, anything else as InternalError), ChildDied, DeadlineExceeded.
     """
-    return call_reporting(target, argument, result_type, caps=caps, progress=progress, paths=paths).result
+    return call_reporting(target, argument, result_type, caps=caps, progress=progress, paths=paths, home=home).result
 
 
 def call_reporting(
-    target: str, argument: object, result_type: type[T], *, caps: Caps = DEFAULT_CAPS, progress: Progress = quiet, paths: Sequence[str] = ()
+    target: str,
+    argument: object,
+    result_type: type[T],
+    *,
+    caps: Caps = DEFAULT_CAPS,
+    progress: Progress = quiet,
+    paths: Sequence[str] = (),
+    home: Home = HERE,
 ) -> Report[T]:
     """As `call`, and tell whether the network was off."""
-    child = ChildProcess(target, argument, caps, paths)
+    child = ChildProcess(target, argument, caps, paths, home=home)
     try:
         return _converse(child, result_type, progress)
     finally:

@@ -18,6 +18,8 @@ from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import IO, Final
 
+import msgspec
+
 from aweigh.core.errors import AweighError, ChildDied, DeadlineExceeded, Unsupported
 from aweigh.isolate.channel import Caps, Channel, Start, encode
 
@@ -31,10 +33,39 @@ _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 _MEMORY_WORDS: Final = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory", "Unable to allocate")
 
 
+class Home(msgspec.Struct, frozen=True):
+    """Where a child runs: an interpreter, and the folder it finds aweigh in, where that is not the interpreter's own. `environments` is the folder of those that the
+    child may use in turn."""
+
+    python: str
+    code: str = ""
+    environments: str = ""
+
+
+HERE: Final = Home(sys.executable)
+
+
+def caller_paths(*, elsewhere: bool = False) -> list[str]:
+    """Where a child looks for modules beside its interpreter's own places: where this process does. `elsewhere`, in another environment, libraries of this one are none
+    of its business."""
+    return [place for place in sys.path if place and not (elsewhere and _is_library(place))]
+
+
+def _is_library(place: str) -> bool:
+    within = ("site-packages", "dist-packages")
+    return (
+        place.startswith((sys.prefix, sys.base_prefix))
+        or any(part in within for part in Path(place).parts)
+        or (Path(place) / "aweigh").is_dir()
+    )
+
+
 class ChildProcess:
     """One running child and the channel to it. `channel` raises as `Channel` says; `why` then tells what became of the child."""
 
-    def __init__(self, target: str, argument: object, caps: Caps, paths: Sequence[str] = (), *, subject: str = "") -> None:
+    def __init__(
+        self, target: str, argument: object, caps: Caps, paths: Sequence[str] = (), *, subject: str = "", home: Home = HERE
+    ) -> None:
         if sys.platform == "win32":
             raise Unsupported("isolated children need a POSIX system", hint="use WSL 2 or Linux")
         self.target = target
@@ -45,7 +76,7 @@ class ChildProcess:
         self._noise: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed in close()
         ours, theirs = socket.socketpair()
         try:
-            self._process = _launch(lambda: _popen(theirs, self._noise, caps))
+            self._process = _launch(lambda: _popen(theirs, self._noise, caps, home))
         except BaseException:
             ours.close()
             self._noise.close()
@@ -134,11 +165,13 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-def _popen(theirs: socket.socket, noise: IO[bytes], caps: Caps) -> "subprocess.Popen[bytes]":
+def _popen(theirs: socket.socket, noise: IO[bytes], caps: Caps, home: Home) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
     environment |= dict.fromkeys(_THREAD_VARIABLES, str(caps.threads))
+    if home.code:
+        environment["PYTHONPATH"] = home.code
     return subprocess.Popen(
-        [sys.executable, "-P", _PROGRAM, str(theirs.fileno())],
+        [home.python, "-P", _PROGRAM, str(theirs.fileno())],
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
         stdout=noise,

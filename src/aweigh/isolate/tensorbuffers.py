@@ -101,7 +101,7 @@ class Unpacker:
     def _judge(self, data: bytes, view: memoryview, *, copy: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
             header = _HEADER.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidFile(f"a header between processes cannot be read: {error}") from error
         tensors: dict[str, Tensor] = {}
         places: list[_Place] = []
@@ -181,7 +181,7 @@ def _restored(told: Described, data: memoryview, *, copy: bool) -> Tensor:
         return _restored_objects(told, data, count)
     try:
         dtype = np.dtype(told.dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:  # numpy reads some texts as Python
         raise InvalidFile(f"tensor '{told.name}' between processes has a dtype that is none") from error
     if dtype.kind not in _NUMERIC or count * dtype.itemsize != told.size:
         raise InvalidFile(f"tensor '{told.name}' between processes: {told.size} bytes do not make {list(told.shape)} of {told.dtype}")

@@ -14,12 +14,13 @@ from aweigh.isolate.backoff import Backoff
 from aweigh.isolate.channel import Caps
 from aweigh.isolate.lane import Lane
 from aweigh.isolate.oneshot import DEFAULT_CAPS
+from aweigh.isolate.process import HERE, Home
 from aweigh.isolate.serving import Opening
 
 
 class Worker:
     """A child that holds something open. `target` ("module:function") takes `argument` and returns `(header, tensors) -> (header, tensors)`. `subject` says in
-    messages whose child it is.
+    messages whose child it is, `home` the environment it runs in.
 
     The first child starts in the constructor, so that what cannot be opened fails there. Thread-safe: requests wait for one another.
     """
@@ -33,11 +34,13 @@ class Worker:
         paths: Sequence[str] = (),
         keeps_inputs: bool = True,
         subject: str = "",
+        home: Home = HERE,
     ) -> None:
         self._opening = Opening(target=target, argument=argument, keeps_inputs=keeps_inputs)
         self._caps = caps
         self._subject = subject or f"'{target}'"
         self._paths = tuple(paths)
+        self._home = home
         self._lock = threading.Lock()
         self._closed = False
         self._backoff = Backoff()
@@ -57,7 +60,7 @@ class Worker:
 
     def start(self) -> Lane:
         """One more child of the same target, that belongs to the caller. Raises what opening raises, ChildDied, DeadlineExceeded."""
-        return Lane(self._opening, caps=self._caps, paths=self._paths, subject=self._subject)
+        return Lane(self._opening, caps=self._caps, paths=self._paths, subject=self._subject, home=self._home)
 
     def detach(self) -> Lane | None:
         """Hand the running child over to the caller; the next request would start another."""

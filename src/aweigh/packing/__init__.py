@@ -2,6 +2,7 @@
 
 from aweigh.packing.job import PackRequest
 from aweigh.packing.pack import pack
+from aweigh.packing.pipeline_file import is_pipeline_text, read_definition
 from aweigh.packing.recognise import Recognised, recognise
 
-__all__ = ["PackRequest", "Recognised", "pack", "recognise"]
+__all__ = ["PackRequest", "Recognised", "is_pipeline_text", "pack", "read_definition", "recognise"]

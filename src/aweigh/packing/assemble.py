@@ -8,19 +8,28 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aweigh.core.errors import InvalidInput
+import msgspec
+
+from aweigh.core.errors import InvalidInput, Unsupported
 from aweigh.core.evidence import Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenance, Variant
-from aweigh.core.padding import Fill, with_padding
+from aweigh.core.padding import with_padding
 from aweigh.core.protocols import Draft, Prover
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
+from aweigh.core.tolerances import with_tolerances
+from aweigh.packing.also import read_also, read_forms, with_also, with_forms_told
 from aweigh.packing.hooks import hook_files
 from aweigh.packing.job import Framework, Job, Packed, PackRequest
+from aweigh.packing.onnx_wire import opset
 from aweigh.packing.recognise import Recognised
 from aweigh.runtimes.hooks_process import load_hook
+
+if TYPE_CHECKING:
+    from aweigh.packing.media_package import Media
 
 _HASH_CHUNK = 1024 * 1024
 _GOLDEN_ROWS = 64
@@ -43,38 +52,49 @@ def assemble(
     *,
     source: Path | None = None,
     recognised: Recognised | None = None,
+    cases: tuple[Path, ...] = (),
 ) -> Draft:
     """Let the framework pack the model and wrap the outcome as a draft."""
+    _check_options(request)
+    media = _media(request)
     job = Job(
         model=model,
         recognised=recognised,
         source=source,
-        sample=request.sample,
+        sample=media.files if media else request.sample,
         labels=request.labels,
         trust=request.trust or source is None,
-        prove=_padded_prover(request.prove, request.padding) if request.padding else request.prove,
+        prove=_told_prover(request) if request.padding or request.tolerances else request.prove,
         progress=request.progress,
         work=work,
-        before=load_hook(request.pre, "pre") if request.pre else None,
+        cases=cases,
+        homes=request.homes,
+        caps=request.caps,
+        factory=request.factory,
+        opset=request.opset,
+        also=read_forms(request.also),
+        before=media.before if media else load_hook(request.pre, "pre") if request.pre else None,
     )
-    if request.pre and request.sample is None:
-        raise InvalidInput("--pre needs a sample: its rows show what the hook is given", hint="give --sample")
-    if request.padding and (request.pre or request.post):
-        raise InvalidInput(
-            "padding and hooks do not go together: hooks would see what was filled up", hint="leave out --pad, or --pre and --post"
-        )
+    wanted = read_also(request.also)
     packed = framework.pack(job)
-    if request.padding:
-        packed = dataclasses.replace(packed, signature=with_padding(packed.signature, request.padding))
-    around = _with_hooks(packed, request, job.before)
+    _check_opset(packed, request.opset)
+    packed = with_forms_told(packed, job.also)
+    if wanted:
+        packed = with_also(packed, wanted, job.prove, request.environments, request.progress)
+    packed = dataclasses.replace(packed, signature=_told(packed.signature, request))
+    if media is not None:
+        from aweigh.packing.media_package import with_media  # as in _media
+
+        packed = with_media(packed, media, job.prove, request.progress)
+    around = _with_hooks(packed, request, job.before if media is None else None)
     request.progress("writing the package")
-    cases, golden = golden_files(around.signature, around.golden)
+    kept, golden = golden_files(around.signature, around.golden)
     hooks = {name: file for text in (request.pre, request.post) if text for name, file in hook_files(text).items()}
     manifest = PackageManifest(
         format_version=FORMAT_VERSION,
         signature=around.signature,
         variants=packed.variants,
-        golden=cases,
+        golden=kept,
         provenance=_provenance(packed, request, source, recognised),
         hooks=around.hooks,
         contains_pickle=packed.contains_pickle,
@@ -85,10 +105,52 @@ def assemble(
     return Draft(manifest=manifest, files={**packed.files, **golden, **hooks})
 
 
-def _padded_prover(prove: Prover, fills: Mapping[str, Fill]) -> Prover:
-    """The prover, told of the padding: its evidence then says whether the variant stands it."""
+def _check_options(request: PackRequest) -> None:
+    """Raise InvalidInput for options that do not go together."""
+    if request.pre and request.sample is None:
+        raise InvalidInput("--pre needs a sample: its rows show what the hook is given", hint="give --sample")
+    if request.padding and (request.pre or request.post):
+        raise InvalidInput(
+            "padding and hooks do not go together: hooks would see what was filled up", hint="leave out --pad, or --pre and --post"
+        )
+    if request.tolerances and request.post:
+        raise InvalidInput("--tolerance is of the model's own outputs, which --post replaces", hint="leave one of them out")
 
-    def padded(
+
+def _check_opset(packed: Packed, wanted: int) -> None:
+    """Raise Unsupported where the ONNX has another opset than was asked for: exporters raise it and say nothing."""
+    found = [opset(packed.files[variant.files[0]]) for variant in packed.variants if variant.runtime == "onnxruntime" and variant.files]
+    if wanted and wanted not in found:
+        tried = "; ".join(note for variant in packed.variants if variant.evidence for note in variant.evidence.repairs)
+        wrote = f"what {packed.framework} wrote has {found[0]}" if found else f"{packed.framework} made no ONNX that passed"
+        raise Unsupported(
+            f"opset {wanted} was asked for, {wrote}{f' ({tried})' if tried else ''}", hint="leave out --opset, or ask for another"
+        )
+
+
+def _media(request: PackRequest) -> "Media | None":
+    """The files that the model is asked with. Raises InvalidInput where other options stand in their way."""
+    if request.plan is None:
+        return None
+    if request.pre or request.post or request.padding:
+        raise InvalidInput("--image and --sound do not go together with --pre, --post and --pad", hint="leave these out")
+    from aweigh.packing.media_package import (
+        media_of,  # brings pandas, which neither the parent nor MXNet's side has a use for, or may not have
+    )
+
+    return media_of(request.plan, request.sample)
+
+
+def _told(signature: Signature, request: PackRequest) -> Signature:
+    """The signature with what the person says of it."""
+    padded = with_padding(signature, request.padding) if request.padding else signature
+    return with_tolerances(padded, request.tolerances) if request.tolerances else padded
+
+
+def _told_prover(request: PackRequest) -> Prover:
+    """The prover, told of padding and tolerances: its evidence then says whether the variant stands them."""
+
+    def told(
         variant: Variant,
         signature: Signature,
         golden: Sequence[GoldenAnswers],
@@ -96,10 +158,12 @@ def _padded_prover(prove: Prover, fills: Mapping[str, Fill]) -> Prover:
         *,
         strength: Strength,
         data: str,
+        environments: Path | None = None,
     ) -> Evidence:
-        return prove(variant, with_padding(signature, fills), golden, path, strength=strength, data=data)
+        signature = _told(signature, request)
+        return request.prove(variant, signature, golden, path, strength=strength, data=data, environments=environments)
 
-    return padded
+    return told
 
 
 def _with_hooks(packed: Packed, request: PackRequest, before: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None) -> _Around:
@@ -162,22 +226,42 @@ def _role(signature: Signature, name: str) -> str:
 
 
 def _provenance(packed: Packed, request: PackRequest, source: Path | None, recognised: Recognised | None) -> Provenance:
+    made = provenance(request, source, packed.framework, packed.versions)
+    by_format = recognised is not None and recognised.format in {"pickle", "joblib", "skops", "torch", "python"}
+    trusted = request.trust and (by_format or packed.pickled)
+    digest = _digest_of_several((source, *packed.beside)) if source and packed.beside else made.source_digest
+    return msgspec.structs.replace(made, source_class=packed.source_class, source_digest=digest, trusted=trusted)
+
+
+def provenance(request: PackRequest, source: Path | None, framework: str, versions: Mapping[str, str]) -> Provenance:
+    """Where and when a package is made, and of which file."""
     return Provenance(
-        framework=packed.framework,
+        framework=framework,
         source_file=source.name if source else "",
         source_digest=_digest(source) if source else "",
-        source_class=packed.source_class,
-        versions={"python": platform.python_version(), **packed.versions},
+        versions={"python": platform.python_version(), **versions},
+        source_address=request.origin,
         git_commit=_git_commit(source.parent if source else Path.cwd()),
         command=request.command,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count() or 1} cores",
         packed_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        trusted=request.trust and recognised is not None and recognised.format in {"pickle", "joblib", "skops"},
     )
 
 
+def _digest_of_several(files: Sequence[Path]) -> str:
+    """Of the lines `NAME DIGEST` of files that belong together, in order, whichever of them was given."""
+    lines = sorted(f"{file.name} {_digest(file)}\n" for file in files)
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
 def _digest(path: Path) -> str:
+    """Of a file's bytes; of a folder, of the lines `PATH DIGEST` of its files in order."""
     digest = hashlib.sha256()
+    if path.is_dir():
+        for each in sorted(path.rglob("*")):
+            if each.is_file():
+                digest.update(f"{each.relative_to(path).as_posix()} {_digest(each)}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
     with path.open("rb") as file:
         while chunk := file.read(_HASH_CHUNK):
             digest.update(chunk)

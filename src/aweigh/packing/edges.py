@@ -31,7 +31,21 @@ GENERATED_BUDGET_S: Final = 5.0
 """About how long the source may take to answer the generated rows."""
 MAX_GENERATED_ELEMENTS: Final = 4_000_000
 _SEED: Final = 20_240_229
-_ODD_TEXTS: Final = ("", " ", "unseen-category", "İstanbul", "naïve Σίσυφος ΣΑΣ ß", "🚢⚓", "a\x00b", "nan", "None", "x" * 10_000)
+_ODD_TEXTS: Final = (
+    "",
+    " ",
+    "unseen-category",
+    "İstanbul",
+    "ılık IĞDIR",
+    "naïve Σίσυφος ΣΑΣ ß",
+    "🚢⚓",
+    "a\x00b",
+    "nan",
+    "None",
+    "x" * 10_000,
+)
+_ODD_BATCH: Final = 13
+"""Rows of a batch that no processor's registers are filled by evenly."""
 _MISSING, _INFINITE = "missing", "infinite"
 
 
@@ -81,6 +95,11 @@ def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, 
     return GoldenSet(signature=refined, stored=tuple(cases), generated=tuple(generated), refused=tuple(dict.fromkeys(refused)))
 
 
+def case_of(name: str, why: str, rows: Mapping[str, Tensor], ask: Asker) -> list[GoldenAnswers]:
+    """One case of those rows that the source answers, or none."""
+    return _case(name, why, [dict(rows)], ask)
+
+
 def make_static_golden(signature: Signature, requests: list[dict[str, Tensor]], ask: Asker) -> GoldenSet:
     """The golden set of a model without a batch axis: each request is a case of its own, and zeros beside them."""
     zeros = {spec.name: np.zeros_like(requests[0][spec.name]) for spec in signature.inputs if spec.datatype is not Datatype.BYTES}
@@ -92,6 +111,39 @@ def make_static_golden(signature: Signature, requests: list[dict[str, Tensor]], 
     if zeros and _answers(edge, ask):
         cases.append(GoldenAnswers(name="zeros", why="a request of zeros", inputs=edge, outputs=_quietly(ask, edge)))
     return GoldenSet(signature=signature, stored=tuple(cases), generated=(), refused=())
+
+
+def without_missing(golden: GoldenSet) -> GoldenSet | None:
+    """The golden set without the rows that hold a NaN, which the signature then refuses; None where there are none. For forms that answer such rows otherwise."""
+    signature = golden.signature
+    floats = [spec.name for spec in signature.inputs if spec.datatype.is_float and spec.takes_missing]
+    if not floats or not signature.batched:
+        return None
+    inputs = tuple(msgspec.structs.replace(spec, takes_missing=spec.takes_missing and spec.name not in floats) for spec in signature.inputs)
+    columns = tuple(
+        msgspec.structs.replace(column, nullable=column.nullable and column.input not in floats) for column in signature.columns
+    )
+    return GoldenSet(
+        signature=msgspec.structs.replace(signature, inputs=inputs, columns=columns),
+        stored=_without(golden.stored, floats),
+        generated=_without(golden.generated, floats),
+        refused=(*golden.refused, *(f"missing values in '{name}'" for name in floats)),
+    )
+
+
+def _without(cases: tuple[GoldenAnswers, ...], floats: list[str]) -> tuple[GoldenAnswers, ...]:
+    kept = []
+    for case in cases:
+        count = _rows_of(case.inputs)
+        whole = np.ones(count, dtype=np.bool_)
+        for name in floats:
+            whole &= ~np.isnan(case.inputs[name].reshape(count, -1).astype(np.float64)).any(axis=1)
+        if whole.all():
+            kept.append(case)
+        elif whole.any() and all(len(output) == count for output in case.outputs):
+            rows = np.flatnonzero(whole)
+            kept.append(dataclasses.replace(case, inputs=_take(case.inputs, rows), outputs=[output[rows] for output in case.outputs]))
+    return tuple(kept)
 
 
 def _first_answer(rows: dict[str, Tensor], ask: Asker) -> list[Tensor]:
@@ -144,11 +196,16 @@ def _case(name: str, why: str, made: list[dict[str, Tensor]], ask: Asker) -> lis
 def _batches(rows: dict[str, Tensor], ask: Asker) -> list[GoldenAnswers]:
     count = min(_rows_of(rows), 64)
     order = np.random.default_rng(_SEED).permutation(count)
-    one, mixed = _take(rows, np.array([count - 1])), _take(rows, order)
-    return [
-        GoldenAnswers(name="single", why="a batch of one", inputs=one, outputs=_quietly(ask, one)),
-        GoldenAnswers(name="permuted", why="a batch in another order", inputs=mixed, outputs=_quietly(ask, mixed)),
-    ]
+    chosen = (
+        ("single", "a batch of one", np.array([count - 1])),
+        ("thirteen", "a batch of an odd size", np.resize(order, _ODD_BATCH)),
+        ("permuted", "a batch in another order", order),
+    )
+    found = []
+    for name, why, places in chosen:
+        inputs = _take(rows, places)
+        found.append(GoldenAnswers(name=name, why=why, inputs=inputs, outputs=_quietly(ask, inputs)))
+    return found
 
 
 def _refined(signature: Signature, outcome: dict[str, list[tuple[TensorSpec, int, bool]]]) -> Signature:

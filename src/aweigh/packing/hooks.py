@@ -20,18 +20,22 @@ _SKIPPED: Final = frozenset({"__pycache__", ".git", ".venv", "node_modules"})
 
 def hook_files(text: str) -> dict[str, Path]:
     """The files of a hook by package path: its module, or all Python and small data files of the package folder that holds it."""
-    module = text.partition(":")[0]
+    return module_files(text.partition(":")[0], HOOKS_FOLDER)
+
+
+def module_files(module: str, folder: str) -> dict[str, Path]:
+    """The files of a module of one's own by their path under `folder`. Raises InvalidInput for an installed library, TooLarge."""
     top = module.split(".")[0]
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
-        raise InvalidInput(f"module '{top}' has no source file", hint="a hook must be a .py file or a package folder")
+        raise InvalidInput(f"module '{top}' has no source file", hint="it must be a .py file or a package folder")
     origin = Path(spec.origin)
     if "site-packages" in origin.parts or top in sys.stdlib_module_names:
         raise InvalidInput(f"'{module}' is an installed library, not your own module", hint="wrap the call in a module of your own")
     if spec.submodule_search_locations is None:
-        return _bounded({f"{HOOKS_FOLDER}/{origin.name}": origin})
+        return _bounded({f"{folder}/{origin.name}": origin})
     root = origin.parent
-    found = {f"{HOOKS_FOLDER}/{top}/{file.relative_to(root).as_posix()}": file for file in sorted(root.rglob("*")) if _taken(file, root)}
+    found = {f"{folder}/{top}/{file.relative_to(root).as_posix()}": file for file in sorted(root.rglob("*")) if _taken(file, root)}
     return _bounded(found)
 
 
@@ -44,11 +48,11 @@ def _bounded(files: dict[str, Path]) -> dict[str, Path]:
     total = 0
     for name, file in files.items():
         if file.is_symlink() or not file.is_file() or file.stat().st_nlink > 1:
-            raise InvalidInput(f"{name} is a link, which a package does not follow", hint="put the file itself beside the hook")
+            raise InvalidInput(f"{name} is a link, which a package does not follow", hint="put the file itself there")
         total += file.stat().st_size
     if len(files) > MAX_FILES or total > MAX_BYTES:
         raise TooLarge(
-            f"the hook's folder holds {len(files)} files, {total} bytes; {MAX_FILES} files, {MAX_BYTES} bytes are taken at most",
-            hint="put the hook into a small folder of its own",
+            f"the module's folder holds {len(files)} files, {total} bytes; {MAX_FILES} files, {MAX_BYTES} bytes are taken at most",
+            hint="put the code into a small folder of its own",
         )
     return files

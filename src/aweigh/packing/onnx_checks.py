@@ -38,11 +38,11 @@ _MAX_ELEMENTS: Final = 2**40
 
 def check_model(model: Any, folder: Path | None) -> list[str]:
     """Judge the model's parts; the locations of its external data, each once. `folder` is where they lie, None for a live model."""
-    own = {function.domain for function in model.functions}
+    own = {(function.domain, function.name) for function in model.functions}
     locations: dict[str, None] = {}
     for graph in _graphs(model):
         for node in graph.node:
-            if node.domain not in _DOMAINS and node.domain not in own:
+            if node.domain not in _DOMAINS and (node.domain, node.op_type) not in own:
                 raise Unsupported(
                     f"the model uses operator '{node.op_type}' of the domain '{node.domain}', which is no standard one",
                     hint="export the model with standard operators; custom operators need native code that aweigh does not load",

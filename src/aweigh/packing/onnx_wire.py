@@ -1,6 +1,6 @@
 """Walks the top level of an ONNX file (protobuf wire format) without a protobuf library: is it a ModelProto, is it whole?
 
-Called by `recognise`. Reads keys and lengths only, through a memory map, so a file of any size costs microseconds.
+Called by `recognise`, and to tell which opset a file has. Reads keys and lengths only, through a memory map, so a file of any size costs microseconds.
 """
 
 import mmap
@@ -12,7 +12,8 @@ _FIELDS: Final = {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT, 6: _B
     (14, 20, 25, 26), _BYTES
 )
 """Field numbers of ModelProto and their wire types (onnx.proto)."""
-_GRAPH: Final = 7
+_GRAPH, _OPSETS = 7, 8
+_STANDARD: Final = (b"", b"ai.onnx")
 _MAX_FIELDS: Final = 100_000
 _MAX_IR_VERSION: Final = 100
 
@@ -42,6 +43,38 @@ def truncation(path: Path, size: int) -> str:
     except _NotAModel:
         return ""
     return ""
+
+
+def opset(path: Path) -> int:
+    """The opset of the standard operators as the file says it; 0 where it says none, or is no model."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            at, size = 0, len(data)
+            while at < size:
+                key, at = _varint(data, at, size)
+                value, at = _varint(data, at, size)
+                if key & 7 == _BYTES:
+                    version = _standard(data, at, min(at + value, size)) if key >> 3 == _OPSETS else 0
+                    if version:
+                        return version
+                    at += value
+    except (_NotAModel, _Truncated):
+        return 0
+    return 0
+
+
+def _standard(data: mmap.mmap, at: int, end: int) -> int:
+    """The version in an OperatorSetIdProto of the standard domain, else 0."""
+    domain, version = b"", 0
+    while at < end:
+        key, at = _varint(data, at, end)
+        value, at = _varint(data, at, end)
+        if key & 7 == _BYTES:
+            domain = data[at : at + value]
+            at += value
+        else:
+            version = value
+    return version if domain in _STANDARD else 0
 
 
 def _walk(path: Path, size: int) -> bool:

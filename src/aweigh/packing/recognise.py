@@ -1,7 +1,6 @@
 """Says what a file is by its content: never by its name, never by importing or loading it. Called first by `pack` and `serve FILE`.
 
-`recognise` returns only formats that aweigh takes (onnx, pickle, joblib, skops, xgboost, lightgbm, catboost); any other known format is named in the refusal, with the way
-to ONNX. It must stay harmless on hostile bytes: it reads headers and lengths, bounded, and runs nothing.
+`recognise` returns only formats that aweigh takes; any other known format is named in the refusal, with the way to ONNX. It must stay harmless on hostile bytes: it reads headers and lengths, bounded, and runs nothing.
 """
 
 import dataclasses
@@ -11,10 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from aweigh.core.errors import FileMissing, InvalidFile, UnknownFormat
-from aweigh.packing import onnx_wire
+from aweigh.packing import jax_bytes, onnx_wire
 from aweigh.packing.pickles import SCAN_BYTES, PickleScan, compression_of, decompressed_head, scan_pickle
 
 _HEAD: Final = 4096
+LFS_MARK: Final = "Git LFS pointer"
+_LFS: Final = b"version https://git-lfs.github.com/spec/"
 _MAX_ZIP_ENTRIES: Final = 200_000
 _TO_ONNX: Final = "convert it to ONNX with {tool} and pack the .onnx file"
 _OLD_XGBOOST: Final = "an older XGBoost: load it there, and save it as .json or .ubj"
@@ -22,8 +23,6 @@ _ALL: Final = "give an ONNX, XGBoost, LightGBM or CatBoost model or a scikit-lea
 
 _MAGIC: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"\x93NUMPY", "a numpy array", ""),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)", "tf2onnx or model.export(format='onnx')"),
-    (4, b"TFL3", "a TensorFlow Lite model", "tf2onnx (python -m tf2onnx.convert --tflite)"),
     (4, b"ORTM", "an ONNX Runtime .ort model", ""),
     (0, b"GGUF", "a GGUF model", ""),
     (0, b"binf", "an XGBoost binary model of before 3.1", _OLD_XGBOOST),
@@ -35,11 +34,26 @@ _MAGIC: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", ""),
     (0, b"Rar!", "a RAR archive", ""),
 )
+_TAKEN: Final[tuple[tuple[int, bytes, str, str], ...]] = (
+    (0, b"\x89HDF\r\n\x1a\n", "keras-h5", "Keras model (HDF5)"),
+    (4, b"TFL3", "tflite", "TensorFlow Lite model"),
+    (0, b"\x12\x01" + bytes(14), "mxnet", "MXNet parameters"),
+)
 _TREES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"CBM1", "catboost", "CatBoost model"),
     (b"tree\n", "lightgbm", "LightGBM text model"),
     (b"tree\r\n", "lightgbm", "LightGBM text model"),
 )
+_OLD_TORCH: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""A pickle of the number that such files begin with."""
+_EXPORTED: Final = "archive_format"
+_ZIPPED: Final = {
+    _EXPORTED: ("pt2", "PyTorch program (torch.export)"),
+    "constants.pkl": ("torchscript", "TorchScript module"),
+    "data.pkl": ("torch", "PyTorch file (torch.save)"),
+    "model.weights.h5": ("keras", "Keras model"),
+}
+"""By a file that it alone holds; the first that is found counts."""
 _DATA: Final = frozenset({"a numpy array", "a numpy archive (.npz)", "a Parquet file", "an Arrow file"})
 
 
@@ -59,19 +73,30 @@ class Recognised:
 def recognise(path: Path) -> Recognised:
     """The format of the file at `path`. Raises FileMissing, InvalidFile (empty, truncated, not a file), UnknownFormat (named, with a way on)."""
     size = _size_of(path)
+    if size < 0:
+        return _folder(path)
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head[:4] in {b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"}:
         return _zip(path)
+    if head.startswith(_LFS):
+        raise _pointer(path, head)
+    for at, magic, name, detail in _TAKEN:
+        if head[at : at + len(magic)] == magic:
+            return Recognised(format=name, detail=detail)
     for at, magic, what, tool in _MAGIC:
         if head[at : at + len(magic)] == magic:
             raise _not_taken(path, what, tool)
+    if head.startswith(_OLD_TORCH):
+        return Recognised(format="torch", detail="PyTorch file (torch.save of before 1.6)")
+    if jax_bytes.is_exported(head):
+        return Recognised(format="jax", detail="JAX program (jax.export)")
     found = _trees(head) or _pickle(path, size) or _compressed(path, head)
     if found:
         return found
     if onnx_wire.looks_like_model(path, size):
         return Recognised(format="onnx", detail="ONNX model")
-    raise _by_text(path, head, size)
+    return _by_text(path, head, size)
 
 
 def _trees(head: bytes) -> Recognised | None:
@@ -93,7 +118,7 @@ def _size_of(path: Path) -> int:
     except (OSError, ValueError) as error:
         raise InvalidFile(f"{str(path)[:200]!r} cannot be read: {error}", hint="check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        raise _folder(path)
+        return -1
     if not stat.S_ISREG(status.st_mode):
         raise InvalidFile(f"{path}: neither a file nor a folder", hint="give a model file")
     if status.st_size == 0:
@@ -105,16 +130,23 @@ def _size_of(path: Path) -> int:
     return status.st_size
 
 
-def _folder(path: Path) -> UnknownFormat:
-    marks = {
-        "saved_model.pb": ("a TensorFlow SavedModel", "tf2onnx (python -m tf2onnx.convert --saved-model)"),
-        "MLmodel": ("an MLflow model folder", "the exporter of its flavour, or pack the model file inside it"),
-        "config.json": ("a Hugging Face folder", "optimum or torch.onnx.export"),
-    }
-    for mark, (what, tool) in marks.items():
+def _folder(path: Path) -> Recognised:
+    if all((path / mark).is_file() for mark in ("config.json", "model.weights.h5")):
+        return Recognised(format="keras", detail="Keras configuration and weights")
+    taken = {"saved_model.pb": ("savedmodel", "TensorFlow SavedModel"), "config.json": ("huggingface", "Hugging Face folder")}
+    for mark, (name, detail) in taken.items():
         if (path / mark).is_file():
-            return _not_taken(path, what, tool)
-    return UnknownFormat(f"{path}: is a folder without a model that aweigh knows", hint="give the model file itself")
+            return Recognised(format=name, detail=detail)
+    raise UnknownFormat(f"{path}: is a folder without a model that aweigh knows", hint="give the model file itself")
+
+
+def _pointer(path: Path, head: bytes) -> InvalidFile:
+    size = next((line[5:].decode("ascii", "replace")[:20] for line in head.splitlines() if line.startswith(b"size ")), "")
+    about = f" of {size} bytes" if size else ""
+    return InvalidFile(
+        f"{path}: a {LFS_MARK}: it stands for a file{about} that was not fetched",
+        hint="run 'git lfs pull' in the checkout, then pack the file itself",
+    )
 
 
 def _not_taken(path: Path, what: str, tool: str) -> UnknownFormat:
@@ -132,20 +164,19 @@ def _zip(path: Path) -> Recognised:
         raise InvalidFile(f"{path}: a damaged or truncated zip archive: {error}", hint="copy or save the file again") from error
     if len(infos) > _MAX_ZIP_ENTRIES:
         raise InvalidFile(f"{path}: a zip archive of {len(infos)} entries", hint="no model file has that many")
+    if infos and min(info.header_offset for info in infos) > 0:  # the table of an archive that lies inside of it, where its own was cut off
+        raise InvalidFile(f"{path}: a zip archive that is truncated: its table is not its own", hint="copy or save the file again")
     names = [info.filename for info in infos]
     if "schema.json" in names:
         return Recognised(format="skops", detail="skops archive")
-    raise _not_taken(path, *_zip_kind(names))
-
-
-def _zip_kind(names: list[str]) -> tuple[str, str]:
     ends = {name.rsplit("/", 1)[-1] for name in names}
-    if "data.pkl" in ends:
-        return "a PyTorch file", "torch.onnx.export"
-    if "constants.pkl" in ends or any("models/" in name and name.endswith(".json") for name in names):
-        return "a PyTorch export (.pt2 or TorchScript)", "torch.onnx.export"
-    if "model.weights.h5" in ends:
-        return "a Keras model", "model.export(format='onnx')"
+    for taken, (name, detail) in _ZIPPED.items():
+        if taken in ends or (taken == _EXPORTED and any("models/" in each and each.endswith(".json") for each in names)):
+            return Recognised(format=name, detail=detail)
+    raise _not_taken(path, *_zip_kind(names, ends))
+
+
+def _zip_kind(names: list[str], ends: set[str]) -> tuple[str, str]:
     if names and all(name.endswith(".npy") for name in names):
         return "a numpy archive (.npz)", ""
     return ("a TorchServe archive (.mar)", "torch.onnx.export") if "MANIFEST.json" in ends else ("a zip archive", "")
@@ -180,19 +211,27 @@ def _compressed(path: Path, head: bytes) -> Recognised | None:
     raise _not_taken(path, f"{inner} compressed with {compression}", "")
 
 
-def _by_text(path: Path, head: bytes, size: int) -> UnknownFormat | InvalidFile:
+def _by_text(path: Path, head: bytes, size: int) -> Recognised:
     start = head.lstrip()[:512]
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length < size + 100 * 1024 * 1024 and len(head) > 16:
-        return _not_taken(path, "a safetensors file", "the framework whose weights it holds (torch.onnx.export, …)")
+        return Recognised(format="safetensors", detail="safetensors file")
+    if start[:1] == b"{" and b'"nodes"' in start and b'"op"' in start:
+        return Recognised(format="mxnet", detail="MXNet symbol")
+    if jax_bytes.is_flax(head):
+        raise UnknownFormat(
+            f"{path}: recognised as Flax parameters, which hold no function that could be asked",
+            hint="give --class module:factory, the function or Flax module that they belong to",
+            recognised="Flax parameters",
+        )
     if start[:1] in {b"{", b"["}:
-        return _not_taken(path, "JSON text", "")
+        raise _not_taken(path, "JSON text", "")
     reason = onnx_wire.truncation(path, size)
     if reason:
-        return InvalidFile(f"{path}: an ONNX model that is truncated: {reason}", hint="copy or save the file again")
+        raise InvalidFile(f"{path}: an ONNX model that is truncated: {reason}", hint="copy or save the file again")
     if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
-        return InvalidFile(f"{path}: begins as a pickle but is none from byte 2 on", hint="the file is damaged: save it again")
-    return UnknownFormat(
+        raise InvalidFile(f"{path}: begins as a pickle but is none from byte 2 on", hint="the file is damaged: save it again")
+    raise UnknownFormat(
         f"{path}: not a format that aweigh knows (it begins with {head[:8].hex(' ')})",
         hint=_ALL,
     )

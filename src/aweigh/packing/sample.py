@@ -18,6 +18,8 @@ from aweigh.core.tensors import Datatype, Tensor, datatype_of
 MAX_SAMPLE_BYTES: Final = 2 * 1024**3
 MAX_ROWS: Final = 200_000
 """Rows beyond this are not needed for a proof; the first ones are kept."""
+UNNAMED: Final = ""
+"""The name of an array that is the only one and goes to whatever takes it."""
 _SUFFIXES: Final = ".parquet, .csv, .npy, .npz or .jsonl"
 
 
@@ -186,6 +188,8 @@ def _from_object(data: Any, what: str) -> Sample:
 
 def _from_dict(data: dict[str, Any], what: str) -> Sample:
     arrays = {str(name): np.asarray(value) for name, value in data.items()}
+    if list(arrays) == [UNNAMED]:
+        return _from_array(arrays[UNNAMED], what)
     if arrays and all(array.ndim == 1 for array in arrays.values()):
         try:
             return Sample(form="frame", data=_checked_frame(pd.DataFrame(data).iloc[:MAX_ROWS], what))

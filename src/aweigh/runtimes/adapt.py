@@ -62,7 +62,7 @@ class _Text:
 
     def _one(self, item: object) -> str:
         if item is not None:
-            return text_of(item)
+            return text_of(item, self._name)
         if self._missing is None:
             raise InvalidInput(f"input '{self._name}' has a missing element, and this model takes none", hint="send text for every element")
         return self._missing

@@ -30,6 +30,14 @@ def content(variant: Variant, path: Callable[[str], Path]) -> bytes:
         raise FileMissing(f"variant '{variant.name}': {variant.files[0]} cannot be read: {error.strerror}") from error
 
 
+def lightgbm_text(variant: Variant, path: Callable[[str], Path]) -> bytes:
+    """A whole text model of LightGBM, which reads past the end of a part of one. Raises InvalidFile, FileMissing."""
+    data = content(variant, path)
+    if not data.startswith(b"tree") or b"\nend of trees" not in data or b"\npandas_categorical:" not in data[-1_000_000:]:
+        raise damaged(variant, "it is no whole LightGBM text model")
+    return data
+
+
 def damaged(variant: Variant, error: object) -> InvalidFile:
     """The error for a file that the library does not take."""
     reason = str(error).strip().partition("\n")[0][:_MAX_TEXT]

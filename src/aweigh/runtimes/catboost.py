@@ -56,6 +56,7 @@ class _CatboostSession:
         self._model = model
         self._predict = model.predict_proba if signature.task is Task.CLASSIFICATION else model.predict
         self._labelled = signature.with_role("label") is not None
+        self._by_probability = self._labelled and _decides_by_probability(model)
         self._threads = threads
         kind = str(variant.options.get("prediction_type", ""))
         self._more: dict[str, Any] = {"prediction_type": kind} if kind else {}
@@ -66,18 +67,28 @@ class _CatboostSession:
         rows = self._rows(inputs)
         try:
             given = np.asarray(self._predict(rows, thread_count=self._threads, **self._more))
-            places = self._places(rows) if self._labelled else None
+            places = self._places(rows, given) if self._labelled else None
         except (catboost.CatBoostError, ValueError, TypeError) as error:
             raise InvalidInput(f"the model refused these inputs: {str(error)[:300]}") from error
         return self._answers(given, places)
 
-    def _places(self, rows: Any) -> Any:
+    def _places(self, rows: Any, probabilities: Any) -> Any:
+        """The chosen classes: those of the greatest probabilities, which cost nothing more; asked for where two are as great as each other, or a threshold decides."""
+        if self._by_probability and probabilities.ndim == 2:
+            first, second = np.partition(probabilities, -2, axis=1)[:, :-3:-1].T
+            if (first > second).all():
+                return np.argmax(probabilities, axis=1)
         chosen = np.asarray(self._model.predict(rows, prediction_type="Class", thread_count=self._threads)).reshape(-1)
         known = {label: at for at, label in enumerate(np.asarray(self._model.classes_).tolist())}
         return np.array([known[label] for label in chosen.tolist()], dtype=np.intp)
 
     def close(self) -> None:
         self._predict = closed
+
+
+def _decides_by_probability(model: Any) -> bool:
+    """Whether the likeliest class is the answer: of two classes a model may keep a threshold of its own."""
+    return len(model.classes_) > 2 or model.get_probability_threshold() == 0.5
 
 
 class _TextRows:

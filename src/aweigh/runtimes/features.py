@@ -96,4 +96,4 @@ def _words(values: Tensor, name: str) -> list[str]:
     items = values.tolist()
     if None in items:
         raise InvalidInput(f"input '{name}' has a missing element, and this model takes none", hint="send text for every element")
-    return [item if item.__class__ is str else text_of(item) for item in items]
+    return [item if item.__class__ is str else text_of(item, name) for item in items]

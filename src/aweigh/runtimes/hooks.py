@@ -16,7 +16,7 @@ from aweigh.core.errors import AweighError, InternalError, InvalidFile
 from aweigh.core.package import Hooks, PackageManifest, Variant
 from aweigh.core.protocols import Session
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.isolate import Caps, Here, Worker
+from aweigh.isolate import Caps, Environments, Here, Worker
 from aweigh.runtimes import load_session
 
 _ROOT: Final = "hooks"
@@ -24,10 +24,18 @@ _TARGET: Final = "aweigh.runtimes.hooks_process:open_hooks"
 
 
 def load_variant(
-    manifest: PackageManifest, variant: Variant, path: Callable[[str], Path], *, session_threads: int = 1, in_child: bool = False
+    manifest: PackageManifest,
+    variant: Variant,
+    path: Callable[[str], Path],
+    *,
+    session_threads: int = 1,
+    in_child: bool = False,
+    environments: Environments | None = None,
 ) -> Session:
     """The session of a package's variant as its clients see it: hooks included. Raises what `load_session` and `with_hooks` raise."""
-    session = load_session(variant, manifest.session_signature, path, session_threads=session_threads, in_child=in_child)
+    session = load_session(
+        variant, manifest.session_signature, path, session_threads=session_threads, in_child=in_child, environments=environments
+    )
     try:
         return with_hooks(session, manifest.hooks, path, in_child=in_child)
     except AweighError:

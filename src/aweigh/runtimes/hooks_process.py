@@ -10,6 +10,7 @@ import numpy as np
 
 from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.tensors import Tensor, Tensors
+from aweigh.runtimes.calling import call_by_name
 
 Hook = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 Handler = Callable[[dict[str, Any], Tensors], tuple[dict[str, Any], dict[str, Tensor]]]
@@ -45,16 +46,4 @@ def load_hook(text: str, what: str) -> Hook:
         ) from error
     if not callable(function):
         raise InvalidInput(f"--{what}: module '{module}' has no function '{name}'", hint="check the name")
-    return lambda tensors: _called(function, tensors, text)
-
-
-def _called(function: Callable[..., object], tensors: Mapping[str, Tensor], text: str) -> dict[str, Tensor]:
-    try:
-        given = function(dict(tensors))
-    except (AweighError, MemoryError, RecursionError):  # the last two are no fault of the request
-        raise
-    except Exception as error:  # boundary: a person's function may raise anything
-        raise InvalidInput(f"hook {text} failed: {type(error).__name__}: {error}", hint="it is given a dict of numpy arrays") from error
-    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
-        raise InvalidInput(f"hook {text} returned {type(given).__name__}", hint="return a dict of name to numpy array")
-    return {name: np.asarray(array) for name, array in given.items()}
+    return lambda tensors: {name: np.asarray(array) for name, array in call_by_name(function, tensors, f"hook {text}").items()}

@@ -5,7 +5,6 @@ Options of a variant: those of `features`.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import lightgbm
 import numpy as np
@@ -15,10 +14,8 @@ from aweigh.core.package import Variant
 from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.runtimes.boosted import Answers, closed, content, damaged, matrix_of
+from aweigh.runtimes.boosted import Answers, closed, damaged, lightgbm_text, matrix_of
 from aweigh.runtimes.features import Numbers
-
-_END: Final = b"\nend of trees"
 
 
 class LightgbmRuntime:
@@ -31,9 +28,7 @@ class LightgbmRuntime:
 
     def load(self, variant: Variant, signature: Signature, path: Callable[[str], Path]) -> Session:
         """Load and hold against the signature. Raises InvalidFile, FileMissing."""
-        data = content(variant, path)
-        if not data.startswith(b"tree") or _END not in data or b"\npandas_categorical:" not in data[-1_000_000:]:
-            raise damaged(variant, "it is no whole LightGBM text model")  # LightGBM reads past the end of a part of one
+        data = lightgbm_text(variant, path)
         try:
             booster = lightgbm.Booster(model_str=data.decode("utf-8"))
         except (lightgbm.basic.LightGBMError, ValueError, KeyError, IndexError) as error:

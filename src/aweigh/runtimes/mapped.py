@@ -81,6 +81,7 @@ def map_weights(
     caps: Caps,
 ) -> Mapped:
     """The variant with its weights where all processes may map them; itself, and why, where that cannot be."""
+    whole, variant, signature = variant, variant.bare(), variant.bare_signature(signature)
     files = {file: path(file) for file in variant.files}
     try:
         folder = cache / _key(variant, files, session_threads)
@@ -95,10 +96,11 @@ def map_weights(
                 )  # fmt: skip
                 layout = _make(job, folder, caps)
     except OSError as error:
-        return Mapped(variant=variant, path=path, note=f"private to each process: {error}")
+        return Mapped(variant=whole, path=path, note=f"private to each process: {error}")
     if not layout.shared:
-        return Mapped(variant=variant, path=path, note=f"private to each process: {layout.why}")
-    chosen = msgspec.structs.replace(variant, files=_FILES, options={**variant.options, **layout.options})
+        return Mapped(variant=whole, path=path, note=f"private to each process: {layout.why}")
+    files_of_step = whole.step.files if whole.step else ()
+    chosen = msgspec.structs.replace(whole, files=(*_FILES, *files_of_step), options={**whole.options, **layout.options})
     return Mapped(variant=chosen, path=lambda file: folder / file if file in _FILES else path(file), note=describe(layout))
 
 

@@ -1,15 +1,13 @@
-"""ONNX Runtime: executes ONNX files on the CPU. Its session is on the request path: a model that needs no adapting costs one bare call.
+"""ONNX Runtime: executes ONNX files, and files of its own format (`.ort`), on the CPU. Its session is on the request path: a model that needs no adapting costs one bare call.
 
-Options of a variant: `graph_optimization_level` (all, extended, basic, disabled), `intra_op_threads` (instead of `session_threads`), `config:KEY` for
-a session configuration entry of ONNX Runtime, and `lowercase:INPUT` for a text input to be lowered before the call. Any other is refused. External data files are listed in `files`.
+Options of a variant: `graph_optimization_level` (all, extended, basic, disabled), `intra_op_threads` (instead of `session_threads`), `arena` (whether memory is
+kept between calls), `config:KEY` for a session configuration entry of ONNX Runtime, `providers` and `provider:KEY` for another execution provider than the processor's, and `lowercase:INPUT` for a text input to be lowered before the call. Any other is refused. External data files are listed in `files`.
 """
 
-import contextlib
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
@@ -23,6 +21,8 @@ from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, Tensors
 from aweigh.runtimes.adapt import Adapter, chosen, input_adapter, output_adapter
+from aweigh.runtimes.files import laid_out
+from aweigh.runtimes.onnxruntime_providers import asked_providers, check_taken, named
 
 _DATATYPES: Final = {
     "tensor(bool)": Datatype.BOOL,
@@ -66,6 +66,7 @@ _UNKNOWN_OPERATOR: Final = re.compile(
 )
 _MAX_TEXT: Final = 500
 _LOWERCASE: Final = "lowercase:"
+_OWN_FORMAT: Final = ".ort"
 _SMALL_MODEL_BYTES: Final = 1024 * 1024
 
 
@@ -77,19 +78,37 @@ class OnnxRuntime:
     def __init__(self, *, session_threads: int = 1) -> None:
         self._threads = session_threads
 
+    @staticmethod
+    def providers() -> dict[str, tuple[bool, str]]:
+        """Every execution provider by its name: whether the library that is installed has it, and what to install where it has not."""
+        return named(ort.get_available_providers())
+
     def load(self, variant: Variant, signature: Signature, path: Callable[[str], Path]) -> Session:
         """Load and hold against the signature. Raises InvalidFile, Unsupported (naming an unknown operator), FileMissing."""
-        if not variant.files:
-            raise InvalidFile(f"variant '{variant.name}' lists no file to load")
-        with laid_out(variant.files, path) as entry:
-            if not entry.is_file():
-                raise FileMissing(f"{entry} does not exist")
-            options = _options(variant, self._threads, entry.stat().st_size)
-            try:
-                session = ort.InferenceSession(str(entry), sess_options=options, providers=["CPUExecutionProvider"])
-            except _ERRORS as error:
-                raise _load_error(variant, error) from error
-        return _session(session, variant, signature)
+        return adapted(open_native(variant, path, session_threads=self._threads), variant, signature)
+
+
+def open_native(
+    variant: Variant, path: Callable[[str], Path], *, session_threads: int, prepare: Callable[[ort.SessionOptions], None] | None = None
+) -> ort.InferenceSession:
+    """The library's own session of `variant.files[0]`; `prepare` may change its options. Raises as `load` does."""
+    if not variant.files:
+        raise InvalidFile(f"variant '{variant.name}' lists no file to load")
+    asked = asked_providers(variant, ort.get_available_providers())
+    with laid_out(variant.files, path) as entry:
+        if not entry.is_file():
+            raise FileMissing(f"{entry} does not exist")
+        options = session_options(variant, session_threads, entry.stat().st_size)
+        if prepare is not None:
+            prepare(options)
+        try:
+            session = ort.InferenceSession(
+                str(entry), sess_options=options, providers=[name for name, _ in asked], provider_options=[said for _, said in asked]
+            )
+        except _ERRORS as error:
+            raise _load_error(variant, error) from error
+    check_taken(variant, asked, session.get_providers())
+    return session
 
 
 class _PlainSession:
@@ -100,7 +119,7 @@ class _PlainSession:
     __slots__ = ("_names", "_options", "_run", "_session")
 
     def __init__(self, session: ort.InferenceSession, names: list[str]) -> None:
-        self._session = session
+        self._session: ort.InferenceSession | None = session
         # InferenceSession.run checks names again and makes run options for each call: a third of a small model's time
         self._run = getattr(session, "_sess", session).run
         self._names = names
@@ -114,7 +133,10 @@ class _PlainSession:
 
     def bind(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> Callable[[], None]:
         """A call that reads and writes the caller's memory: nothing is converted or allocated. For one caller at a time."""
-        binding = self._session.io_binding()
+        session = self._session
+        if session is None:
+            _closed()
+        binding = session.io_binding()
         try:
             for name, tensor in inputs.items():
                 binding.bind_input(name, "cpu", 0, tensor.dtype.type, tensor.shape, tensor.ctypes.data)
@@ -122,10 +144,10 @@ class _PlainSession:
                 binding.bind_output(name, "cpu", 0, tensor.dtype.type, tensor.shape, tensor.ctypes.data)
         except _ERRORS as error:
             _raise_run_error(error)
-        return _Bound(self._session, binding, self._options, (inputs, outputs)).run
+        return _Bound(session, binding, self._options, (inputs, outputs)).run
 
     def close(self) -> None:
-        self._run = _closed
+        self._run, self._session = _closed, None  # its memory is the system's again when nothing is bound to it either
 
 
 class _Bound:
@@ -170,7 +192,8 @@ def _closed(*_: object) -> NoReturn:
     raise InternalError("the session is closed")
 
 
-def _options(variant: Variant, threads: int, size_bytes: int) -> ort.SessionOptions:
+def session_options(variant: Variant, threads: int, size_bytes: int) -> ort.SessionOptions:
+    """What the variant asks of ONNX Runtime. Raises Unsupported for an option that is none."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -178,15 +201,19 @@ def _options(variant: Variant, threads: int, size_bytes: int) -> ort.SessionOpti
     options.log_severity_level = 3
     if size_bytes < _SMALL_MODEL_BYTES:  # measured: without arena and pattern a small model's call is a tenth quicker
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    if variant.files[0].endswith(_OWN_FORMAT):  # the library goes by the file's name, which is another in the store
+        options.add_session_config_entry("session.load_model_format", "ORT")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a spinning thread would take a core from the event loop
     for name, value in variant.options.items():
         if name == "graph_optimization_level" and value in _LEVELS:
             options.graph_optimization_level = _LEVELS[str(value)]
         elif name == "intra_op_threads" and isinstance(value, int) and value > 0:
             options.intra_op_num_threads = value
+        elif name == "arena" and isinstance(value, bool):
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = value
         elif name.startswith("config:"):
             options.add_session_config_entry(name.removeprefix("config:"), str(value))
-        elif not name.startswith(_LOWERCASE):
+        elif name != "providers" and not name.startswith((_LOWERCASE, "provider:")):
             raise Unsupported(
                 f"variant '{variant.name}' has an option that the onnxruntime runtime does not know: {name} = {value!r}",
                 hint="upgrade aweigh, or pack the model again",
@@ -194,33 +221,8 @@ def _options(variant: Variant, threads: int, size_bytes: int) -> ort.SessionOpti
     return options
 
 
-@contextlib.contextmanager
-def laid_out(files: tuple[str, ...], path: Callable[[str], Path]) -> Iterator[Path]:
-    """The entry file on disk with its external data beside it under the names the model uses, whatever the store calls the files."""
-    entry = path(files[0])
-    if len(files) == 1:
-        yield entry
-        return
-    root = PurePosixPath(files[0]).parent
-    with tempfile.TemporaryDirectory(prefix="aweigh-onnx-") as folder:
-        for file in files:
-            if not PurePosixPath(file).is_relative_to(root):
-                raise InvalidFile(f"external data {file} lies outside the folder of {files[0]}")
-            place = Path(folder) / PurePosixPath(file).relative_to(root)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _place(path(file), place)
-        yield Path(folder) / PurePosixPath(files[0]).name
-
-
-def _place(file: Path, place: Path) -> None:
-    """Hard links, because ONNX Runtime refuses external data that resolves to a place outside the model's own folder."""
-    try:
-        place.hardlink_to(file)
-    except OSError:  # another file system: links to files of one folder resolve alike, which it takes
-        place.symlink_to(file.absolute())
-
-
-def _session(session: ort.InferenceSession, variant: Variant, signature: Signature) -> Session:
+def adapted(session: ort.InferenceSession, variant: Variant, signature: Signature) -> Session:
+    """The session as aweigh asks it, held against the signature. Raises InvalidFile, Unsupported."""
     takes = {node.name: node.type for node in session.get_inputs()}
     gives = {node.name: node for node in session.get_outputs()}
     for what, wanted, known in (("input", signature.inputs, takes), ("output", signature.outputs, gives)):
@@ -230,25 +232,27 @@ def _session(session: ort.InferenceSession, variant: Variant, signature: Signatu
     extra = [name for name in takes if name not in {spec.name for spec in signature.inputs}]
     if extra:
         raise InvalidFile(f"variant '{variant.name}': the model needs input '{extra[0]}', which the signature does not have")
-    before = {spec.name: adapter for spec in signature.inputs if (adapter := _input_adapter(spec, takes[spec.name], variant))}
+    before = {spec.name: adapter for spec in signature.inputs if (adapter := model_input_adapter(spec, takes[spec.name], variant))}
     after = chosen([
-        output_adapter(spec, _datatype(gives[spec.name].type, f"output '{spec.name}'"), _rank(gives[spec.name].shape))
+        output_adapter(spec, model_datatype(gives[spec.name].type, f"output '{spec.name}'"), _rank(gives[spec.name].shape))
         for spec in signature.outputs
     ])  # fmt: skip
     names = [spec.name for spec in signature.outputs]
     return _AdaptedSession(session, names, before, after) if before or after else _PlainSession(session, names)
 
 
-def _input_adapter(spec: TensorSpec, kind: str, variant: Variant) -> Adapter | None:
+def model_input_adapter(spec: TensorSpec, kind: str, variant: Variant) -> Adapter | None:
+    """How an input of the signature becomes one of ONNX Runtime's type `kind`."""
     lowercase = bool(variant.options.get(f"{_LOWERCASE}{spec.name}", False))
-    return input_adapter(spec, _datatype(kind, f"input '{spec.name}'"), variant.missing_text, lowercase=lowercase)
+    return input_adapter(spec, model_datatype(kind, f"input '{spec.name}'"), variant.missing_text, lowercase=lowercase)
 
 
 def _rank(shape: list[object] | None) -> int | None:
     return len(shape) if shape else None  # an unknown shape and a scalar's look the same
 
 
-def _datatype(name: str, what: str) -> Datatype:
+def model_datatype(name: str, what: str) -> Datatype:
+    """The datatype of ONNX Runtime's type `name`. Raises Unsupported, saying `what` it is of."""
     found = _DATATYPES.get(name)
     if found is None:
         raise Unsupported(

@@ -21,8 +21,9 @@ from aweigh.core.errors import AweighError
 from aweigh.core.protocols import Session
 from aweigh.core.tensorfile import read_tensors
 from aweigh.core.tensors import Tensor
+from aweigh.runtimes.files import laid_out
 from aweigh.runtimes.mapped import MODEL_FILE, WEIGHTS_FILE, Job, Layout
-from aweigh.runtimes.onnxruntime import OnnxRuntime, laid_out
+from aweigh.runtimes.onnxruntime import OnnxRuntime
 
 _LEAST_BYTES: Final = "4096"
 """Smaller weights stay in the model."""

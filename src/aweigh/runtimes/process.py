@@ -5,7 +5,6 @@ Called by the engine, which keeps several such children and restarts them, and a
 
 import contextlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,8 @@ from aweigh.core.plugins import plugin
 from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.isolate import Caps, Lane, Worker
+from aweigh.isolate import Caps, Home, Lane, Worker
+from aweigh.isolate.process import HERE, caller_paths
 
 _TARGET: Final = "aweigh.runtimes.session_process:open_session"
 
@@ -30,22 +30,22 @@ class ProcessRuntime:
 
     name = "process"
 
-    def __init__(self, *, session_threads: int = 1, caps: Caps | None = None) -> None:
-        self._threads = session_threads
-        self._caps = caps
+    def __init__(self, *, session_threads: int = 1, caps: Caps | None = None, home: Home = HERE) -> None:
+        self._caps = caps or Caps(threads=session_threads)
+        self._home = home
 
     def load(self, variant: Variant, signature: Signature, path: Callable[[str], Path]) -> Session:
         """Start a child and load there. Raises what the runtime raises, ChildDied, DeadlineExceeded."""
         manifest = PackageManifest(
             format_version=FORMAT_VERSION, signature=signature, variants=(variant,), golden=(), provenance=Provenance(framework="")
         )
-        return ProcessSession(manifest, variant, path, session_threads=self._threads, caps=self._caps)
+        return ProcessSession(manifest, variant, path, caps=self._caps, home=self._home)
 
 
 class ProcessSession:
     """A variant of a package with its hooks, in a child. Raises what loading it raises, ChildDied, DeadlineExceeded.
 
-    `name` is the model's, for messages. `run` waits for the answer and starts a dead child again. `start` gives further children of the same kind to whoever looks after them.
+    `name` is the model's, for messages; `home` where the child finds the runtime's libraries; threads inside one call are those of `caps`. `run` waits for the answer and starts a dead child again. `start` gives further children of the same kind to whoever looks after them.
     """
 
     concurrent = False
@@ -57,11 +57,11 @@ class ProcessSession:
         variant: Variant,
         path: Callable[[str], Path],
         *,
-        session_threads: int = 1,
         caps: Caps | None = None,
         name: str = "",
+        home: Home = HERE,
     ) -> None:
-        caps = caps or Caps(threads=session_threads)
+        caps = caps or Caps()
         subject = f"model '{name}'" if name else f"variant '{variant.name}'"
         self.timeout_s = caps.timeout_s
         self._outputs = [(spec.name, spec.datatype.dtype) for spec in manifest.signature.outputs]
@@ -75,10 +75,13 @@ class ProcessSession:
                 ),
                 "files": files,
                 "scratch": self._scratch,
-                "session_threads": session_threads,
+                "session_threads": caps.threads,
+                "environments": home.environments,
             }
-            paths = [place for place in sys.path if place]  # so that an estimator of the caller's own modules is found there too
-            self._worker = Worker(_TARGET, opening, caps=caps, paths=paths, keeps_inputs=runs_code(manifest, variant), subject=subject)
+            keeps = runs_code(manifest, variant)
+            self._worker = Worker(
+                _TARGET, opening, caps=caps, paths=caller_paths(elsewhere=bool(home.code)), keeps_inputs=keeps, subject=subject, home=home
+            )
         except BaseException:
             self._clear()
             raise

@@ -11,6 +11,7 @@ import msgspec
 from aweigh.core.errors import FileMissing
 from aweigh.core.package import PackageManifest
 from aweigh.core.tensors import Tensor, Tensors
+from aweigh.isolate import Environments
 from aweigh.runtimes.hooks import load_variant
 
 Handler = Callable[[dict[str, Any], Tensors], tuple[dict[str, Any], dict[str, Tensor]]]
@@ -23,13 +24,21 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     scratch: str
     session_threads: int
+    environments: str = ""
+    """Folder of environments, where the runtime's libraries may be missing here."""
 
 
 def open_session(opening: Opening) -> Handler:
     """Load the variant and return its handler. Raises what loading it raises."""
     os.environ["TMPDIR"] = tempfile.tempdir = opening.scratch
+    environments = Environments(Path(opening.environments), allowed=False) if opening.environments else None
     session = load_variant(
-        opening.manifest, opening.manifest.variants[0], _path(opening), session_threads=opening.session_threads, in_child=True
+        opening.manifest,
+        opening.manifest.variants[0],
+        _path(opening),
+        session_threads=opening.session_threads,
+        in_child=True,
+        environments=environments,
     )
     names = [spec.name for spec in opening.manifest.signature.outputs]
 

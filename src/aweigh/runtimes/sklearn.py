@@ -11,8 +11,8 @@ from aweigh.core.errors import FileMissing, InvalidFile
 from aweigh.core.package import Variant
 from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
-from aweigh.core.tensors import Tensor, Tensors
 from aweigh.isolate import Caps, Here, Worker
+from aweigh.runtimes.worker_session import WorkerSession
 
 
 class SklearnRuntime:
@@ -32,9 +32,9 @@ class SklearnRuntime:
         opening = {"file": str(file), "signature": signature, "options": variant.options}
         target = f"aweigh.runtimes.{_process_for(file)}:open_session"
         if self._in_child:
-            return _SklearnSession(Here(target, opening), signature)
+            return WorkerSession(Here(target, opening), signature)
         paths = [place for place in sys.path if place]  # so that an estimator of the caller's own modules is found there too
-        return _SklearnSession(Worker(target, opening, caps=self._caps, paths=paths), signature)
+        return WorkerSession(Worker(target, opening, caps=self._caps, paths=paths), signature)
 
 
 def _process_for(file: Path) -> str:
@@ -44,19 +44,3 @@ def _process_for(file: Path) -> str:
             return "skops_process" if stream.read(4) == b"PK\x03\x04" else "sklearn_process"
     except OSError as error:
         raise FileMissing(f"{file} cannot be read: {error.strerror}") from error
-
-
-class _SklearnSession:
-    concurrent = False
-    isolated = True
-
-    def __init__(self, worker: Worker | Here, signature: Signature) -> None:
-        self._worker = worker
-        self._names = [spec.name for spec in signature.outputs]
-
-    def run(self, inputs: Tensors) -> list[Tensor]:
-        _, outputs = self._worker.request({}, inputs)
-        return [outputs[name] for name in self._names]
-
-    def close(self) -> None:
-        self._worker.close()

@@ -45,7 +45,7 @@ def to_frame_or_matrix(signature: Signature, tensors: Tensors, options: Options)
     tensor = tensors[first.name]
     if form == "text":
         return [_document(item, first.name) for item in tensor.ravel().tolist()]
-    return _texts(tensor, missing=np.nan) if first.datatype is Datatype.BYTES else tensor
+    return _texts(tensor, first.name, missing=np.nan) if first.datatype is Datatype.BYTES else tensor
 
 
 def answer(estimator: Any, signature: Signature, tensors: Tensors, options: Options) -> list[Tensor]:
@@ -76,7 +76,7 @@ def as_tensor(given: Any, spec: TensorSpec) -> Tensor:
     if isinstance(given, list) and given and all(getattr(part, "ndim", 0) == 2 for part in given):
         given = np.hstack(given)  # predict_proba of several targets: one block of columns a target
     dense = given.toarray() if hasattr(given, "toarray") else np.asarray(given)
-    dense = _texts(dense, missing=None) if spec.datatype is Datatype.BYTES else dense.astype(spec.datatype.dtype, copy=False)
+    dense = _texts(dense, "", missing=None) if spec.datatype is Datatype.BYTES else dense.astype(spec.datatype.dtype, copy=False)
     rank = len(spec.shape)
     if dense.ndim == rank + 1 and dense.shape[-1] == 1:
         return dense.reshape(dense.shape[:-1])
@@ -88,7 +88,7 @@ def _column(column: Column, signature: Signature, tensors: Tensors, options: Opt
     values = tensor[:, column.index] if tensor.ndim > 1 else tensor
     dtype = str(options.get(f"dtype:{column.name}", ""))
     if signature.input(column.input).datatype is Datatype.BYTES:
-        values = _texts(values, missing=None if options.get(f"missing:{column.name}") == "none" else np.nan)
+        values = _texts(values, column.input, missing=None if options.get(f"missing:{column.name}") == "none" else np.nan)
     if dtype == "category":
         return _categorical(column, values, ordered=bool(options.get(f"ordered:{column.name}", False)))
     if dtype in ("", "object"):
@@ -123,10 +123,10 @@ def _categories(column: Column, values: Tensor) -> list[Any]:
         raise InvalidFile(f"column '{column.name}' has a category that is no {values.dtype}: {error}") from error
 
 
-def _texts(tensor: Tensor, *, missing: object) -> Tensor:
+def _texts(tensor: Tensor, name: str, *, missing: object) -> Tensor:
     """An object array of `str`, missing elements (None, NaN) as `missing`."""
     items = [
-        item if item.__class__ is str else missing if item is None or item != item else text_of(item)  # NaN
+        item if item.__class__ is str else missing if item is None or item != item else text_of(item, name)  # NaN
         for item in tensor.ravel().tolist()
     ]
     filled = np.empty(len(items), dtype=object)
@@ -137,4 +137,4 @@ def _texts(tensor: Tensor, *, missing: object) -> Tensor:
 def _document(item: object, name: str) -> str:
     if item is None:
         raise InvalidInput(f"input '{name}' has a missing document", hint="send text for every element, the empty text too")
-    return text_of(item)
+    return text_of(item, name)

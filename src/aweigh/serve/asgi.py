@@ -65,7 +65,7 @@ class AsgiApplication:
             return
         if body is None:
             return
-        await _send(send, await self._answer(Request(head, body, request_id, _later)), request_id, head)
+        await _send(send, await self._answer(Request(head, body, lambda: request_id, _later)), request_id, head)
 
     async def _body(self, receive: Receive) -> bytes | None:
         parts, size = [], 0
@@ -77,7 +77,7 @@ class AsgiApplication:
             parts.append(part)
             size += len(part)
             if size > self._max_body:
-                raise TooLarge(f"a body of more than {self._max_body} bytes", hint="max_body_bytes sets the limit")
+                raise TooLarge(f"a request of more than {self._max_body} bytes", hint="max_body_bytes sets the limit")
             if not event.get("more_body"):
                 return b"".join(parts)
 

@@ -6,20 +6,9 @@ from typing import TypeVar
 from aweigh.core.errors import AweighError
 from aweigh.engine.batching.turn import Carrier
 from aweigh.serve.message import AnyResponse, Request
-from aweigh.serve.outcome import failure_of, unexpected_failure_of
+from aweigh.serve.outcome import answer_with, failure_of
 
 ItemT = TypeVar("ItemT")
-
-
-def answer_with(request: Request, answer: Callable[[], AnyResponse]) -> None:
-    """Reply with what `answer` gives, or with what it raises."""
-    try:
-        response = answer()
-    except AweighError as error:
-        response = failure_of(error, request)
-    except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
-        response = unexpected_failure_of(request)
-    request.reply(request, response)
 
 
 class RequestCarrier(Carrier[Request, ItemT]):

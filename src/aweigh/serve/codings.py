@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from aweigh.core.errors import AweighError, InvalidInput, TooLarge, Unsupported
+from aweigh.core.errors import InvalidInput, TooLarge, Unsupported
 from aweigh.serve.message import AnyResponse, GrpcResponse, Handler, Reply, Request, Response
-from aweigh.serve.outcome import failure_of, unexpected_failure_of
+from aweigh.serve.outcome import answer_with
 from aweigh.serve.patience import expect
 from aweigh.serve.router import Route
 
@@ -105,7 +105,7 @@ def coded_route(route: Route, headers: Mapping[bytes, bytes], max_bytes: int) ->
             )
         if route.converse is not None:
             return route  # each message is inflated as it comes
-        return dataclasses.replace(route, handler=_CodedMessages(route.handler, asked, max_bytes), views=None)
+        return dataclasses.replace(route, handler=_CodedMessages(route.handler, asked, max_bytes), again=route.handler, views=None)
     asked = headers.get(b"content-encoding", b"").strip().lower()
     if asked not in _NONE and asked not in _WINDOW_BITS:
         raise InvalidInput(f"Unsupported compression type: {asked.decode('latin-1')[:40]!r}", hint="this server takes gzip and deflate")
@@ -113,7 +113,7 @@ def coded_route(route: Route, headers: Mapping[bytes, bytes], max_bytes: int) ->
     if asked in _NONE and not answered:
         return route
     coded = _CodedBodies(route.handler, b"" if asked in _NONE else asked, answered, max_bytes)
-    return dataclasses.replace(route, handler=coded, views=route.views if asked in _NONE else None)
+    return dataclasses.replace(route, handler=coded, again=route.handler, views=route.views if asked in _NONE else None)
 
 
 class _Coded:
@@ -161,16 +161,13 @@ class _Coded:
     def _continue(self, request: Request, inflated: "asyncio.Future[bytes]") -> None:
         if request.cancelled or inflated.cancelled():
             return
-        try:
+
+        def answer() -> AnyResponse | None:
             request.body = inflated.result()
             expect(len(request.body))
-            response = self._handler(request)
-        except AweighError as error:
-            response = failure_of(error, request)
-        except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
-            response = unexpected_failure_of(request)
-        if response is not None:
-            request.reply(request, response)
+            return self._handler(request)
+
+        answer_with(request, answer)
 
     def _code(self, request: Request, response: AnyResponse | None) -> AnyResponse | None:
         if response is None or not self._answered or self.size(response) < _WORTHWHILE:

@@ -3,6 +3,7 @@
 The one place where an unexpected exception of a request is caught. Serves HTTP/1.1, HTTP/2 and ASGI alike.
 """
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -11,10 +12,11 @@ from collections.abc import Mapping
 from functools import partial
 
 from aweigh.core.errors import AweighError, InvalidInput, NotFound, Unsupported
+from aweigh.serve.admission import Admission
 from aweigh.serve.codings import coded_route
 from aweigh.serve.guard import Authoriser
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Reply, Request, Response
-from aweigh.serve.outcome import failure_of, unexpected_failure_of
+from aweigh.serve.outcome import answer_of, failure_of, unexpected
 from aweigh.serve.router import Permission, Route, RouteNotFound, Router
 from aweigh.serve.status import GRPC_UNIMPLEMENTED, json_error
 
@@ -26,10 +28,14 @@ _MAX_REQUEST_ID = 128
 class Dispatcher:
     """Joins router, authoriser and dialects. `resolve` runs once per distinct head, `dispatch` once per request."""
 
-    def __init__(self, router: Router, authoriser: Authoriser, *, max_body_bytes: int, access_log: bool = False) -> None:
+    def __init__(
+        self, router: Router, authoriser: Authoriser, admission: Admission, *, max_body_bytes: int, access_log: bool = False
+    ) -> None:
         self._router = router
+        self._admission = admission
         self._max_body_bytes = max_body_bytes
         self._authoriser = authoriser
+        self._promises = admission.limit_s > 0
         self._access_log = access_log
         self._prefix = os.urandom(5).hex().encode()
         self._count = itertools.count(1)
@@ -45,6 +51,8 @@ class Dispatcher:
             route, params = self._router.resolve(method, path)
             self._authoriser.check(route.permission, headers)
             stranger = self._authoriser.stranger(headers) if route.permission is Permission.PUBLIC else None
+            if route.bodies is not None and (other := route.bodies(headers)) is not None:
+                route = dataclasses.replace(route, handler=other)
             route = coded_route(route, headers, self._max_body_bytes)
         except RouteNotFound as missing:
             route = _no_route(method, path, missing.allowed, headers)
@@ -66,21 +74,28 @@ class Dispatcher:
         try:
             if head.fault is not None:
                 raise head.fault
-            if head.timeout_s is not None:
-                request.deadline = time.monotonic() + head.timeout_s
+            if head.timeout_s is not None or self._promises:
+                self._admit(request, head)
             response = head.route.handler(request)
         except AweighError as error:
-            response = failure_of(error, request)
+            response = answer_of(error, request)
         except RecursionError:
             response = failure_of(InvalidInput("the request is nested too deeply", hint="flatten it"), request)
         except Exception:  # noqa: BLE001  # the request boundary
-            response = unexpected_failure_of(request)
+            response = answer_of(unexpected(request), request)
         if self._access_log:
             if response is None:
                 request.reply = partial(self._log_reply, request.reply)
             else:
                 self._log(request, response)
         return response
+
+    def _admit(self, request: Request, head: Head) -> None:
+        """Set the deadline. Raises Overloaded for an inference that cannot be answered by then: health is asked for to learn of just that."""
+        if head.route.permission is Permission.PREDICT:
+            request.deadline = self._admission.deadline(head.timeout_s)
+        elif head.timeout_s is not None:
+            request.deadline = time.monotonic() + head.timeout_s
 
     def failed(self, error: AweighError, request: Request) -> AnyResponse:
         """The answer to a request that the wire gives up: what arrived too slowly, took too long or was too large."""

@@ -1,11 +1,17 @@
-"""What passes between wire, dispatcher and dialects: a head (decided once, shared by equal requests), a request, a reply."""
+"""What passes between wire, dispatcher and dialects: a head (decided once, shared by equal requests), a request, a reply.
+
+What is made for every request is a `msgspec.Struct`: it is made in half the time of a class with slots.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from aweigh.core.errors import AweighError, Unauthenticated
 
 if TYPE_CHECKING:
+    from aweigh.engine.choice import Choice
     from aweigh.serve.router import Route
 
 JSON = b"application/json"
@@ -19,7 +25,7 @@ class Head:
     """
 
     __slots__ = (
-        "chunked", "content_length", "expects_continue", "fault", "headers", "keep_alive", "method", "params", "path", "plain", "query", "request_id", "route",
+        "chunked", "content_length", "expects_continue", "fault", "headers", "interim", "keep_alive", "method", "params", "path", "plain", "query", "request_id", "route",
         "stranger", "timeout_s", "views",
     )  # fmt: skip
 
@@ -36,6 +42,8 @@ class Head:
         self.content_length = 0
         self.chunked = False
         self.expects_continue = False
+        self.interim = False
+        """Whether the client must take interim answers (1xx): HTTP/1.1."""
         self.keep_alive = True
         self.plain = True
         """Whether nothing but route and length was decided: only such heads are kept in the head cache."""
@@ -52,51 +60,58 @@ class Head:
             raise Unauthenticated(self.stranger.message, hint=self.stranger.hint)  # a new one: heads are shared, and tracebacks grow
 
 
-class Response:
+class Response(msgspec.Struct, eq=False):
     """An HTTP answer."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
-
-    def __init__(self, status: int, body: bytes = b"", content_type: bytes = JSON, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = headers
+    status: int
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class GrpcResponse:
+class GrpcResponse(msgspec.Struct, eq=False):
     """A gRPC answer: a message (status 0), or a status code with its text, further trailers, and no message. `coding` is the message's, if any."""
 
-    __slots__ = ("code", "coding", "message", "text", "trailers")
-
-    def __init__(self, message: bytes, code: int = 0, text: str = "", trailers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        self.message = message
-        self.code = code
-        self.text = text
-        self.trailers = trailers
-        self.coding = b""
+    message: bytes
+    code: int = 0
+    text: str = ""
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
+    coding: bytes = b""
 
 
 AnyResponse = Response | GrpcResponse
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request on its way. `deadline` is in seconds of `time.monotonic`; `cancelled` is set when the client has left."""
 
-    __slots__ = ("body", "cancelled", "deadline", "head", "id", "priority", "reply", "stream", "view")
+    head: Head
+    body: bytes
+    identify: Callable[[], bytes]
+    """Gives a fresh id, if one is asked for."""
+    reply: Callable[["Request", AnyResponse], None]
+    stream: int = 0
+    """The HTTP/2 stream it came on."""
+    deadline: float | None = None
+    cancelled: bool = False
+    priority: int = 0
+    view: memoryview | None = None
+    """The body, in place of `body`, where it is large and `head.views`. Read-only."""
+    chosen: "Choice | None" = None
+    """Who may answer it, where several could."""
+    named: bytes = b""
+    """The id, once it was asked for."""
 
-    def __init__(self, head: Head, body: bytes, request_id: bytes, reply: Callable[["Request", AnyResponse], None]) -> None:
-        self.head = head
-        self.body = body
-        self.id = request_id
-        self.reply = reply
-        self.deadline: float | None = None
-        self.cancelled = False
-        self.priority = 0
-        self.stream = 0
-        """The HTTP/2 stream it came on."""
-        self.view: memoryview | None = None
-        """The body, in place of `body`, where it is large and `head.views`. Read-only."""
+    @property
+    def id(self) -> bytes:
+        """The client's own id of it, or one that is unique to this process."""
+        if not self.named:
+            self.named = self.head.request_id or self.identify()
+        return self.named
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a header or metadata entry, by its name in lower case."""
+        return self.head.headers.get(name)
 
 
 Reply = Callable[[Request, AnyResponse], None]

@@ -9,6 +9,7 @@ from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.engine.batching.facts import batch_facts
 from aweigh.engine.model import LoadedModel
+from aweigh.engine.pipelines.plan import Node
 from aweigh.engine.statistics import ModelStatistics
 
 _NS: Final = 1_000_000_000
@@ -16,10 +17,14 @@ _NS: Final = 1_000_000_000
 
 def statistics_of(model: LoadedModel) -> dict[str, Any]:
     """Triton's ModelStatistics. What is not measured here (steps of each size of batch, memory) is there and empty."""
-    done = model.statistics.total()
+    return _told(model.name, model.version, model.statistics)
+
+
+def _told(name: str, version: str, statistics: ModelStatistics) -> dict[str, Any]:
+    done = statistics.total()
     return {
-        "name": model.name,
-        "version": model.version,
+        "name": name,
+        "version": version,
         "last_inference": _milliseconds_ago(done),
         "inference_count": done.rows,
         "execution_count": done.executions,
@@ -28,6 +33,12 @@ def statistics_of(model: LoadedModel) -> dict[str, Any]:
         "batch_stats": [_batch(rows, int(count), seconds) for rows, (count, seconds, _) in sorted(done.batches.items())],
         "memory_usage": [],
     }
+
+
+def statistics_with_steps(model: LoadedModel) -> list[dict[str, Any]]:
+    """The same of a model, then of each step of a pipeline under `PIPELINE/STEP`."""
+    named = [(f"{model.name}/{node.name}", node.statistics) for node in model.steps]
+    return [_told(model.name, model.version, model.statistics), *(_told(name, model.version, done) for name, done in named)]
 
 
 def _milliseconds_ago(done: ModelStatistics) -> int:
@@ -66,6 +77,7 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
     signature, report, batch = model.signature, model.report, batch_facts(model, model.statistics)
     facts: Mapping[str, str] = {
         "variant": model.variant.name,
+        "variant_reason": report.variant_why,
         "precision": model.variant.precision,
         "executor": report.executor,
         "executor_reason": report.why,
@@ -78,6 +90,7 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "weights": report.weights,
         "digest": model.digest,
         **_processes(model),
+        **{f"step_{node.name}": _step(node) for node in model.steps},
     }
     return {
         "name": model.name,
@@ -92,6 +105,14 @@ def config_of(model: LoadedModel, max_rows: int) -> dict[str, Any]:
         "model_transaction_policy": {"decoupled": False},
         "response_cache": {"enable": model.responses is not None},
     }
+
+
+def _step(node: Node) -> str:
+    """A step of a pipeline in one line: what it is, what it takes, and how it runs."""
+    takes = ", ".join(feed.source for feed in node.step.inputs)
+    report = node.model.report if node.model is not None else None
+    how = f"{report.executor}: {report.why}; at most {report.batch_rows} rows together: {report.batching}" if report else "inline: built in"
+    return "; ".join(each for each in (f"{node.step.runs} of {takes}", node.step.rows, how) if each)
 
 
 def _caching(model: LoadedModel) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from aweigh.core.rollout import Report
+from aweigh.engine.memory_budget import Room
 from aweigh.engine.processes import ProcessFacts
+from aweigh.serve.pipelines import StepFacts
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +21,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     digest: str
     variant: str
+    variant_why: str
+    """Why this one of the package's variants."""
     runtime: str
     executor: str
     why: str
@@ -27,6 +32,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     replay_ms: float
     golden_cases: int
     call_us: float
+    memory_bytes: int = 0
+    """What loading it added to the memory of the process that was asked, at least the size of its files."""
 
 
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +70,28 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     processes: tuple[ProcessFacts, ...] = ()
     """Of a model that runs in processes of its own: those of the worker that was asked, and how they fare. Else empty."""
+    steps: tuple[StepFacts, ...] = ()
+    """Of a pipeline."""
+    answers: tuple[str, ...] = ()
+    """Of a pipeline: `OUTPUT = SOURCE` for each of its outputs."""
+
+
+class AsleepFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that is served and not loaded, in the process that was asked: it is loaded when it is asked for."""
+
+    name: str
+    version: str
+    why: str
+
+
+class FallbackFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A name with a model to fall back on. The circuit is that of the process that was asked; `taken` counts the requests of all."""
+
+    name: str
+    other: str
+    circuit: str
+    """closed: the first choice is asked; open: it is not; half-open: one request tries it."""
+    taken: int
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,26 +103,12 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     workers: tuple[WorkerFacts, ...]
     models: tuple[ModelStatus, ...]
-
-
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes of a process: resident, its share of what is shared, and its own that no file stands behind."""
-
-    resident: int = 0
-    proportional: int = 0
-    private: int = 0
-
-
-def memory_of(pid: int) -> Memory:
-    """From /proc; zeros where there is none, or the process is gone."""
-    sizes = {}
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()[1:]:
-            name, _, size = line.partition(":")
-            sizes[name] = int(size.split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        return Memory()
-    return Memory(resident=sizes.get("Rss", 0), proportional=sizes.get("Pss", 0), private=sizes.get("Anonymous", 0))
+    asleep: tuple[AsleepFacts, ...] = ()
+    room: Room | None = None
+    """Memory for models in the process that was asked."""
+    rollouts: tuple[Report, ...] = ()
+    """Those under way."""
+    fallbacks: tuple[FallbackFacts, ...] = ()
 
 
 def private_bytes_of(pid: int) -> int:

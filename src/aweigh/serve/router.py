@@ -49,6 +49,10 @@ class Route:
     """Whether the handler takes a large body under these headers as `request.view`."""
     converse: Callable[[Talk], Conversation] | None = None
     """Of a streaming gRPC method: begins a call. `handler` then only answers what is refused before that."""
+    bodies: Callable[[Mapping[bytes, bytes]], Handler | None] | None = None
+    """Of a route that takes bodies of several kinds: what answers requests with these headers in place of `handler`; None where that is right."""
+    again: Handler | None = None
+    """What answers a request once more, by another model, where that is not `handler`: its body has been decoded then."""
 
 
 class RouteNotFound(Exception):

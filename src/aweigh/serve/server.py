@@ -6,13 +6,17 @@ Made and run by `app`. Loads no model itself: it serves what the data plane hold
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Callable
 from typing import cast
 
 from aweigh.core import plugins
 from aweigh.core.errors import InternalError
+from aweigh.core.objective import parse_objective
 from aweigh.engine.dataplane import DataPlane
+from aweigh.engine.slab import LATE
+from aweigh.serve.admission import Admission
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.guard import Authoriser, make_authoriser
 from aweigh.serve.router import Dialect, Router
@@ -28,7 +32,12 @@ def make_dispatcher(dataplane: DataPlane, authoriser: Authoriser) -> Dispatcher:
     """Every dialect of the plug-in table over one data plane, behind one authoriser. Raises MissingLibrary, Conflict."""
     dialects = [cast("Callable[[DataPlane], Dialect]", plugins.load("dialect", row.name))(dataplane) for row in plugins.plugins("dialect")]
     settings = dataplane.settings
-    return Dispatcher(Router(dialects), authoriser, max_body_bytes=settings.max_body_bytes, access_log=settings.access_log)
+
+    def count_late() -> None:
+        dataplane.counts[LATE] += 1
+
+    admission = Admission(parse_objective(settings.objective).limit_s if settings.objective else 0.0, count_late)
+    return Dispatcher(Router(dialects), authoriser, admission, max_body_bytes=settings.max_body_bytes, access_log=settings.access_log)
 
 
 class HttpServer:
@@ -45,7 +54,7 @@ class HttpServer:
             board=shared.board if shared else None,
             slab=shared.slab if shared else None,
         )
-        dataplane.wire = self.listener
+        dataplane.wire, dataplane.counts = self.listener, self.listener.cells
         self._socket: socket.socket | None = shared.listening if shared else None
         self._server: asyncio.Server | Acceptor | None = None
 
@@ -61,8 +70,8 @@ class HttpServer:
         if self._server is not None:
             return
         self.listener.start()
-        if self._shared is not None:
-            self._server = Acceptor(self.listener, self._shared)
+        if self._shared is not None or os.name == "posix":
+            self._server = Acceptor(self.listener, self._socket, self._shared)
             return
         self._server = await asyncio.get_running_loop().create_server(self.listener.connect, sock=self._socket, backlog=BACKLOG)
 

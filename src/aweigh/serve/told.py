@@ -3,10 +3,12 @@
 import os
 import time
 
+from aweigh.core.process_memory import memory_of
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.statistics import ModelStatistics
-from aweigh.serve.overview import ModelFacts, ModelStatus, Overview, WorkerFacts, memory_of
+from aweigh.serve.overview import FallbackFacts, ModelFacts, ModelStatus, Overview, WorkerFacts
+from aweigh.serve.pipelines import step_facts
 
 
 def facts_of(model: LoadedModel) -> ModelFacts:
@@ -19,12 +21,14 @@ def facts_of(model: LoadedModel) -> ModelFacts:
         variant=model.variant.name,
         runtime=model.variant.runtime,
         executor=report.executor,
+        variant_why=report.variant_why,
         why=report.why,
         weights=report.weights,
         load_ms=round(report.load_ms, 1),
         replay_ms=round(report.replay_ms, 1),
         golden_cases=report.golden_cases,
         call_us=round(report.call_us, 1),
+        memory_bytes=report.memory_bytes,
     )
 
 
@@ -37,6 +41,16 @@ def status_of(model: LoadedModel, done: ModelStatistics) -> ModelStatus:
         failed=sum(done.failed.values()),
         rows=done.rows,
         processes=(processes,) if processes is not None else (),
+        steps=tuple(step_facts(model)),
+        answers=tuple(f"{name} = {source}" for name, source in model.answers),
+    )
+
+
+def fallbacks_told(dataplane: DataPlane) -> tuple[FallbackFacts, ...]:
+    """The names that have a model to fall back on, and how that goes."""
+    return tuple(
+        FallbackFacts(name=name, other=each.other, circuit=each.circuit.state.value, taken=each.statistics.total().succeeded)
+        for name, each in sorted(dataplane.routing.fallbacks().items())
     )
 
 

@@ -14,12 +14,13 @@ import msgspec
 
 from aweigh.core.errors import AweighError, InvalidFile, StoreUnavailable
 from aweigh.core.names import Digest, Reference, digest_name, parse_reference
+from aweigh.core.oci import INDEX_TYPE, MANIFEST_TYPE, REF_NAME, Descriptor, encode
 from aweigh.core.protocols import Progress, quiet
 from aweigh.store import tarfiles
 from aweigh.store.files import CHUNK_BYTES, Files, open_regular
-from aweigh.store.index import INDEX_FILE, LAYOUT_BYTES, LAYOUT_FILE, REF_NAME, check_layout
+from aweigh.store.index import INDEX_FILE, LAYOUT_BYTES, LAYOUT_FILE, check_layout
 from aweigh.store.intake import MAX_MANIFEST_BYTES, Offer
-from aweigh.store.oci import ARTIFACT_TYPE, INDEX_TYPE, MANIFEST_TYPE, Descriptor, encode
+from aweigh.store.oci import ARTIFACT_TYPE
 from aweigh.store.package import StoredPackage
 from aweigh.store.tarfiles import TarFile
 

@@ -14,6 +14,8 @@ from typing import Final
 
 from aweigh.core.errors import AweighError, InvalidFile
 from aweigh.core.names import ModelName, Reference
+from aweigh.core.oci import Descriptor
+from aweigh.core.package import Part
 from aweigh.core.protocols import Progress, quiet
 from aweigh.store.blobs import Blobs, verify_file
 from aweigh.store.files import TEMPORARY_PREFIX, open_regular, store_errors
@@ -29,8 +31,8 @@ from aweigh.store.index import (
     encode_index,
     unused_names,
 )
-from aweigh.store.oci import Descriptor
 from aweigh.store.package import StoredPackage, open_package
+from aweigh.store.parts import find_part, missing_part
 from aweigh.store.views import Views
 
 _BLOB_NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -70,6 +72,10 @@ def check_store(blobs: Blobs, views: Views, *, repair: bool = False, progress: P
     """Check everything. With `repair` the caller holds the lock."""
     with store_errors(blobs.store, "check it"):
         return _Check(blobs, views, repair, progress).run()
+
+
+def _elsewhere(part: Part) -> StoredPackage:
+    raise missing_part(part)  # a checkup opens every version by itself
 
 
 class _Check:
@@ -174,6 +180,9 @@ class _Check:
                 package = self._open(Reference(name=name, version=number), descriptor, names)
                 if package:
                     packages[descriptor.digest] = package
+                    for missing in [each for each in package.manifest.parts if find_part(index, each) is None]:
+                        said = missing_part(missing)
+                        self._found("version", str(package.reference), said.message, affects=tuple(names), hint=said.hint)
                     for part in (descriptor, package.oci.config, *package.oci.layers):
                         if problem := self._problem(part):
                             wrong.setdefault(part.digest, (problem, []))[1].extend(names)
@@ -184,7 +193,7 @@ class _Check:
 
     def _open(self, reference: Reference, descriptor: Descriptor, names: list[str]) -> StoredPackage | None:
         try:
-            return open_package(reference, descriptor, self._blobs, self._views)
+            return open_package(reference, descriptor, self._blobs, self._views, _elsewhere)
         except AweighError as error:
             self._found("version", str(reference), error.message, affects=tuple(names), hint=_AGAIN)
             self._needs_known = False

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from aweigh.core.names import Digest
+from aweigh.core.oci import REF_NAME, Descriptor
 from aweigh.store.blobs import Blobs
 from aweigh.store.files import TEMPORARY_PREFIX, Files
-from aweigh.store.index import REF_NAME, Index
-from aweigh.store.oci import Descriptor, decode_oci_manifest
+from aweigh.store.index import Index
+from aweigh.store.oci import decode_oci_manifest
 from aweigh.store.views import Views
 
 GRACE_S: Final = 3600.0
-"""The usual grace period, and the least for temporary files: a process that lives may be writing them."""
+"""The usual grace period."""
+_TEMPORARY_S: Final = 2 * GRACE_S
+"""The least for temporary files, which a process that lives may be writing: more than a clock that is put forward by an hour takes away."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ def collect(index: Index, blobs: Blobs, views: Views, files: Files, *, grace_s: 
 
 
 def _collect_temporary(folder: Path, files: Files, grace_s: float) -> int:
-    left = [path for path in _old(folder, time.time() - max(grace_s, GRACE_S)) if path.name.startswith(TEMPORARY_PREFIX)]
+    left = [path for path in _old(folder, time.time() - max(grace_s, _TEMPORARY_S)) if path.name.startswith(TEMPORARY_PREFIX)]
     for path in left:
         files.remove(path)
     return len(left)

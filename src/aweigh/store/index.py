@@ -12,18 +12,19 @@ import msgspec
 
 from aweigh.core.errors import AweighError, InvalidFile, Unsupported
 from aweigh.core.names import Alias, Digest, ModelName, Reference, parse_reference
-from aweigh.store.oci import INDEX_TYPE, Descriptor, encode
+from aweigh.core.oci import INDEX_TYPE, REF_NAME, Descriptor, encode
 
 INDEX_FILE: Final = "index.json"
 PREVIOUS_FILE: Final = "index.previous.json"
 LAYOUT_FILE: Final = "oci-layout"
-REF_NAME: Final = "org.opencontainers.image.ref.name"
 PACKED_AT: Final = "vnd.aweigh.packed-at"
 RUNTIME: Final = "vnd.aweigh.runtime"
 TASK: Final = "vnd.aweigh.task"
 VERDICT: Final = "vnd.aweigh.verdict"
 SIZE: Final = "vnd.aweigh.size-bytes"
 ORIGIN: Final = "vnd.aweigh.origin"
+PARTS: Final = "vnd.aweigh.parts"
+"""Digests of the packages that a pipeline needs, separated by commas."""
 UNTRIED: Final = "vnd.aweigh.untried"
 """Names of the variants of a package from elsewhere that were not tried in a child, separated by commas."""
 _TARGET: Final = "vnd.aweigh.version"

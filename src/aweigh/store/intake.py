@@ -10,9 +10,10 @@ from typing import Final
 
 from aweigh.core.errors import InvalidFile, InvalidName, TooLarge
 from aweigh.core.names import Digest, digest_name
+from aweigh.core.oci import MANIFEST_TYPE, Descriptor
 from aweigh.core.package import PackageManifest
 from aweigh.store.blobs import MAX_DOCUMENT_BYTES
-from aweigh.store.oci import ARTIFACT_TYPE, FILE_PATH, MANIFEST_TYPE, PACKAGE_TYPE, Descriptor, OciManifest, decode_oci_manifest
+from aweigh.store.oci import ARTIFACT_TYPE, FILE_PATH, PACKAGE_TYPE, OciManifest, decode_oci_manifest
 from aweigh.store.package import StoredPackage
 
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024

@@ -11,10 +11,9 @@ import msgspec
 
 from aweigh.core.errors import InvalidFile
 from aweigh.core.names import Digest
+from aweigh.core.oci import MANIFEST_TYPE, Descriptor
 from aweigh.core.package import MANIFEST_FILE, PackageManifest
 
-MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 ARTIFACT_TYPE: Final = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE: Final = "application/vnd.cncf.model.config.v1+json"
 WEIGHT_TYPE: Final = "application/vnd.cncf.model.weight.v1.raw"
@@ -28,19 +27,6 @@ FILE_PATH: Final = "org.cncf.model.filepath"
 _CONFIG_SUFFIXES: Final = (".json", ".yaml", ".yml", ".toml", ".txt", ".vocab")
 _FORMATS: Final = {"onnxruntime": "onnx", "reference": "onnx"}
 _DAMAGED: Final = "the package is damaged: pack or pull it again"
-
-
-class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """An OCI descriptor; unknown fields are allowed, as the specification asks of readers."""
-
-    media_type: str
-    digest: Digest
-    size: int
-    artifact_type: str | None = None
-    annotations: dict[str, str] = {}
-    platform: dict[str, object] | None = None
-    urls: tuple[str, ...] = ()
-    data: str | None = None
 
 
 class OciManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -84,11 +70,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MANIFEST: Final = msgspec.json.Decoder(OciManifest)
-
-
-def encode(document: msgspec.Struct) -> bytes:
-    """Deterministic JSON."""
-    return msgspec.json.encode(document, order="sorted")
 
 
 def layers_of(package: PackageManifest, document: Descriptor) -> tuple[Descriptor, ...]:
@@ -160,7 +141,7 @@ def check_layers(manifest: OciManifest, package: PackageManifest, *, place: str)
 def _layer_type(package: PackageManifest, path: str) -> str:
     if path in package.hooks.files:
         return CODE_TYPE
-    if any(path == case.file for case in package.golden):
+    if any(path == case.file for case in package.cases):
         return DATASET_TYPE
     if any(path in variant.files for variant in package.variants):
         return WEIGHT_CONFIG_TYPE if path.endswith(_CONFIG_SUFFIXES) else WEIGHT_TYPE

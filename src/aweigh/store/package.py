@@ -4,17 +4,19 @@ Opening one has read and checked its manifest; each file is checked when its pat
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidName, NotTrusted, StoreUnavailable
-from aweigh.core.names import Digest, Reference, digest_name, package_path
-from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, decode_manifest
+from aweigh.core.names import Digest, Reference, digest_name, model_name, package_path
+from aweigh.core.oci import Descriptor
+from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, Part, decode_manifest
 from aweigh.store.blobs import Blobs
 from aweigh.store.files import store_errors
 from aweigh.store.index import UNTRIED
-from aweigh.store.oci import Descriptor, OciManifest, check_layers, decode_oci_manifest, package_layer
+from aweigh.store.oci import OciManifest, check_layers, decode_oci_manifest, package_layer
 from aweigh.store.views import Views
 
 
@@ -28,6 +30,8 @@ class StoredPackage:
     oci: OciManifest
     blobs: Blobs
     views: Views
+    find: Callable[[Part], "StoredPackage"]
+    """Opens a package of the same store by a part's digest."""
     untried: frozenset[str] = frozenset()
     """Variants that came from elsewhere and were not tried in a child here: their files are handed to nobody."""
 
@@ -56,6 +60,10 @@ class StoredPackage:
                 raise
             # A store that cannot be written still serves a file that needs no others beside it: the blob itself.
             return self.blobs.verify(wanted.digest, wanted.size_bytes, place=file)
+
+    def part(self, part: Part) -> "StoredPackage":
+        """A package that this one, a pipeline, needs. Raises ModelNotFound, naming it, InvalidFile when it is damaged."""
+        return self.find(part)
 
     def verify(self) -> None:
         """Check every blob of the package against its digest. Raises InvalidFile at the first that does not fit."""
@@ -88,7 +96,9 @@ class StoredPackage:
         return [file for file in self.manifest.files if file.path in together or file.path == path]
 
 
-def open_package(reference: Reference, descriptor: Descriptor, blobs: Blobs, views: Views) -> StoredPackage:
+def open_package(
+    reference: Reference, descriptor: Descriptor, blobs: Blobs, views: Views, find: Callable[[Part], StoredPackage]
+) -> StoredPackage:
     """Read and check the package that a descriptor names. Raises InvalidFile for anything damaged, Unsupported for a newer format."""
     place = str(reference)
     try:
@@ -106,7 +116,9 @@ def open_package(reference: Reference, descriptor: Descriptor, blobs: Blobs, vie
     }:  # what others say of a variant is no reason to prefer it to one that was tried
         kept = tuple(msgspec.structs.replace(each, evidence=None) if each.name in untried else each for each in manifest.variants)
         manifest = msgspec.structs.replace(manifest, variants=kept)
-    return StoredPackage(reference=reference, descriptor=descriptor, manifest=manifest, oci=oci, blobs=blobs, views=views, untried=untried)
+    return StoredPackage(
+        reference=reference, descriptor=descriptor, manifest=manifest, oci=oci, blobs=blobs, views=views, find=find, untried=untried
+    )
 
 
 def check_paths(manifest: PackageManifest) -> None:
@@ -125,9 +137,12 @@ def check_paths(manifest: PackageManifest) -> None:
             if parent in seen:
                 raise InvalidName(f"{seen[parent]!r} is both a file and a folder of the package")
             parent = parent.rpartition("/")[0]
+    for part in manifest.parts:
+        model_name(part.name)
+        digest_name(part.digest)
     paths = set(seen.values())
     used = [path for variant in manifest.variants for path in variant.files]
-    used += [case.file for case in manifest.golden] + list(manifest.hooks.files)
+    used += [case.file for case in manifest.cases] + list(manifest.hooks.files)
     missing = [path for path in used if path not in paths]
     if missing:
         raise InvalidName(f"the package refers to {missing[0]!r}, which is not among its files")

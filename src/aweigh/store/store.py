@@ -15,7 +15,8 @@ import msgspec
 
 from aweigh.core.errors import Conflict, InvalidFile, InvalidInput, StoreUnavailable
 from aweigh.core.names import Alias, Digest, ModelName, Reference
-from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, decode_manifest, encode_manifest
+from aweigh.core.oci import MANIFEST_TYPE, Descriptor, encode
+from aweigh.core.package import MANIFEST_FILE, PackageFile, PackageManifest, Part, decode_manifest, encode_manifest
 from aweigh.core.protocols import Draft, Progress, quiet
 from aweigh.store.blobs import Blobs
 from aweigh.store.checkup import Checkup, check_store
@@ -35,20 +36,9 @@ from aweigh.store.index import (
 )
 from aweigh.store.intake import Offer, Terms, documents_of, read_offer
 from aweigh.store.lock import exclusive_lock
-from aweigh.store.oci import (
-    ARTIFACT_TYPE,
-    CONFIG_TYPE,
-    FILE_PATH,
-    MANIFEST_TYPE,
-    PACKAGE_TYPE,
-    Descriptor,
-    OciManifest,
-    encode,
-    layers_of,
-    model_config,
-    oci_manifest,
-)
+from aweigh.store.oci import ARTIFACT_TYPE, CONFIG_TYPE, FILE_PATH, PACKAGE_TYPE, OciManifest, layers_of, model_config, oci_manifest
 from aweigh.store.package import StoredPackage, check_paths, open_package
+from aweigh.store.parts import check_not_needed, check_parts, find_part, missing_part
 from aweigh.store.resolve import known_versions, one_version, resolve
 from aweigh.store.summary import StoredVersion, line, summary
 from aweigh.store.views import Views
@@ -73,7 +63,14 @@ class Store:
         index = self._read_index()
         version = resolve(index, reference)
         found = Reference(name=reference.name, version=version)
-        return open_package(found, index.versions[reference.name][version], self._blobs, self._views)
+        return open_package(found, index.versions[reference.name][version], self._blobs, self._views, self.part)
+
+    def part(self, part: Part) -> StoredPackage:
+        """The package with a part's digest, under whatever name it is here. Raises ModelNotFound, naming it; InvalidFile when damaged."""
+        found = find_part(self._read_index(), part)
+        if found is None:
+            raise missing_part(part)
+        return open_package(*found, self._blobs, self._views, self.part)
 
     def list(self) -> list[StoredVersion]:
         """All versions, by name and number; reads the index alone."""
@@ -102,8 +99,9 @@ class Store:
             with store_errors(self.folder, "write blobs"):
                 self._files.sync_folder(self._blobs.folder)
             version = index.next_version(name)
+            check_parts(index, manifest, f"{name}:{version}")
             commit(index.with_version(name, version, descriptor))
-        return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views)
+        return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views, self.part)
 
     def adopt(self, name: ModelName, offer: Offer, terms: Terms, *, progress: Progress = quiet) -> StoredPackage:
         """Publish a package from elsewhere as a version of `name`, atomically, with the digest it has there.
@@ -137,13 +135,13 @@ class Store:
                     )
                     if descriptor != known:  # what could not be tried the first time was tried now
                         commit(index.with_version(name, version, descriptor))
-            return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views)
+            return open_package(Reference(name=name, version=version), descriptor, self._blobs, self._views, self.part)
         raise StoreUnavailable(f"the store {self.folder} loses blobs as fast as they come", hint="let 'aweigh collect' keep a grace period")
 
     def staged(self, name: ModelName, digest: Digest, size_bytes: int) -> StoredPackage:
         """A package whose blobs are there, whether it is published or not: for judging it in another process. Raises InvalidFile."""
         descriptor = Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=size_bytes)
-        return open_package(Reference(name=name), descriptor, self._blobs, self._views)
+        return open_package(Reference(name=name), descriptor, self._blobs, self._views, self.part)
 
     def check(self, *, repair: bool = False, progress: Progress = quiet) -> Checkup:
         """Read everything and tell what is damaged and what that affects; with `repair`, mend what can be mended without loss."""
@@ -177,7 +175,8 @@ class Store:
     def remove(self, reference: Reference, *, force: bool = False) -> Reference:
         """Remove a version and return which; its number is never used again and its blobs go at the next collection.
 
-        Raises ModelNotFound; InvalidInput for a bare name of several versions; Conflict for a version with aliases, unless `force`.
+        Raises ModelNotFound; InvalidInput for a bare name of several versions; Conflict for a step of a pipeline, and for a version with
+        aliases, unless `force`.
         """
         one_version(self._read_index(), reference)
         with self._changing() as (index, commit):
@@ -187,9 +186,16 @@ class Store:
             if aliases and not force:
                 named = ", ".join(f"'{reference.name}@{alias}'" for alias in sorted(aliases))
                 raise Conflict(f"{found} is named by {named}", hint="move the alias first, or use --force to remove both")
+            check_not_needed(index, found, index.versions[reference.name][version])
             self._start_grace(index.versions[reference.name][version])
             commit(index.without_version(reference.name, version))
         return found
+
+    def check_removable(self, reference: Reference) -> None:
+        """Raise Conflict, naming it, where a pipeline needs the version. Raises ModelNotFound."""
+        index = self._read_index()
+        version = resolve(index, reference)
+        check_not_needed(index, reference, index.versions[reference.name][version])
 
     def collect(self, grace_s: float = GRACE_S) -> Collected:
         """Remove blobs and views that no version refers to and that are older than `grace_s`. Raises InvalidFile, having removed nothing,
@@ -241,7 +247,8 @@ class Store:
             self._blobs.receive(descriptor.digest, descriptor.size, iter((offer.manifest,)), place=offer.place)
         for part in documents_of(manifest):
             receive(part)
-        package = open_package(Reference(name=name), descriptor, self._blobs, self._views)
+        package = open_package(Reference(name=name), descriptor, self._blobs, self._views, self.part)
+        check_parts(self._read_index(), package.manifest, offer.place)
         terms.permit(package.manifest)
         wanted = {layer.digest: layer for layer in manifest.layers if not self._blobs.keep(layer.digest, layer.size)}
         total, done = sum(layer.size for layer in wanted.values()), 0

@@ -4,9 +4,11 @@ import dataclasses
 
 from aweigh.core.evidence import Strength
 from aweigh.core.names import Alias, Digest, ModelName, Reference
+from aweigh.core.oci import Descriptor
 from aweigh.core.package import PackageManifest
-from aweigh.store.index import ORIGIN, PACKED_AT, RUNTIME, SIZE, TASK, VERDICT, Index
-from aweigh.store.oci import Descriptor, OciManifest
+from aweigh.store.index import ORIGIN, PACKED_AT, PARTS, RUNTIME, SIZE, TASK, VERDICT, Index
+from aweigh.store.oci import OciManifest
+from aweigh.store.parts import parts_text
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ def summary(manifest: PackageManifest, entry: Descriptor, oci: OciManifest, *, o
         VERDICT: verdict,
         SIZE: str(entry.size + oci.config.size + sum(layer.size for layer in oci.layers)),
     }
+    told |= {PARTS: parts_text(manifest)} if manifest.parts else {}
     return {**told, ORIGIN: origin} if origin else told
 
 

@@ -8,6 +8,6 @@ class TestMyRuntime(RuntimeContract):
 
 from aweigh.testing.fakes import FakeHandle, FakeSession, MemoryRemote
 from aweigh.testing.remote_contract import RemoteContract
-from aweigh.testing.runtime_contract import RuntimeContract, RuntimeSample
+from aweigh.testing.runtime_contract import RuntimeContract, RuntimeSample, broken
 
-__all__ = ["FakeHandle", "FakeSession", "MemoryRemote", "RemoteContract", "RuntimeContract", "RuntimeSample"]
+__all__ = ["FakeHandle", "FakeSession", "MemoryRemote", "RemoteContract", "RuntimeContract", "RuntimeSample", "broken"]

@@ -2,9 +2,11 @@
 
 import dataclasses
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 import msgspec
 import numpy as np
@@ -145,6 +147,17 @@ class RuntimeContract:
         for sample in self.samples(folder):
             with self._open(sample) as session:
                 yield sample, session
+
+
+def broken(contract: RuntimeContract, folder: Path) -> dict[str, str]:
+    """What a runtime breaks of the contract, by test, and how; empty where it holds all of it. For environments that have a runtime's library and no pytest."""
+    found: dict[str, str] = {}
+    for name in sorted(each for each in dir(contract) if each.startswith("test_")):
+        try:
+            getattr(contract, name)(Path(mkdtemp(prefix="contract-", dir=folder)))
+        except Exception:  # noqa: BLE001  # boundary: the next test is told of too
+            found[name] = traceback.format_exc()
+    return found
 
 
 def _caller(sample: RuntimeSample, session: Session, turn: threading.Lock, wrong: list[BaseException]) -> None:

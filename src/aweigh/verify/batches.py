@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from aweigh.core.compare import compare
+from aweigh.core.agreement import compare_answers
 from aweigh.core.errors import AweighError
 from aweigh.core.evidence import BATCH_INVARIANCE, Check
 from aweigh.core.golden import GoldenAnswers
@@ -52,7 +52,7 @@ def _check(session: Session, signature: Signature, rows: dict[str, Tensor], coun
     orders += [(str(size), np.arange(count), size) for size in _SIZES if size < count]
     max_abs, flips, failed = 0.0, 0, []
     for what, order, size in orders:
-        difference = compare(signature.outputs, [output[order] for output in alone], _in_batches(session, rows, order, size))
+        difference = compare_answers(signature, [output[order] for output in alone], _in_batches(session, rows, order, size))
         max_abs = max([max_abs, *(output.max_abs for output in difference.outputs)])
         flips += difference.flips
         if not difference.agrees:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from aweigh.core.compare import TOLERANCES, Difference, OutputDifference
+from aweigh.core.compare import Difference, OutputDifference
 from aweigh.core.errors import AweighError
 from aweigh.core.evidence import Check, WorstInput
 from aweigh.core.golden import GoldenAnswers
@@ -15,8 +16,12 @@ from aweigh.core.protocols import Session
 from aweigh.core.replay import describe_row, describe_value, difference_of
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
+from aweigh.core.tolerances import tolerance_of
 
 _MAX_WORST: Final = 5
+MAX_SHIFT: Final = 0.005
+"""Of probabilities: half a percentage point."""
+_PARTS: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +58,18 @@ def parity(signature: Signature, runs: Sequence[CaseRun]) -> Check:
         figures[f"{spec.name}.mismatches"] = float(sum(output.mismatches for output in found))
         if spec.datatype.is_float:
             figures |= _float_figures(spec.name, found)
-            limits |= {f"{spec.name}.atol": TOLERANCES[spec.datatype].atol, f"{spec.name}.rtol": TOLERANCES[spec.datatype].rtol}
+            bound = tolerance_of(spec)
+            limits |= {f"{spec.name}.{part}": value for part in ("atol", "rtol", "scale") if (value := getattr(bound, part))}
+    given = [spec.name for spec in signature.outputs if spec.tolerance is not None]
     errors = [f"case '{run.case.name}' ({run.case.why}) raised {run.error}" for run in runs if run.error]
     return Check(
         name="parity",
         passed=bool(runs) and not mismatches and not errors,
         figures=figures,
         limits=limits,
-        note="; ".join(errors[:_MAX_WORST]) if runs else "there is no golden set to hold it against",
+        note="; ".join([*errors[:_MAX_WORST], *([f"bounds given when packed: {', '.join(given)}"] if given else [])])
+        if runs
+        else "there is no golden set to hold it against",
         worst=_worst(signature, runs),
     )
 
@@ -71,6 +80,63 @@ def flips(signature: Signature, runs: Sequence[CaseRun]) -> Check:
     exact = sum(not spec.datatype.is_float for spec in signature.outputs)
     note = "" if exact else "no output is a label: nothing can flip"
     return Check(name="flips", passed=count == 0, figures={"flips": float(count)}, limits={"flips": 0.0}, note=note)
+
+
+def ties(runs: Sequence[CaseRun]) -> Check:
+    """Rows whose answer is one of several equally right ones: how many there are, and in how many the variant took another. Never a failure."""
+    tied = [run for run in runs if run.case.ties]
+    rows = sum(run.case.rows for run in tied)
+    other = sum(len(run.difference.bad_rows) if run.difference is not None else run.case.rows for run in tied)
+    note = "neighbours that are equally far: which of them counts is left to the implementation"
+    return Check(name="ties", passed=True, figures={"rows": float(rows), "answered otherwise": float(other)}, note=note)
+
+
+def calibration(signature: Signature, runs: Sequence[CaseRun]) -> Check:
+    """Probabilities are not shifted as a whole: in every tenth of the source's probabilities of a class, the variant's mean is the source's."""
+    shift, rows = 0.0, 0
+    for at, spec in enumerate(signature.outputs):
+        if spec.role != "probability":
+            continue
+        pairs = [
+            (_by_class(run.case.outputs[at]), _by_class(run.actual[at]))
+            for run in runs
+            if run.actual is not None and run.case.outputs[at].shape == run.actual[at].shape
+        ]
+        if pairs:
+            expected, actual = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            for one, other in zip(expected.T, actual.T, strict=True):
+                known = np.isfinite(one) & np.isfinite(other)
+                shift, rows = max(shift, _shift(one[known], other[known])), rows + int(known.sum())
+    limits = {"shift": MAX_SHIFT}
+    return Check(name="calibration", passed=shift <= MAX_SHIFT, figures={"shift": shift, "probabilities": float(rows)}, limits=limits)
+
+
+def _by_class(chances: Tensor) -> NDArray[np.float64]:
+    """One row a row, one column a class: what is taken from one class is given to another, so that their shifts must not be added up."""
+    wide = np.asarray(chances, dtype=np.float64)
+    return wide.reshape(-1, wide.shape[-1]) if wide.ndim > 1 else wide.reshape(-1, 1)
+
+
+def _shift(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
+    """The largest difference of means over ten equal parts of the probabilities from 0 to 1."""
+    part = np.clip((expected * _PARTS).astype(np.int64), 0, _PARTS - 1)
+    counts = np.maximum(np.bincount(part, minlength=_PARTS), 1)
+    return float(np.abs(np.bincount(part, weights=actual - expected, minlength=_PARTS) / counts).max())
+
+
+def shapes(signature: Signature, runs: Sequence[CaseRun]) -> Check:
+    """Every size of the open axes that the golden set holds is answered."""
+    sizes: dict[str, set[int]] = {}
+    for run in runs:
+        for spec in signature.inputs:
+            for axis, size in zip(spec.shape, run.case.inputs[spec.name].shape, strict=False):
+                if isinstance(axis, str):
+                    sizes.setdefault(axis, set()).add(size)
+    failed = [run.case.name for run in runs if run.difference is None or any(output.problem for output in run.difference.outputs)]
+    note = f"no answer, or one of another shape, in: {', '.join(failed)}" if failed else ""
+    return Check(
+        name="shapes", passed=not failed, figures={f"sizes of {axis}": float(len(found)) for axis, found in sizes.items()}, note=note
+    )
 
 
 def not_numbers(runs: Sequence[CaseRun]) -> Check:
@@ -113,7 +179,7 @@ def finite(value: float) -> float | None:
 def _float_figures(name: str, found: Sequence[OutputDifference]) -> dict[str, float | None]:
     return {
         f"{name}.{what}": finite(max((getattr(output, what) for output in found), default=0.0))
-        for what in ("max_abs", "max_rel", "max_ulp")
+        for what in ("max_abs", "max_rel", "max_ulp", "max_of_row")
     }
 
 

@@ -12,18 +12,23 @@ import numpy as np
 
 from aweigh.core.errors import AweighError
 from aweigh.core.evidence import BATCH_INVARIANCE, NOT_GATING, Check, Evidence, Strength
-from aweigh.core.golden import GoldenAnswers, read_golden
+from aweigh.core.golden import GoldenAnswers, held_to
+from aweigh.core.machine import machine
 from aweigh.core.package import Variant
 from aweigh.core.padding import ragged_axes
 from aweigh.core.protocols import PackageHandle, Session
-from aweigh.core.signature import Signature, Task
+from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
+from aweigh.engine.pipelines.open import open_alone
+from aweigh.isolate import Environments
 from aweigh.runtimes import load_session
-from aweigh.runtimes.hooks import load_variant
 from aweigh.verify.batches import batch_invariance, gather_rows
-from aweigh.verify.machine import machine, versions
+from aweigh.verify.concurrency import concurrency
+from aweigh.verify.errors import errors
+from aweigh.verify.orders import of_task
 from aweigh.verify.padding import padding_invariance
-from aweigh.verify.parity import determinism, flips, not_numbers, order, parity, run_cases
+from aweigh.verify.parity import CaseRun, calibration, determinism, flips, not_numbers, parity, run_cases, shapes, ties
+from aweigh.verify.versions import versions
 
 _BUDGET_S: Final = 0.2
 _MAX_CALLS: Final = 500
@@ -41,15 +46,19 @@ def prove(
     *,
     strength: Strength,
     data: str,
+    environments: Path | None = None,
 ) -> Evidence:
     """Check one variant against the golden set, on this machine. Never raises for what the variant does: the evidence says it.
 
-    `path` maps the variant's package paths to files; `data` says in words what the golden set was made from.
+    `path` maps the variant's package paths to files; `data` says in words what the golden set was made from; `environments` is the folder of those that a
+    runtime may need whose libraries are not installed here.
     """
-    return _prove(variant, signature, golden, lambda: load_session(variant, signature, path), path=path, strength=strength, data=data)
+    kept = Environments(environments, allowed=False) if environments is not None else None
+    load = partial(load_session, variant, signature, path, environments=kept)
+    return prove_loaded(variant, signature, golden, load, path=path, strength=strength, data=data)
 
 
-def _prove(
+def prove_loaded(
     variant: Variant,
     signature: Signature,
     golden: Sequence[GoldenAnswers],
@@ -59,6 +68,7 @@ def _prove(
     strength: Strength,
     data: str,
 ) -> Evidence:
+    """As `prove`, of a session that `load` gives: for what is not loaded from its own files alone."""
     started = perf_counter()
     try:
         session = load()
@@ -67,7 +77,11 @@ def _prove(
         return _evidence(variant, [Check(name="load", passed=False, note=note)], {}, strength=strength, data=data)
     figures = {"load_ms": (perf_counter() - started) * 1000}
     try:
-        checks = _checks(session, signature, golden)
+        figures |= _first_answer(session, golden)
+        asking = perf_counter()
+        asked = run_cases(session, signature, golden)
+        figures["replay_ms"] = (perf_counter() - asking) * 1000
+        checks = _checks(session, signature, golden, asked)
         figures |= _speed(session, signature, golden, checks)
     finally:
         session.close()
@@ -75,18 +89,17 @@ def _prove(
     return _evidence(variant, checks, figures, strength=strength, data=data)
 
 
-def reprove(handle: PackageHandle) -> list[tuple[Variant, Evidence]]:
-    """Prove every variant of a package again, hooks included, on this machine. Raises InvalidFile when the package itself is damaged."""
+def reprove(handle: PackageHandle, *, environments: Environments | None = None) -> list[tuple[Variant, Evidence]]:
+    """Prove every variant of a package again, hooks included, on this machine, in `environments` what can only run there; one that departs from the source against its own answers. Raises InvalidFile when the package itself is damaged."""
     manifest = handle.manifest
-    golden = read_golden(manifest, handle.path)
     proofs: list[tuple[Variant, Evidence]] = []
     for variant in manifest.variants:
-        old = variant.evidence
-        evidence = _prove(
+        old, held = variant.evidence, held_to(manifest, variant, handle.path)
+        evidence = prove_loaded(
             variant,
-            manifest.signature,
-            golden,
-            partial(load_variant, manifest, variant, handle.path),
+            held.signature,
+            held.golden,
+            partial(open_alone, handle, variant, environments=environments),
             path=handle.path,
             strength=old.strength if old else Strength.WEAK,
             data=old.data if old else "the package's golden set",
@@ -95,16 +108,33 @@ def reprove(handle: PackageHandle) -> list[tuple[Variant, Evidence]]:
     return proofs
 
 
-def _checks(session: Session, signature: Signature, golden: Sequence[GoldenAnswers]) -> list[Check]:
-    runs = run_cases(session, signature, golden)
+def _first_answer(session: Session, golden: Sequence[GoldenAnswers]) -> dict[str, float]:
+    """Milliseconds of the very first call, in which libraries do what they put off while loading; nothing where it fails, as the checks will tell."""
+    began = perf_counter()
+    try:
+        session.run(golden[0].inputs)
+    except (AweighError, IndexError):
+        return {}
+    return {"first_answer_ms": (perf_counter() - began) * 1000}
+
+
+def _checks(session: Session, signature: Signature, golden: Sequence[GoldenAnswers], asked: Sequence[CaseRun]) -> list[Check]:
+    runs = [run for run in asked if not run.case.ties]
+    probable = any(spec.role == "probability" for spec in signature.outputs)
+    open_axes = any(isinstance(axis, str) for spec in signature.inputs for axis in spec.shape)
     return [
         parity(signature, runs),
         flips(signature, runs),
         not_numbers(runs),
-        *([order(runs)] if signature.task is Task.RANKING else []),
+        *of_task(signature, runs),
+        *([calibration(signature, runs)] if probable else []),
+        *([shapes(signature, runs)] if open_axes else []),
+        *([ties(asked)] if len(asked) > len(runs) else []),
         determinism(session, signature, runs),
+        concurrency(session, signature, runs),
         batch_invariance(session, signature, golden),
         *([padding_invariance(session, signature, golden)] if ragged_axes(signature) else []),
+        *([errors(signature, runs)] if any(spec.datatype.is_float for spec in signature.outputs) else []),
     ]
 
 

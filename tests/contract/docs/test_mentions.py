@@ -70,7 +70,21 @@ def test_grpc_methods() -> None:
 
 def test_runtimes_and_frameworks() -> None:
     assert missing({row.name for row in plugins("runtime")}, page("glossary.md")) == set()
-    names = {"onnx": "ONNX", "sklearn": "scikit-learn", "xgboost": "XGBoost", "lightgbm": "LightGBM", "catboost": "CatBoost"}
+    names = {
+        "onnx": "ONNX",
+        "python": "Python class",
+        "sklearn": "scikit-learn",
+        "xgboost": "XGBoost",
+        "lightgbm": "LightGBM",
+        "catboost": "CatBoost",
+        "torch": "PyTorch",
+        "jax": "JAX",
+        "mxnet": "MXNet",
+        "huggingface": "Hugging Face",
+        "keras": "Keras",
+        "savedmodel": "SavedModel",
+        "tflite": "TensorFlow Lite",
+    }
     for row in plugins("framework"):
         assert names[row.name] in page("guides/pack.md")
 

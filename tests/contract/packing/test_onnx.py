@@ -221,3 +221,84 @@ def test_a_bomb_dies_in_the_child(tmp_path: Path, kind: str) -> None:
     with pytest.raises(AweighError):
         packed(tmp_path / "model.onnx")
     assert time.monotonic() - started < 30
+
+
+def relu(opset: int, ir_version: int) -> Any:
+    """A model whose operators every opset from 7 on has in the same form."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "W", "b"], ["g"]),
+        helper.make_node("Relu", ["g"], ["r"]),
+        helper.make_node("Softmax", ["r"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(WEIGHTS, "W"), numpy_helper.from_array(WEIGHTS[0], "b")]
+    inputs = [value("x", TensorProto.FLOAT, ["N", 8])]
+    if ir_version < 4:  # before, initializers had to be inputs too
+        inputs += [value("W", TensorProto.FLOAT, [8, 8]), value("b", TensorProto.FLOAT, [8])]
+    graph = helper.make_graph(nodes, "graph", inputs, [value("y", TensorProto.FLOAT, ["N", 8])], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+
+
+@pytest.mark.parametrize(("opset", "ir_version"), [(7, 3), (8, 3), (9, 4), (10, 5), (11, 6), (13, 7), (15, 8), (18, 9), (21, 10)])
+def test_opsets_and_ir_versions_back_to_seven(tmp_path: Path, opset: int, ir_version: int) -> None:
+    onnx.save(relu(opset, ir_version), tmp_path / "model.onnx")
+    draft = packed(tmp_path / "model.onnx")
+    assert [spec.name for spec in draft.manifest.signature.inputs] == ["x"]
+    kept = onnx.load_from_string(bytes(draft.files["variants/onnx/model.onnx"]))
+    assert [item.version for item in kept.opset_import] == [opset], "an opset is never raised in silence"
+
+
+def test_an_opset_below_seven_is_lifted_and_proven(tmp_path: Path) -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    axes = ["N", 8]
+    graph = helper.make_graph([node], "graph", [value("x", TensorProto.FLOAT, axes)], [value("y", TensorProto.FLOAT, axes)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 6)], ir_version=3), tmp_path / "model.onnx")
+    draft = packed(tmp_path / "model.onnx")
+    kept = onnx.load_from_string(bytes(draft.files["variants/onnx/model.onnx"]))
+    assert [item.version for item in kept.opset_import] == [18]
+
+
+def test_functions_of_the_model_itself_are_no_strangers(tmp_path: Path) -> None:
+    function = helper.make_function(
+        "own.domain", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 18)]
+    )
+    axes = ["N", 8]
+    graph = helper.make_graph(
+        [helper.make_node("Twice", ["x"], ["y"], domain="own.domain")],
+        "graph",
+        [value("x", TensorProto.FLOAT, axes)],
+        [value("y", TensorProto.FLOAT, axes)],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own.domain", 1)]
+    onnx.save(helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=9), tmp_path / "model.onnx")
+    assert packed(tmp_path / "model.onnx").manifest.variants[0].evidence.passed
+
+
+def test_a_stranger_inside_a_function_is_named(tmp_path: Path) -> None:
+    function = helper.make_function(
+        "own.domain",
+        "Twice",
+        ["a"],
+        ["b"],
+        [helper.make_node("Steal", ["a"], ["b"], domain="evil.corp")],
+        [helper.make_opsetid("evil.corp", 1)],
+    )
+    axes = ["N", 8]
+    node = helper.make_node("Twice", ["x"], ["y"], domain="own.domain")
+    graph = helper.make_graph([node], "graph", [value("x", TensorProto.FLOAT, axes)], [value("y", TensorProto.FLOAT, axes)])
+    model = helper.make_model(graph, functions=[function], opset_imports=[helper.make_opsetid("own.domain", 1)], ir_version=9)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(Unsupported, match=r"operator 'Steal' of the domain 'evil\.corp'"):
+        judged(tmp_path / "model.onnx")
+
+
+def test_a_domain_with_one_function_does_not_cover_other_operators(tmp_path: Path) -> None:
+    function = helper.make_function(
+        "own.domain", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 18)]
+    )
+    axes = ["N", 8]
+    node = helper.make_node("Thrice", ["x"], ["y"], domain="own.domain")
+    graph = helper.make_graph([node], "graph", [value("x", TensorProto.FLOAT, axes)], [value("y", TensorProto.FLOAT, axes)])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own.domain", 1)]
+    onnx.save(helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=9), tmp_path / "model.onnx")
+    with pytest.raises(Unsupported, match=r"operator 'Thrice' of the domain 'own\.domain'"):
+        judged(tmp_path / "model.onnx")

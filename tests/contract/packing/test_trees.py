@@ -18,7 +18,7 @@ from tests.trees.models import LIBRARIES, estimator, fitted, labels, rows, save,
 from aweigh.core.errors import NotTrusted
 from aweigh.core.protocols import Draft, Session
 from aweigh.core.signature import Task
-from aweigh.engine.lifecycle import choose_variant
+from aweigh.engine.variants import choose_variant
 from aweigh.packing import PackRequest, pack
 from aweigh.packing.frameworks.boosted import library as library_file
 from aweigh.packing.frameworks.sklearn_signature import sample_tensors

@@ -21,6 +21,8 @@ from aweigh.bench.result import Measurement
 from aweigh.core.errors import DeadlineExceeded, InvalidInput, Unavailable
 from aweigh.core.objective import parse_objective
 
+pytestmark = pytest.mark.alone
+
 Respond = Callable[[int], bytes]
 
 

@@ -59,9 +59,12 @@ def grpc_port() -> Iterator[int]:
 
 
 def test_grpcio_with_large_messages(grpc_port: int) -> None:
-    load = Load(concurrency=4, duration_s=0.7, warmup_s=0.2)
-    report = run_bench(BenchOptions(url=f"grpc://127.0.0.1:{grpc_port}/double", loads=(load,), wanted=Wanted(expect="alone")))
-    run = report.runs[0]
+    for duration_s in (0.7, 5.0, 20.0):  # long enough for some answers, however busy the machine is
+        load = Load(concurrency=4, duration_s=duration_s, warmup_s=0.2)
+        report = run_bench(BenchOptions(url=f"grpc://127.0.0.1:{grpc_port}/double", loads=(load,), wanted=Wanted(expect="alone")))
+        run = report.runs[0]
+        if run.scheduled > 4:
+            break
     assert run.errors == {}
     assert run.scheduled > 4
     assert run.bytes_in > run.scheduled * 400_000

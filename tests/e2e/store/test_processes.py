@@ -1,8 +1,7 @@
-"""The store under real processes: killed at every step, full disks, no permission, and several at once."""
+"""The store under real processes: changes killed at every step, no permission, and several at once. Publications: tests/faults."""
 
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -12,99 +11,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tests.stores.killed import check, in_child, killed_at, walk
 
 from aweigh.core.names import alias_name, model_name, parse_reference
 from aweigh.store import Archive, Store, Terms, export_archive, find_offer, push
-from aweigh.store.files import Files
 from aweigh.testing import MemoryRemote
 
 MODEL = "variants/onnx/model.onnx"
-KILLED = 77
-
-
-def in_child(work) -> int:
-    """Run `work` in a forked child that never returns to pytest; its exit status."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the child only publishes and exits: no lock of another thread is waited for
-        pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def killed_at(number: int) -> Files:
-    """Files that end the process, as a kill would, just before the given step."""
-    left = number
-
-    def step(name: str, path: Path) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            if name == "write":  # half of a file is the worst a write can leave
-                path.write_bytes(b"half")
-            os._exit(KILLED)
-
-    return Files(step)
-
-
-def check(store: Store) -> list[str]:
-    """Every version and alias that is listed is whole."""
-    lines = store.list()
-    for line in lines:
-        package = store.open(line.reference)
-        package.verify()
-        package.path(MODEL)
-        for alias in line.aliases:
-            assert store.open(parse_reference(f"{line.name}@{alias}")).digest == line.digest
-    return [str(line.reference) for line in lines]
-
-
-def walk(folder: Path, prepare, work) -> list[tuple[Store, list[str]]]:
-    """Do `work` in a child killed at each of its steps in turn, each time on a fresh store; what the store then holds."""
-    outcomes = []
-    for number in range(500):
-        at = folder / str(number)
-        prepare(Store(at))
-        status = in_child(lambda at=at, number=number: work(Store(at, files=killed_at(number))))
-        outcomes.append((Store(at), check(Store(at))))
-        if status == 0:
-            return outcomes
-        assert status == KILLED
-    raise AssertionError("the work never ended")
-
-
-def test_a_publication_killed_at_any_step_is_absent_or_complete(tmp_path, make_draft):
-    name = model_name("fraud")
-
-    def prepare(store: Store) -> None:
-        pass
-
-    outcomes = walk(tmp_path, prepare, lambda store: store.publish(name, make_draft()))
-    assert len(outcomes) > 30
-    held = [names for _, names in outcomes]
-    assert held[0] == []
-    assert held[-1] == ["fraud:1"]
-    assert held == sorted(held), "once it is there it stays"
-    for store, names in outcomes[::3]:
-        published = store.publish(name, make_draft(b"next"))
-        assert published.reference.version == len(names) + 1
-        check(store)
-
-
-def test_a_second_publication_killed_at_any_step_loses_nothing(tmp_path, make_draft):
-    name = model_name("fraud")
-
-    def prepare(store: Store) -> None:
-        store.publish(name, make_draft())
-        store.set_alias(name, alias_name("champion"), 1)
-
-    for store, names in walk(tmp_path, prepare, lambda store: store.publish(name, make_draft(b"2"))):
-        assert names in (["fraud:1"], ["fraud:1", "fraud:2"])
-        assert store.aliases(name) == {"champion": 1}
 
 
 @pytest.mark.parametrize("what", ["alias", "remove", "collect", "view"])
@@ -131,31 +44,6 @@ def test_other_changes_killed_at_any_step(tmp_path, make_draft, what):
         work(store) if not (what == "remove" and "fraud:2" not in names) else None
         check(store)
         assert store.publish(name, make_draft(b"3")).reference.version == 3
-
-
-def test_an_import_killed_at_any_step_is_absent_or_complete(tmp_path, make_draft):
-    name, file = model_name("fraud"), tmp_path / "fraud.tar"
-    source = Store(tmp_path / "source")
-    export_archive(source.publish(name, make_draft(b"1")), file)
-    terms = Terms(permit=lambda manifest: None, judge=lambda package: None, origin="a test")
-
-    def prepare(store: Store) -> None:
-        store.publish(name, make_draft(b"2"))
-
-    def work(store: Store) -> None:
-        with Archive(file) as archive:
-            store.adopt(name, archive.offer(), terms)
-
-    outcomes = walk(tmp_path / "stores", prepare, work)
-    assert len(outcomes) > 20
-    held = [names for _, names in outcomes]
-    assert held[0] == ["fraud:1"]
-    assert held[-1] == ["fraud:1", "fraud:2"]
-    assert held == sorted(held)
-    for store, _ in outcomes[::3]:
-        assert store.check().whole
-        work(store)
-        assert check(store) == ["fraud:1", "fraud:2"]
 
 
 def test_a_pull_killed_at_any_step_is_absent_or_complete_and_goes_on_from_there(tmp_path, make_draft):
@@ -287,25 +175,6 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """
     command = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script), str(sample), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-
-
-def test_a_file_size_limit_is_a_full_disk(tmp_path, make_draft):
-    store = Store(tmp_path / "store")
-    store.publish(model_name("fraud"), make_draft())
-    script = """
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-        files["variants/onnx/model.onnx"] = b"x" * 1_000_000
-        attempt(lambda: store.publish(model_name("fraud"), draft))
-        files["variants/onnx/model.onnx"] = b"y"
-        attempt(lambda: str(store.publish(model_name("fraud"), draft).reference))
-    """
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 65536
-    first, second = run(script, str(store.folder)).stdout.splitlines()
-    assert first.startswith("store-unavailable | cannot write a blob in the store")
-    assert "free space on that disk" in first
-    assert second == "done fraud:2"
-    assert check(store) == ["fraud:1", "fraud:2"]
-    assert list(store.folder.glob("**/.tmp-*")) == []
 
 
 @pytest.mark.parametrize("published", [True, False])

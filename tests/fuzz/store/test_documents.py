@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aweigh.core.errors import InvalidFile
-from aweigh.store.index import REF_NAME, decode_index, encode_index
+from aweigh.core.oci import REF_NAME
+from aweigh.store.index import decode_index, encode_index
 from aweigh.store.oci import decode_oci_manifest
 
 QUICK = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -20,9 +20,16 @@ def test_everything_is_looked_at(tmp_path: Path) -> None:
     findings = examine(Settings(home=str(tmp_path), port=0))
     checks = [finding.check for finding in findings]
     assert checks[:8] == ["python", "platform", "processor", "memory", "home", "disk", "port", "event loop"]
-    assert {f"{kind} {row.name}" for kind in ("framework", "runtime", "dialect") for row in plugins(kind)} == set(checks[8:])
+    assert {f"{kind} {row.name}" for kind in ("framework", "runtime", "dialect", "provider") for row in plugins(kind)} == set(checks[8:])
     assert all(finding.hint for finding in findings if finding.verdict in (Verdict.PROBLEM, Verdict.MISSING))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_providers_that_are_not_there_say_what_has_them_and_whether_they_were_ever_run(tmp_path: Path) -> None:
+    cuda, cpu, openvino = (_found(Settings(home=str(tmp_path), port=0), f"provider {name}") for name in ("cuda", "cpu", "openvino"))
+    assert (cuda.verdict, cpu.verdict, openvino.verdict) == (Verdict.MISSING, Verdict.OK, Verdict.MISSING)
+    assert cuda.hint == "install onnxruntime-gpu in place of onnxruntime; not run on an NVIDIA GPU: the golden replay on yours decides"
+    assert openvino.hint == "install onnxruntime-openvino in place of onnxruntime"
 
 
 def test_a_home_that_cannot_be_written_is_a_problem() -> None:

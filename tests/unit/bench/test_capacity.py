@@ -85,6 +85,28 @@ def test_one_bad_moment_does_not_decide() -> None:
     assert (found.held, found.runs, found.steady) == (3, 4, True)
 
 
+@pytest.mark.parametrize("at", range(1, 12))
+@pytest.mark.parametrize("meets", ["failed", "generator"])
+def test_a_bad_moment_of_any_one_run_does_not_decide(at: int, meets: Outcome) -> None:
+    """The eleven first runs are those that double, narrow and confirm."""
+    runs = 0
+
+    def judge(rate: float) -> Outcome:
+        nonlocal runs
+        runs += 1
+        return meets if runs == at else "held" if rate <= 700 else "failed"
+
+    found = search(100, judge).result()
+    assert found.rate == pytest.approx(700, rel=0.06)
+    assert found.limited_by == "server"
+
+
+def test_a_late_generator_is_asked_three_times() -> None:
+    found = search(100, lambda rate: "held" if rate <= 150 else "generator").result()
+    assert [trial.rate for trial in found.trials[1:4]] == [200, 200, 200]
+    assert found.limited_by == "generator"
+
+
 def test_a_search_that_finds_no_rest_is_broken_off() -> None:
     random = np.random.default_rng(1)
     found = search(10, lambda rate: "held" if random.random() < 0.45 else "failed").result()

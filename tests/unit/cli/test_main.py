@@ -1,9 +1,11 @@
 """The table of commands, the lazy group, and the options every command takes."""
 
+import importlib
 import importlib.util
 import json
 import sys
 
+import click
 import pytest
 
 from aweigh import __version__
@@ -21,8 +23,10 @@ def call(*words: str) -> int:
 @pytest.mark.parametrize(("name", "module"), ROWS)
 def test_every_row_has_its_module_and_json(name: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert importlib.util.find_spec(module) is not None
-    assert call(name, "--help") == 0
-    assert "--json" in capsys.readouterr().out
+    command = importlib.import_module(module).command
+    for words in [(name, each) for each in command.commands] if isinstance(command, click.Group) else [(name,)]:
+        assert call(*words, "--help") == 0
+        assert "--json" in capsys.readouterr().out
 
 
 def test_help_lists_every_command_without_importing_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What is printed: tables, documents, and nothing that steers a terminal."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,15 @@ def test_a_reader_that_left_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("sys.stdout", Gone())
     with pytest.raises(output.ReaderGone):
         Output().text("x")
+
+
+def test_an_output_that_is_full_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        Output().text("x")
+        with pytest.raises(output.CannotWrite) as caught:
+            output.flush()
+        assert caught.value.error.message == "cannot write to standard output: No space left on device"
+        with pytest.raises(output.CannotWrite):
+            Output().text("x" * 100_000)
+        output.discard()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from aweigh.core.compare import Tolerance, compare
-from aweigh.core.signature import TensorSpec
+from aweigh.core.compare import compare
+from aweigh.core.signature import TensorSpec, Tolerance
 from aweigh.core.tensors import Datatype
 
 

@@ -77,6 +77,15 @@ def test_what_is_wrong_is_named_by_its_place(fields, path):
         decode_manifest(changed(**fields))
 
 
+def test_a_field_of_a_newer_aweigh_is_refused_by_name():
+    """Optional fields do not raise the format version: a reader that does not know one says so."""
+    spec = {"name": "y", "datatype": "FP32", "shape": ["batch"], "tolerance": {"atol": 1e-4, "rtol": 1e-3}}
+    assert decode_manifest(changed(signature={"inputs": [], "outputs": [spec]})).signature.outputs[0].tolerance.rtol == 1e-3
+    with pytest.raises(InvalidFile, match=r"unknown field `later`.*\$.signature.outputs\[0\]") as caught:
+        decode_manifest(changed(signature={"inputs": [], "outputs": [{**spec, "later": 1}]}))
+    assert "a newer aweigh made the package" in caught.value.hint
+
+
 def test_a_figure_that_is_not_finite_is_written_as_null():
     manifest = decode_manifest(SAMPLE.read_bytes())
     check = manifest.variants[0].evidence.check("answers")

@@ -104,3 +104,16 @@ def test_the_environment_is_read_only_when_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("AWEIGH_PORT", "4321")
     assert Settings().port == 8080
     assert read_settings()[0].port == 4321
+
+
+def test_clouds_say_the_port_and_the_paths_by_their_own_names(tmp_path):
+    said = {"SAGEMAKER_BIND_TO_PORT": "1", "AIP_HTTP_PORT": "2", "AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p"}
+    path = write(tmp_path, "port = 9\n")
+    settings, origins = read_settings({"home": str(tmp_path)}, environment=said)
+    assert (settings.port, settings.health_route, settings.predict_route) == (2, "/h", "/p")
+    assert {origin.name: origin.origin for origin in origins}["port"] == "AIP_HTTP_PORT"
+    assert read_settings({"home": str(tmp_path)}, environment={**said, "PORT": "3"})[0].port == 3
+    assert read_settings({"home": str(tmp_path)}, environment={"PORT": "3", "AWEIGH_PORT": "4"})[0].port == 4
+    assert read_settings({"home": str(tmp_path)}, environment={"PORT": ""})[0].port == 9, path
+    with pytest.raises(InvalidSetting, match="setting 'port' from PORT is 'http'"):
+        read_settings({"home": str(tmp_path)}, environment={"PORT": "http"})

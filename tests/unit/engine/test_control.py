@@ -1,44 +1,22 @@
 """Loading and unloading while serving: the old version answers until the new one may, and ends with the answers it owes."""
 
 import asyncio
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.serving.kit import HeldThreads, model
+from tests.serving.shelf import Shelf
 
 from aweigh.core.errors import Conflict, Denied, GoldenMismatch, InternalError, ModelNotFound
 from aweigh.core.settings import Settings
 from aweigh.engine.control import IndexLine, ModelControl
 from aweigh.engine.dataplane import DataPlane
-
-
-class Shelf:
-    """A repository of three versions; a load may be made to wait or fail."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.failure: Exception | None = None
-
-    def versions(self) -> list[tuple[str, int]]:
-        return [("iris", 1), ("iris", 2), ("rose", 1)]
-
-    def open(self, name: str, version: int | None) -> Any:
-        if name not in {"iris", "rose"}:
-            raise ModelNotFound(f"there is no model '{name}'")
-        return name, version or 2
-
-    def load(self, handle: Any) -> Any:
-        self.gate.wait(10)
-        if self.failure is not None:
-            raise self.failure
-        return model(name=handle[0], version=str(handle[1]))
+from aweigh.engine.slab import LOADS_FAILED
 
 
 def control(*, allowed: bool = True) -> tuple[DataPlane, Shelf, ModelControl]:
-    dataplane, shelf = DataPlane(Settings(drain_timeout_s=5.0)), Shelf()
+    dataplane, shelf = DataPlane(Settings(drain_timeout_s=5.0)), Shelf(("iris", 1), ("iris", 2), ("rose", 1))
     dataplane.started = True
     dataplane.add(model())
     return dataplane, shelf, ModelControl(dataplane, shelf, shelf.load, allowed=allowed)
@@ -86,16 +64,27 @@ def test_what_cannot_be_loaded_changes_nothing() -> None:
     async def main() -> None:
         dataplane, shelf, changes = control()
         old = dataplane.find("iris")
-        shelf.failure = GoldenMismatch("it answers differently here")
+        shelf.failures["iris"] = GoldenMismatch("it answers differently here")
         with pytest.raises(GoldenMismatch):
             await outcome(lambda done: changes.load("iris", 2, done))
-        shelf.failure = ValueError("a bug")
+        shelf.failures["iris"] = ValueError("a bug")
         with pytest.raises(InternalError, match="failed to do this"):
             await outcome(lambda done: changes.load("iris", 2, done))
         with pytest.raises(ModelNotFound):
             await outcome(lambda done: changes.load("none", None, done))
         assert dataplane.find("iris") is old
-        shelf.failure = None
+        lines = {(line.name, line.version): line.reason for line in await outcome(changes.index)}
+        assert lines == {("iris", "1"): "", ("iris", "2"): "it answers differently here", ("rose", "1"): "unloaded"}
+        assert dataplane.counts[LOADS_FAILED] == 2, "a name that nobody knows is no failure of the server"
+        shelf.failures.clear()
+        await outcome(lambda done: changes.load("iris", 2, done))
+        shelf.failures["iris"] = GoldenMismatch("it answers differently here")
+        changes.remove("iris")
+        await asyncio.sleep(0.1)
+        lines = {(line.name, line.version): line.reason for line in await outcome(changes.index)}
+        assert lines["iris", "2"] == "unloaded", "what failed once and was loaded since did not fail"
+        shelf.failures.clear()
+        dataplane.add(model())
         await outcome(lambda done: changes.load("rose", 1, done))
         assert [each.name for each in dataplane.models()] == ["iris", "rose"]
         changes.close()

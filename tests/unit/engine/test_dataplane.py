@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from tests.serving.kit import HeldThreads, model, signature
 
-from aweigh.core.errors import AweighError, InternalError, InvalidInput, Kind, ModelNotFound, NotReady, TooLarge
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, Kind, ModelNotFound, NotLoaded, NotReady, TooLarge
 from aweigh.core.settings import Settings
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
@@ -40,6 +40,69 @@ def test_models_are_found_by_name_and_version() -> None:
         made.find("iris", "3")
     with pytest.raises(ModelNotFound):
         made.find("")
+
+
+def test_versions_beside_each_other_and_what_the_bare_name_means() -> None:
+    first, second, third = (model(version=number) for number in "123")
+    made = plane()
+    assert made.join(first, default=False) == []
+    assert made.find("iris") is first, "the first one is meant, whatever was said"
+    made.join(second, default=False)
+    assert made.find("iris") is first
+    made.join(third, default=True)
+    assert made.find("iris") is third
+    again = model(version="3")
+    assert made.join(again, default=False) == [third], "the same version anew means what it meant"
+    assert made.find("iris") is again
+    made.prefer("iris", "1")
+    assert made.find("iris") is first
+    made.prefer("iris", "9")
+    assert made.find("iris") is first
+    made.drop(second)
+    assert made.find("iris") is first
+    made.drop(first)
+    assert made.find("iris") is again
+    made.drop(again)
+    with pytest.raises(ModelNotFound):
+        made.find("iris")
+    assert made.names() == []
+
+
+def test_what_is_asleep_is_served_and_not_ready() -> None:
+    first, second = model(version="1"), model(version="2")
+    made = plane(first, second)
+    made.lull(second, "to make room")
+    assert (made.names(), made.versions("iris"), made.ready) == (["iris"], ["1"], True)
+    for version in ("", "2"):
+        with pytest.raises(NotLoaded, match="model 'iris' version 2 is not loaded"):
+            made.find("iris", version)
+    assert made.find("iris", "1") is first
+    assert made.named("iris", "") == [first]
+    assert made.named("iris", "2") == []
+    made.join(second, default=False)
+    assert made.find("iris") is second, "it means again what it meant"
+    made.lull(first, "to make room")
+    made.drop(second)
+    assert made.asleep.default("iris") == "1", "the bare name means what is left"
+    made.forget("iris", "1")
+    with pytest.raises(ModelNotFound):
+        made.find("iris")
+    made.asleep.put("iris", "1", "loaded on first use", default=True)
+    assert made.replace(first) == []
+    assert list(made.asleep) == []
+    made.lull(first, "to make room")
+    assert made.remove("iris") == []
+    assert made.names() == []
+
+
+def test_labels_stand_for_versions() -> None:
+    first, second = model(version="1"), model(version="2")
+    made = plane(first, second)
+    made.labels.assign("iris", {"stable": 1, "gone": 3}, ["1", "2", "3"])
+    assert made.find("iris", "stable") is first
+    assert made.named("iris", "stable") == [first]
+    with pytest.raises(ModelNotFound, match="version 3 is not found"):
+        made.find("iris", "gone")
 
 
 def test_what_is_not_loaded_yet_is_not_ready_rather_than_missing() -> None:

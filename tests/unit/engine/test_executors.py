@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from aweigh.core.errors import Cancelled, DeadlineExceeded, InvalidInput, Overloaded
 from aweigh.engine.executors import ThreadExecutor
+from aweigh.engine.queue import Pace
 
 
 def caller(*, deadline: float | None = None, cancelled: bool = False) -> Any:
@@ -114,6 +116,23 @@ def test_work_that_nobody_waits_for_is_never_started(by: Any, error: type[Except
     using(1, 10, play)
 
 
+def test_who_would_be_answered_too_late_is_refused_at_once() -> None:
+    async def play(executor: ThreadExecutor, submit: Any) -> None:
+        for _ in range(3):
+            await submit(lambda: time.sleep(0.02) or [])
+        gate = Gate()
+        first = submit(gate)
+        await asyncio.to_thread(gate.entered.acquire)
+        with pytest.raises(Overloaded, match="an answer is expected after"):
+            submit(list, caller(deadline=time.monotonic() + 0.03))
+        second = submit(list, caller(deadline=time.monotonic() + 5))
+        gate.open.set()
+        await first
+        assert (await second)[1] is None
+
+    using(1, 10, play)
+
+
 def test_errors_of_a_session_are_its_requests_and_surprises_are_hidden(caplog: pytest.LogCaptureFixture) -> None:
     def known() -> list[Any]:
         raise InvalidInput("no")
@@ -164,3 +183,15 @@ def test_a_loop_that_is_gone_is_no_error() -> None:
     gate.open.set()
     executor.close()
     assert gate.ran == 1
+
+
+def test_one_call_that_took_for_ever_says_little_of_the_next() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.took(0.01)
+    quick = pace.expected_s(3, 1)
+    pace.took(60.0)
+    assert quick < pace.expected_s(3, 1) < 4 * quick
+    for _ in range(50):
+        pace.took(0.1)
+    assert pace.mean_s == pytest.approx(0.1, rel=0.05)

@@ -10,7 +10,7 @@ from aweigh.core.errors import InternalError
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine import lanes as module
-from aweigh.engine.lanes import better_lanes, first_lanes, is_open, lane_rows, throughput
+from aweigh.engine.lanes import better_lanes, crowded_cost, first_lanes, in_turn, is_open, lane_rows, throughput
 from aweigh.engine.placement import Cost
 from aweigh.testing import FakeSession
 
@@ -67,3 +67,31 @@ def test_calls_to_measure_with_stay_short() -> None:
     assert lane_rows(Cost(call_us=40_000, row_us=20_000), 256) == 4
     assert lane_rows(Cost(call_us=400_000, row_us=400_000), 256) == 1
     assert lane_rows(Cost(call_us=2_000, row_us=0), 5) == 5
+
+
+def test_the_cost_while_all_lanes_are_busy_is_measured_with_all_of_them() -> None:
+    def run(inputs: Tensors) -> list[Tensor]:
+        time.sleep(0.002 + 0.002 * len(inputs["X"]))
+        return [inputs["X"]]
+
+    lanes = first_lanes(Settings(threads=2))
+    cost = crowded_cost(FakeSession(run), dict(ROWS), lanes, 4)
+    assert 3_000 < cost.call_us < 12_000
+    assert 1_500 < cost.row_us < 6_000
+
+
+def test_a_moment_in_which_the_machine_was_busy_with_other_things_decides_nothing() -> None:
+    calls = 0
+
+    def held_up(inputs: Tensors) -> list[Tensor]:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.15 if calls == 1 else 0.001)
+        return [inputs["X"]]
+
+    def slower(inputs: Tensors) -> list[Tensor]:
+        time.sleep(0.01)
+        return [inputs["X"]]
+
+    first, other = in_turn(FakeSession(held_up), FakeSession(slower), (ROWS, ROWS), (1, 1))
+    assert first > other

@@ -11,14 +11,16 @@ from aweigh.core import plugins
 from aweigh.core.errors import GoldenMismatch, InvalidFile, MissingLibrary, NotFound, ProofFailed, Unsupported
 from aweigh.core.evidence import Check, Evidence, Machine, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
+from aweigh.core.machine import machine
 from aweigh.core.package import FORMAT_VERSION, GoldenCase, PackageManifest, Provenance, Variant
 from aweigh.core.plugins import Plugin
 from aweigh.core.settings import Settings
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.engine import lifecycle
-from aweigh.engine.lifecycle import choose_variant, load_model
+from aweigh.engine.lifecycle import load_model
 from aweigh.engine.placement import Cost, choose_executor
+from aweigh.engine.variants import choose_variant
 from aweigh.testing import FakeHandle, FakeSession
 
 FP32 = Datatype.FP32
@@ -28,14 +30,13 @@ SIGNATURE = Signature(
 SETTINGS = Settings()
 
 
-def evidence(*, passed: bool, **figures: float) -> Evidence:
-    machine = Machine(system="Linux", architecture="x", processor="p", cores=1)
+def evidence(*, passed: bool, where: Machine | None = None, **figures: float) -> Evidence:
     return Evidence(
         passed=passed,
         strength=Strength.FULL,
         data="test",
         made_at="2026-01-01T00:00:00Z",
-        machine=machine,
+        machine=where or Machine(system="Linux", architecture="x", processor="p", cores=1),
         checks=(Check(name="golden", passed=passed),),
         figures=figures,
     )
@@ -168,3 +169,22 @@ def test_a_golden_set_that_cannot_be_read_keeps_the_model_away(tmp_path: Path) -
 def test_a_runtime_that_is_not_known_says_so(tmp_path: Path) -> None:
     with pytest.raises((NotFound, Unsupported, MissingLibrary), match="abacus"):
         load_model(handle(tmp_path, np.zeros((2, 2), dtype=np.float32), variant("a", runtime="abacus")), SETTINGS)
+
+
+def test_a_variant_that_cannot_run_here_gives_way_to_the_next(tmp_path: Path) -> None:
+    """For want of a device, which shows at load alone; asked for by name it is refused."""
+    answers = np.zeros((2, 2), dtype=np.float32)
+    quick = Variant(name="quick", runtime="onnxruntime", precision="fp32", files=("x",), options={"providers": "cuda"}, evidence=evidence(passed=True, where=machine(), latency_us_b1=1.0))  # fmt: skip
+    slow = Variant(name="slow", runtime="null", precision="fp32", evidence=evidence(passed=True, where=machine(), latency_us_b1=2.0))
+    package = handle(tmp_path, answers, quick, slow)
+    loaded = load_model(package, SETTINGS)
+    try:
+        assert loaded.variant.name == "slow"
+        why = loaded.report.variant_why
+        chosen_by = f"slow 2 us, quick 1 us for one row, measured on {machine().processor}"
+        assert why.startswith(f"the quickest of the proven that can run here: {chosen_by}; 'quick' cannot run here: ")
+        assert "the execution provider 'cuda'" in why
+    finally:
+        loaded.close()
+    with pytest.raises(MissingLibrary, match="the execution provider 'cuda'"):
+        load_model(package, SETTINGS, variant="quick")

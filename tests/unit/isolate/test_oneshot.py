@@ -60,6 +60,20 @@ def test_network_is_gone_unless_granted(paths: Paths) -> None:
             call("hostile:reach", address, str, paths=paths)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="system calls are filtered on Linux")
+@pytest.mark.parametrize(
+    ("way", "refusal", "started"), [("filter_sockets", "PermissionError", "kept out"), ("hook", "PermissionError", "connected")]
+)
+def test_ways_out_of_the_network_where_there_are_no_namespaces(way: str, refusal: str, started: str, paths: Paths, tmp_path: Path) -> None:
+    """A filter holds for whatever the child starts, a hook for its own Python code alone."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind(str(tmp_path / "socket"))
+        local.listen()
+        ways = [way, str(tmp_path / "socket"), str(server.getsockname()[1])]
+        found = call("hostile:shut_in", ways, dict[str, str], paths=paths, caps=Caps(network=True))
+    assert found == {"inet": refusal, "inet6": refusal, "unix": "connected", "started": started}
+
+
 @pytest.mark.parametrize(
     ("how", "kind", "text"),
     [

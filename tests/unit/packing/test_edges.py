@@ -1,10 +1,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
-from aweigh.packing.edges import CASE_BYTES, GENERATED_ROWS, make_golden, make_static_golden
+from aweigh.packing.edges import CASE_BYTES, GENERATED_ROWS, make_golden, make_static_golden, without_missing
 
 X = TensorSpec(name="X", datatype=Datatype.FP64, shape=("batch", 3))
 WORD = TensorSpec(name="word", datatype=Datatype.BYTES, shape=("batch", 1))
@@ -30,12 +31,28 @@ def strict(rows: Mapping[str, Tensor]) -> list[Tensor]:
 def test_a_lenient_source_is_asked_every_edge() -> None:
     golden = make_golden(SIGNATURE, SAMPLE, lenient)
     names = {case.name for case in golden.stored}
-    assert {"sample", "extremes", "texts", "missing", "infinite", "single", "permuted"} <= names
+    assert {"sample", "extremes", "texts", "missing", "infinite", "single", "thirteen", "permuted"} <= names
     assert golden.refused == ()
     assert golden.signature.inputs == (X, WORD)
     assert golden.signature.columns[0].nullable
     texts = next(case for case in golden.stored if case.name == "texts").inputs["word"].ravel().tolist()
-    assert {"", "İstanbul", "a\x00b", "nan", "None"} <= set(texts)
+    assert {"", "İstanbul", "ılık IĞDIR", "unseen-category", "a\x00b", "nan", "None"} <= set(texts)
+    assert max(map(len, texts)) == 10_000
+    rows = {case.name: case.rows for case in golden.stored}
+    assert (rows["single"], rows["thirteen"], rows["sample"]) == (1, 13, 10)
+
+
+@pytest.mark.parametrize("datatype", [Datatype.FP32, Datatype.FP64])
+def test_numbers_at_their_edges_are_asked_of_every_column(datatype: Datatype) -> None:
+    signature = Signature(inputs=(TensorSpec(name="X", datatype=datatype, shape=("batch", 2)),), outputs=(Y,))
+    sample = {"X": np.ones((8, 2), dtype=datatype.dtype)}
+    golden = make_golden(signature, sample, lambda rows: [rows["X"].astype(np.float64).sum(axis=1)])
+    limits = np.finfo(datatype.dtype)
+    for column in range(2):
+        asked = np.concatenate([case.inputs["X"][:, column] for case in golden.stored])
+        assert {0.0, float(limits.smallest_subnormal), 1e6, -1e6, np.inf, -np.inf} <= set(asked.tolist())
+        assert np.isnan(asked).any()
+        assert np.signbit(asked[asked == 0]).any()
 
 
 def test_what_the_source_refuses_is_kept_in_the_signature_and_left_out_of_the_cases() -> None:
@@ -85,3 +102,19 @@ def test_large_rows_make_few_of_them() -> None:
     assert max(sizes.values()) <= CASE_BYTES
     assert sum(sizes.values()) <= 5 * CASE_BYTES
     assert golden.stored[0].rows >= 8
+
+
+def test_a_golden_set_without_missing_values_is_one_whose_signature_refuses_them() -> None:
+    golden = make_golden(SIGNATURE, SAMPLE, lenient)
+    assert any(case.name == "missing" for case in golden.stored)
+    narrowed = without_missing(golden)
+    assert narrowed is not None
+    assert [spec.takes_missing for spec in narrowed.signature.inputs] == [False, golden.signature.inputs[1].takes_missing]
+    assert "missing values in 'X'" in narrowed.refused
+    before = {case.name: case for case in (*golden.stored, *golden.generated)}
+    for case in (*narrowed.stored, *narrowed.generated):
+        assert not np.isnan(case.inputs["X"]).any()
+        assert len(case.outputs[0]) == case.rows <= before[case.name].rows
+        assert np.array_equal(case.outputs[0], lenient(case.inputs)[0])  # answers stay with their rows
+    assert {case.name for case in narrowed.stored} >= {"sample", "infinite", "single"}
+    assert without_missing(narrowed) is None

@@ -64,23 +64,28 @@ def numpy_file() -> bytes:
 
 
 KNOWN = {
-    "a PyTorch file": zip_of("archive/data.pkl", "archive/version"),
-    "a Keras model": zip_of("config.json", "model.weights.h5"),
     "a numpy archive (.npz)": zip_of("a.npy"),
     "a TorchServe archive": zip_of("MAR-INF/MANIFEST.json"),
     "a zip archive": zip_of("readme.txt"),
     "a numpy array": numpy_file(),
-    "HDF5": b"\x89HDF\r\n\x1a\n" + b"\0" * 50,
-    "TensorFlow Lite": b"\x1c\0\0\0TFL3" + b"\0" * 50,
     "GGUF": b"GGUF" + b"\0" * 50,
     "XGBoost binary model": b"binf" + b"\0" * 50,
-    "safetensors": (30).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}' + b" " * 30,
     "a tar archive": b"\0" * 257 + b"ustar\x0000" + b"\0" * 250,
     "tar archive compressed with gzip": gzip.compress(b"\0" * 257 + b"ustar\x0000" + b"\0" * 250),
     "JSON text": b'{"a": 1}',
 }
 
 
+NETWORKS = {
+    "torch": zip_of("archive/data.pkl", "archive/version"),
+    "torchscript": zip_of("archive/data.pkl", "archive/constants.pkl"),
+    "pt2": zip_of("archive/archive_format", "archive/models/model.json"),
+    "keras": zip_of("config.json", "model.weights.h5"),
+    "keras-h5": b"\x89HDF\r\n\x1a\n" + b"\0" * 50,
+    "tflite": b"\x1c\0\0\0TFL3" + b"\0" * 50,
+    "safetensors": (30).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}' + b" " * 30,
+    "mxnet": b'{"nodes": [{"op": "null", "name": "data"}]}',
+}
 TREES = {
     "catboost": b"CBM1" + b"\0" * 50,
     "lightgbm": b"tree\nversion=v4\n",
@@ -97,6 +102,12 @@ def test_tree_libraries_are_told_by_their_content(tmp_path: Path, name: str) -> 
     assert not found.is_pickle
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_told_by_their_content(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.onnx").write_bytes(NETWORKS[name])
+    assert recognise(tmp_path / "model.onnx").format == name
+
+
 @pytest.mark.parametrize("words", KNOWN)
 def test_other_formats_are_refused_by_name(tmp_path: Path, words: str) -> None:
     (tmp_path / "model.onnx").write_bytes(KNOWN[words])
@@ -106,11 +117,17 @@ def test_other_formats_are_refused_by_name(tmp_path: Path, words: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(("mark", "words"), [("saved_model.pb", "SavedModel"), ("MLmodel", "MLflow"), ("config.json", "Hugging Face")])
-def test_folders_are_refused_by_name(tmp_path: Path, mark: str, words: str) -> None:
+@pytest.mark.parametrize(("mark", "name"), [("saved_model.pb", "savedmodel"), ("config.json", "huggingface")])
+def test_folders_are_told_by_a_file_in_them(tmp_path: Path, mark: str, name: str) -> None:
     (tmp_path / mark).write_bytes(b"x")
-    with pytest.raises(UnknownFormat, match=words):
-        recognise(tmp_path)
+    assert recognise(tmp_path).format == name
+
+
+def test_a_pointer_of_git_lfs_is_told_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 4321\n")
+    with pytest.raises(InvalidFile, match=r"Git LFS pointer.*4321 bytes") as caught:
+        recognise(tmp_path / "model.onnx")
+    assert "git lfs pull" in caught.value.hint
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

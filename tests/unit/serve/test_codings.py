@@ -92,6 +92,7 @@ def test_rest_both_ways(name: str, undo: Any) -> None:
         (gzip.compress(bytes(5000)), "gzip", 413), (gzip.compress(gzip.compress(BODY)), "gzip", 400), (b"abc", "gzip", 400), (BODY, "deflate", 400),
         (gzip.compress(BODY)[:-1], "gzip", 400), (BODY, "br", 400), (gzip.compress(gzip.compress(BODY)), "gzip, gzip", 400), (b"", "gzip", 400),
     ],
+    ids=["too much", "coded twice", "no gzip", "no deflate", "cut short", "not known", "two codings", "nothing"],
 )  # fmt: skip
 def test_hostile_bodies_are_refused_and_the_next_is_answered(body: bytes, coding: str, status: int) -> None:
     server = rig(max_body_bytes=1000)

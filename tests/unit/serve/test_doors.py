@@ -55,7 +55,7 @@ def test_every_route_answers_strangers_as_the_matrix_says() -> None:
 def test_only_health_and_the_front_page_are_public() -> None:
     public = {route.template for route in routes() if route.permission is Permission.PUBLIC}
     assert public == {
-        "/", "/live", "/ready", "/v2/health/live", "/v2/health/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+        "/", "/live", "/ping", "/ready", "/v2/health/live", "/v2/health/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
         "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
     }  # fmt: skip
 
@@ -158,7 +158,7 @@ def test_statuses_cover_every_kind() -> None:
         assert (grpc.code, grpc.text.startswith("what failed")) == (GRPC_CODE[cls.kind], True)
         assert 0 < grpc.code <= 16
         for route in routes():
-            said = route.failure(error, Request(head, b"", b"id", lambda *_: None))
+            said = route.failure(error, Request(head, b"", lambda: b"id", lambda *_: None))
             assert (said.status if isinstance(said, Response) else said.code) == (grpc.code if route.grpc else plain.status)
     assert dict(json_error(NotFound("x")).headers) == {}
     retry = {kind: dict(json_error(next(c for c in all_errors() if c.kind is kind)("x")).headers) for kind in Kind}

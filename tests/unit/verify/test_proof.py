@@ -1,6 +1,7 @@
 """The proof, on real ONNX models: what passes, what fails, what the evidence says, and batch invariance."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from aweigh.core.evidence import Evidence, Strength
+from aweigh.core.evidence import Check, Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
+from aweigh.core.machine import machine, parse_cpuinfo
 from aweigh.core.package import FORMAT_VERSION, PackageManifest, Provenance, Variant
 from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
 from aweigh.testing import FakeHandle
 from aweigh.verify import prove, reprove
-from aweigh.verify.machine import machine, parse_cpuinfo, versions
-from aweigh.verify.parity import CaseRun, order
+from aweigh.verify.concurrency import concurrency
+from aweigh.verify.errors import errors
+from aweigh.verify.page import evidence_page
+from aweigh.verify.parity import CaseRun, calibration, determinism, order, run_cases, shapes
+from aweigh.verify.versions import versions
 
 B = "batch"
 SIGNATURE = Signature(
@@ -93,13 +98,30 @@ def test_right_variant_passes_with_figures(tmp_path: Path) -> None:
     evidence = proof(tmp_path, rowwise())
     assert evidence.passed
     assert evidence.batch_invariant
-    assert [check.name for check in evidence.checks] == ["parity", "flips", "nan", "determinism", "batch-invariance"]
+    assert [check.name for check in evidence.checks] == [
+        "parity",
+        "flips",
+        "nan",
+        "shapes",
+        "determinism",
+        "concurrency",
+        "batch-invariance",
+        "errors",
+    ]
     assert all(check.passed for check in evidence.checks)
     parity = evidence.check("parity")
     assert parity is not None
     assert parity.figures["rows"] == 43
     assert parity.limits["score.atol"] == 1e-5
-    assert set(evidence.figures) == {"load_ms", "size_bytes", "latency_us_b1", "latency_us_b64", "latency_us_b1000"}
+    assert set(evidence.figures) == {
+        "load_ms",
+        "first_answer_ms",
+        "replay_ms",
+        "size_bytes",
+        "latency_us_b1",
+        "latency_us_b64",
+        "latency_us_b1000",
+    }
     assert evidence.figures["size_bytes"] == (tmp_path / "model.onnx").stat().st_size
     nan = evidence.check("nan")
     assert nan is not None
@@ -201,3 +223,125 @@ def test_a_ranker_keeps_its_order_and_its_ties(actual: list[float], moved: int) 
     check = order([CaseRun(case=case, actual=[np.array(actual)], difference=None)])
     assert check.passed == (moved == 0)
     assert check.figures == {"moved": float(moved)}
+
+
+class Asked:
+    """A session that answers as it is told to."""
+
+    concurrent = True
+    isolated = False
+
+    def __init__(self, answer: Callable[[Tensor], list[Tensor]]) -> None:
+        self._answer = answer
+
+    def run(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        return self._answer(inputs["x"])
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_session_that_mixes_up_its_callers_fails() -> None:
+    kept: dict[str, Tensor] = {}
+    alone = [True]
+
+    def shared(x: Tensor) -> list[Tensor]:
+        kept["x"] = x
+        if not alone[0]:
+            time.sleep(0.002)  # another caller comes in between
+        return source(kept["x"][: len(x)] if len(kept["x"]) >= len(x) else np.resize(kept["x"], x.shape))
+
+    session = Asked(shared)
+    cases = [
+        GoldenAnswers(name=f"case-{at}", why="", inputs={"x": x}, outputs=source(x))
+        for at, x in enumerate(np.random.default_rng(2).normal(size=(6, 5, 2)).astype(np.float32))
+    ]
+    runs = run_cases(session, SIGNATURE, cases)
+    alone[0] = False
+    check = concurrency(session, SIGNATURE, runs)
+    assert not check.passed
+    assert "differs beside other callers: case-" in check.note
+    assert concurrency(Asked(source), SIGNATURE, runs).passed
+    session.concurrent = False
+    assert "one call at a time" in concurrency(session, SIGNATURE, runs).note
+
+
+def test_a_session_that_answers_by_chance_fails() -> None:
+    random = np.random.default_rng(0)
+    session = Asked(lambda x: [np.zeros(len(x), dtype=np.int64), random.normal(size=len(x)).astype(np.float32)])
+    check = determinism(session, SIGNATURE, run_cases(session, SIGNATURE, golden()))
+    assert not check.passed
+    assert check.figures["bit_equal"] == 0.0
+
+
+PROBABLE = Signature(
+    inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(B, 2)),),
+    outputs=(TensorSpec(name="chances", datatype=Datatype.FP64, shape=(B, 2), role="probability"),),
+)
+
+
+@pytest.mark.parametrize(("shift", "passed"), [(0.0, True), (0.004, True), (0.02, False)])
+def test_probabilities_that_are_shifted_as_a_whole_fail(shift: float, passed: bool) -> None:
+    second = np.linspace(0.05, 0.9, 400)
+    expected = np.column_stack([1 - second, second])
+    noise = np.random.default_rng(0).normal(0, 1e-3, 400)
+    actual = expected + np.column_stack([-noise - shift, noise + shift])
+    case = GoldenAnswers(name="sample", why="", inputs={"x": np.zeros((400, 2), dtype=np.float32)}, outputs=[expected])
+    check = calibration(PROBABLE, [CaseRun(case=case, actual=[actual], difference=None)])
+    assert check.passed == passed
+    assert check.limits == {"shift": 0.005}
+    assert check.figures["shift"] == pytest.approx(shift, abs=1e-3)
+    assert check.figures["probabilities"] == 800.0
+
+
+def test_errors_are_counted_by_powers_of_ten_and_the_furthest_shown() -> None:
+    expected = [np.zeros(6, dtype=np.int64), np.array([1.0, 2.0, 3.0, np.nan, np.inf, 4.0], dtype=np.float32)]
+    actual = [expected[0], np.array([1.0, 2.0 + 2e-6, 3.0 + 5e-3, np.nan, np.inf, 4.0], dtype=np.float32)]
+    case = GoldenAnswers(name="sample", why="", inputs={"x": np.arange(12, dtype=np.float32).reshape(6, 2)}, outputs=expected)
+    check = errors(SIGNATURE, [CaseRun(case=case, actual=actual, difference=None)])
+    assert check.passed
+    assert check.figures == {"score 0": 4.0, "score 1e-06": 1.0, "score 1e-03": 1.0}
+    assert [(worst.row, worst.inputs) for worst in check.worst] == [(2, "age=4.0, pay=5.0")]
+    evidence = prove_page([check])
+    assert "Values of &#x27;score&#x27; by how far they stray" in evidence
+    assert evidence.count("<svg") == 1
+    assert "<script" not in evidence
+    assert "age=4.0, pay=5.0" in evidence
+
+
+def prove_page(checks: list[Check]) -> str:
+    evidence = Evidence(passed=True, strength=Strength.FULL, data="made for the test", made_at="", machine=machine(), checks=tuple(checks))
+    return evidence_page("a page", [(VARIANT, evidence)])
+
+
+def test_ties_are_counted_and_gate_nothing(tmp_path: Path) -> None:
+    save(tmp_path / "model.onnx", rowwise(), 1.0)
+    tied = np.array([[0.5, 0.1], [3.0, 1.0]], dtype=np.float32)
+    other = [np.array([1, 1]), source(tied)[1]]
+    cases = [*golden(), GoldenAnswers(name="sample-ties", why="", inputs={"x": tied}, outputs=other, ties=True)]
+    evidence = prove(VARIANT, SIGNATURE, cases, lambda file: tmp_path / file, strength=Strength.FULL, data="made for the test")
+    assert evidence.passed
+    check = evidence.check("ties")
+    assert check is not None
+    assert check.figures == {"rows": 2.0, "answered otherwise": 1.0}
+
+
+def test_every_shape_is_counted_and_a_wrong_one_named() -> None:
+    signature = Signature(
+        inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(B, "length")),),
+        outputs=(TensorSpec(name="y", datatype=Datatype.FP32, shape=(B,)),),
+    )
+    session = Asked(lambda x: [x.sum(axis=1) if x.shape[1] < 5 else x.sum(axis=1)[:1]])
+    cases = [
+        GoldenAnswers(
+            name=f"size-{size}",
+            why="",
+            inputs={"x": np.ones((rows, size), dtype=np.float32)},
+            outputs=[np.full(rows, size, dtype=np.float32)],
+        )
+        for rows, size in ((2, 3), (2, 4), (3, 5))
+    ]
+    check = shapes(signature, run_cases(session, signature, cases))
+    assert not check.passed
+    assert check.figures == {"sizes of batch": 2.0, "sizes of length": 3.0}
+    assert check.note == "no answer, or one of another shape, in: size-5"

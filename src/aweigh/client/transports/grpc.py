@@ -109,6 +109,9 @@ class GrpcTransport:
         left = max(0.001, deadline - time.monotonic())
         return predictions_of(self.infer(InferRequest(model=model, version=version, inputs=tensors, id=request_id), left), len(rows))
 
+    def operate(self, path: str, document: bytes | None, timeout_s: float) -> bytes:
+        raise errors.Unsupported("rollouts are asked for over REST", hint="the same port answers http:// as well")
+
     def close(self) -> None:
         self._channel.close()
 

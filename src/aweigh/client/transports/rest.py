@@ -113,6 +113,9 @@ class RestTransport:
             raise errors.InternalError(f"the server gave {len(found)} predictions for {len(rows)} rows")
         return found
 
+    def operate(self, path: str, document: bytes | None, timeout_s: float) -> bytes:
+        return self._ask("GET" if document is None else "POST", path, body=document, timeout_s=timeout_s)
+
     def close(self) -> None:
         self._pool.close()
 

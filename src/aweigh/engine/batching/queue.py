@@ -18,7 +18,7 @@ from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.batching.joined import Joiner, Work
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor
-from aweigh.engine.queue import Caller, refusal
+from aweigh.engine.queue import SWEEP_S, Caller, refusal, too_late
 from aweigh.engine.statistics import ModelStatistics
 
 _LOG = logging.getLogger("aweigh.engine")
@@ -50,6 +50,10 @@ class _Waiting:
     shapes: tuple[tuple[int, ...], ...]
     since: float
     expires: float
+
+    def needs_s(self, now: float, call_s: float) -> float:
+        """How much of its own time must be left: a call's where it has a deadline and has waited; what has not waited is tried."""
+        return 0.0 if self.caller.deadline is None else min(call_s, now - self.since)
 
 
 class _Together:
@@ -84,9 +88,18 @@ class BatchQueue:
         """By priority; the last is for those that have waited too long."""
         self._halves: deque[list[_Waiting]] = deque()
         self._free = policy.lanes
+        self._ends: dict[int, float] = {}
+        """When the batches that run, by their `id`, will have ended, as expected."""
         self._count = self._rows = 0
+        self._swept = 0.0
+        self._running = 0
+        """Rows in batches that run, and in the one that has just ended: their clients are likely to ask again."""
+        self._gaps = 0
+        """How often a lane found nothing to do."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+        self.observe: Callable[[Tensors, list[Tensor], float], None] | None = None
+        """As the model's own."""
 
     @property
     def waiting(self) -> int:
@@ -95,14 +108,18 @@ class BatchQueue:
 
     def add(self, caller: Caller, work: Work) -> None:
         """Queue one request; `work.done` is called later, on the event loop. Raises Overloaded."""
+        now = monotonic()
+        if self._count and not self._free and now - self._swept > SWEEP_S:  # who has left makes room for who comes
+            self._swept = now
+            self._expire(now)
         if self._count >= self.policy.max_requests + self._free:
+            self.tuner.refused()
             raise Overloaded(
                 f"model '{self._name}': {self._count} requests are waiting already", hint="try again later; max_queue sets the limit"
             )
         now = monotonic()
-        late = self.tuner.late(self._rows, self.policy.lanes) if not self._free else ""
-        if late:
-            raise Overloaded(f"model '{self._name}': {late}", hint="try again later; the objective setting rejects what would be too late")
+        if self._rows >= self._free * self.tuner.max_rows:
+            self._check_in_time(caller, work.rows, now)
         expires = now + self.policy.timeout_s if self.policy.timeout_s else 0.0
         if caller.deadline is not None:
             expires = caller.deadline
@@ -115,6 +132,19 @@ class BatchQueue:
             asyncio.get_running_loop().call_soon(self._pump)  # whatever else arrives in this turn goes along
         elif expires and not self._free:
             self._wake_at(expires)
+
+    def _check_in_time(self, caller: Caller, rows: int, now: float) -> None:
+        """Raise Overloaded for a request that would be answered too late, for the objective or its own deadline."""
+        late = self.tuner.late(self._rows - self._free * self.tuner.max_rows, self.policy.lanes)
+        if late:
+            self.tuner.refused()
+            raise Overloaded(f"model '{self._name}': {late}", hint="try again later; the objective setting rejects what would be too late")
+        if caller.deadline is not None and caller.deadline > now:
+            free_s = max(0.0, min(self._ends.values(), default=now) - now)
+            expected_s = free_s + self.tuner.expected_s(self._rows + rows, self.policy.lanes)
+            if now + expected_s > caller.deadline:
+                self.tuner.refused()
+                raise too_late(self._name, expected_s, caller.deadline - now)
 
     def close(self) -> None:
         """Refuse what waits."""
@@ -138,6 +168,11 @@ class BatchQueue:
     def _pump(self) -> None:
         """Start what can be started now."""
         self._scheduled = False
+        self._start_what_can()
+        if self._free:
+            self._gaps += 1
+
+    def _start_what_can(self) -> None:
         while self._free and self._halves:
             half = [waiting for waiting in self._halves.popleft() if not self._refused(waiting)]
             if half:
@@ -156,15 +191,18 @@ class BatchQueue:
 
     def _expire(self, now: float) -> None:
         """Whoever is not waited for any more leaves the queue; whoever has waited too long leaves it, or comes last."""
+        needs_s = self.tuner.running_s(1)
         for level in self._levels:
-            for waiting in [each for each in level if each.caller.cancelled or (each.expires and now > each.expires)]:
+            for waiting in [
+                each for each in level if each.caller.cancelled or (each.expires and now + each.needs_s(now, needs_s) > each.expires)
+            ]:
                 level.remove(waiting)
                 if not waiting.caller.cancelled and waiting.caller.deadline is None and self.policy.timeout_delays:
                     waiting.expires = 0.0
                     self._levels[-1].append(waiting)
                     continue
                 self._forget(waiting)
-                if not self._refused(waiting):
+                if not self._refused(waiting, waiting.needs_s(now, needs_s)):
                     self._fail(
                         waiting, DeadlineExceeded("Request timeout expired", hint="queue_timeout_ms sets how long a request may wait")
                     )
@@ -172,7 +210,7 @@ class BatchQueue:
     def _take(self) -> list[_Waiting]:
         """The next batch: the first in line, and those behind it that fit: of shapes that can be joined, and not too many rows."""
         batch: list[_Waiting] = []
-        rows, limit = 0, self.tuner.max_rows
+        rows, limit = 0, self.tuner.batch_rows(self._rows + self._running, self.policy.lanes)
         for level in self._levels:
             for waiting in list(level):
                 if batch and (rows + waiting.work.rows > limit or not self._joiner.fits(batch[0].shapes, waiting.shapes)):
@@ -191,33 +229,48 @@ class BatchQueue:
 
     def _start(self, batch: list[_Waiting]) -> None:
         inputs = self._joiner.join([waiting.work.inputs for waiting in batch])
+        rows = sum(waiting.work.rows for waiting in batch)
         self._free -= 1
+        self._running += rows
+        self._ends[id(batch)] = monotonic() + self.tuner.running_s(rows)
         try:
-            self._executor.submit(partial(self._run, inputs), _Together(batch), partial(self._ran, batch, monotonic()))
+            self._executor.submit(partial(self._run, inputs), _Together(batch), partial(self._ran, batch, monotonic(), self._gaps))
         except AweighError as error:
             self._free += 1
+            self._running -= rows
+            del self._ends[id(batch)]
             for waiting in batch:
                 self._fail(waiting, error)
 
-    def _ran(self, batch: list[_Waiting], started: float, outputs: list[Tensor] | None, error: AweighError | None, _: float) -> None:
+    def _ran(
+        self,
+        batch: list[_Waiting],
+        started: float,
+        gaps: int,
+        outputs: list[Tensor] | None,
+        error: AweighError | None,
+        _: float,
+    ) -> None:
+        crowded = not self._free and gaps == self._gaps
         self._free += 1
+        del self._ends[id(batch)]
         rows = sum(waiting.work.rows for waiting in batch)
         if outputs is not None and {len(output) for output in outputs} != {rows}:
             outputs, error = None, InternalError(f"{rows} rows went into the model, and not as many came out")
+        ended = monotonic()
+        apart = _apart(batch, error)
+        self._halves += apart
+        self._pump()  # before answering: the lane need not wait for that
+        self._running -= rows
         if outputs is not None:
-            self._answer(batch, started, rows, outputs)
-        elif len(batch) > 1 and isinstance(error, ChildDied):
-            self._halves += ([waiting] for waiting in batch)  # halves would cost a process each time: alone it costs one more
-        elif error is not None and (len(batch) == 1 or error.kind in _NOT_THE_ROWS):
+            self.tuner.ran(rows, ended - started, crowded=crowded)
+            self._answer(batch, started, ended, outputs)
+        elif error is not None and not apart:
             for waiting in batch:
                 self._fail(waiting, error)
-        else:
-            middle = len(batch) // 2
-            self._halves += (batch[:middle], batch[middle:])
-        self._pump()
 
-    def _answer(self, batch: list[_Waiting], started: float, rows: int, outputs: list[Tensor]) -> None:
-        statistics, ended = self._statistics, monotonic()
+    def _answer(self, batch: list[_Waiting], started: float, ended: float, outputs: list[Tensor]) -> None:
+        statistics, rows = self._statistics, sum(waiting.work.rows for waiting in batch)
         statistics.last = perf_counter()
         answers = self._joiner.cut(outputs, [waiting.work for waiting in batch])
         for waiting in batch:
@@ -225,12 +278,13 @@ class BatchQueue:
             statistics.answered(ended - waiting.since, waiting.work.rows)
             self.tuner.answered(ended - waiting.since)
         statistics.execution(ended - started, rows)
-        self.tuner.ran(rows, ended - started)
         for waiting, mine in zip(batch, answers, strict=True):
+            if self.observe is not None:
+                self.observe(waiting.work.inputs, mine, ended - started)
             waiting.work.done(mine, None)
 
-    def _refused(self, waiting: _Waiting) -> bool:
-        error = refusal(waiting.caller, monotonic())
+    def _refused(self, waiting: _Waiting, needs_s: float = 0.0) -> bool:
+        error = refusal(waiting.caller, monotonic(), needs_s)
         if error is not None:
             self._fail(waiting, error)
         return error is not None
@@ -259,3 +313,13 @@ class BatchQueue:
         self._timer = None
         self._expire(monotonic())
         self._pump()
+
+
+def _apart(batch: list[_Waiting], error: AweighError | None) -> list[list[_Waiting]]:
+    """In what parts requests that failed together are tried again; none where no row is to blame, or only one can be."""
+    if error is None or len(batch) == 1:
+        return []
+    if isinstance(error, ChildDied):  # halves would cost a process each time: alone it costs one more
+        return [[waiting] for waiting in batch]
+    middle = len(batch) // 2
+    return [] if error.kind in _NOT_THE_ROWS else [batch[:middle], batch[middle:]]

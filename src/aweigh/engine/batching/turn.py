@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError, Kind
 from aweigh.core.tensors import Tensor, Tensors
+from aweigh.engine.pipelines.plan import note_callers
 from aweigh.engine.queue import Caller
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Turn(Generic[CallerT, ItemT]):
             callers, items = self._wanted(callers, items)
             if not callers:
                 return
+        if model.steps:
+            note_callers(model, callers)
         started = perf_counter()
         try:
             feeds = carrier.feeds(items)
@@ -104,6 +107,8 @@ class Turn(Generic[CallerT, ItemT]):
         statistics.decoding_s += decoded - started
         statistics.last = ended
         statistics.together(ended - decoded, rows, len(callers))
+        if model.observe is not None:
+            model.observe(feeds, outputs, ended - decoded)
         try:
             carrier.reply(callers, items, outputs)
         except Exception as error:  # noqa: BLE001  # as above: what cannot be encoded is its own request's failure, and nobody may wait for ever

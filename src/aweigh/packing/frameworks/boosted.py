@@ -17,6 +17,7 @@ from aweigh.core import plugins
 from aweigh.core.evidence import Check, Evidence
 from aweigh.core.signature import Signature, Task
 from aweigh.packing.frameworks.forest import MAX_LEAVES, Mode, Tree
+from aweigh.packing.frameworks.tree_cause import Staged
 
 LIBRARIES: Final = ("xgboost", "lightgbm", "catboost")
 Options = dict[str, str | int | float | bool]
@@ -108,6 +109,10 @@ class Library(Protocol):
 
     def options(self, model: Any) -> Options:
         """What the native runtime is told beside the signature."""
+        ...
+
+    def staged(self, model: Any, boosted: Boosted, rows: Any) -> Staged | None:
+        """The library's own sums for rows as the estimator takes them, round by round; None where it has none that can be compared."""
         ...
 
 

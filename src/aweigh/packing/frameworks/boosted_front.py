@@ -10,10 +10,10 @@ from sklearn.pipeline import Pipeline
 from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype
+from aweigh.core.versions import requirements
 from aweigh.packing.frameworks.boosted import Library, beyond_an_ulp, library, library_of
 from aweigh.packing.frameworks.sklearn_convert import Way, convert, gives_sparse
 from aweigh.packing.frameworks.sklearn_study import Subject
-from aweigh.packing.versions import requirements
 from aweigh.runtimes.boosted import FRONT_OUTPUT
 
 

@@ -1,6 +1,7 @@
 """Packs a tree library's model: ONNX in the library's own arithmetic where that is exact, and the library itself, both proven. Called by its file."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -8,17 +9,21 @@ from typing import Any, Final
 import msgspec
 
 from aweigh.core.errors import ProofFailed
+from aweigh.core.evidence import Evidence
 from aweigh.core.package import Variant
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Datatype
+from aweigh.core.versions import installed, requirements
+from aweigh.packing.cause import Cause, quietly, trouble
 from aweigh.packing.frameworks import boosted_rows
-from aweigh.packing.frameworks.boosted import Library, Options, beyond_an_ulp
+from aweigh.packing.frameworks.boosted import Boosted, Library, Options, beyond_an_ulp
 from aweigh.packing.frameworks.boosted_nodes import graph_of
 from aweigh.packing.frameworks.sklearn_convert import MISSING
 from aweigh.packing.frameworks.sklearn_study import Source, Subject, study
+from aweigh.packing.frameworks.tree_cause import first_tree
 from aweigh.packing.job import Job, Packed
-from aweigh.packing.versions import installed, requirements
 from aweigh.packing.words import why_failed
+from aweigh.runtimes.sklearn_estimator import to_frame_or_matrix
 
 _WAY: Final = "the library's own arithmetic in ONNX"
 
@@ -90,7 +95,21 @@ def _converted(library: Library, subject: Subject) -> _Found:
         missing_text=MISSING if any(spec.datatype is Datatype.BYTES for spec in subject.signature.inputs) else None,
         environment=requirements(("onnxruntime", "numpy")),
     )
-    return _proven(variant, place, subject, _WAY)
+    return _proven(variant, place, subject, _WAY, lambda evidence: _cause(library, subject, model, (place, variant), evidence))
+
+
+def _cause(library: Library, subject: Subject, model: Boosted, made: tuple[Path, Variant], evidence: Evidence) -> Cause:
+    """The first tree at which the graph parts from the library."""
+
+    def find() -> Cause:
+        found = trouble(*made, subject.signature, subject.cases, evidence)
+        if found is None:
+            return Cause()
+        rows = to_frame_or_matrix(subject.signature, found.inputs, subject.options)
+        staged = library.staged(subject.estimator, model, rows)
+        return Cause(words=first_tree(found, staged, library.name) if staged else "")
+
+    return quietly(find)
 
 
 def _categories(signature: Signature, options: Options) -> dict[int, tuple[str, ...]]:
@@ -118,9 +137,9 @@ def _native(library: Library, subject: Subject) -> _Found:
     return _proven(variant, place, subject, f"{library.name} itself")
 
 
-def _proven(variant: Variant, place: Path, subject: Subject, way: str) -> _Found:
+def _proven(variant: Variant, place: Path, subject: Subject, way: str, cause: Callable[[Evidence], object] = lambda _: "") -> _Found:
     evidence = subject.job.prove(variant, subject.signature, subject.cases, lambda _: place, strength=subject.strength, data=subject.data)
     evidence = beyond_an_ulp(subject.signature, evidence)
     if not evidence.passed:
-        return _Found(reason=f"{way}: {why_failed(evidence)}")
+        return _Found(reason=f"{way}: {why_failed(evidence)}{cause(evidence)}")
     return _Found(variant=msgspec.structs.replace(variant, evidence=evidence), file=place)

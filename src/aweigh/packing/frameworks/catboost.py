@@ -18,6 +18,7 @@ from aweigh.core.errors import InvalidFile
 from aweigh.packing.frameworks import boosted_pack
 from aweigh.packing.frameworks.boosted import Boosted, Link, Options, checked, library_of
 from aweigh.packing.frameworks.forest import Mode, Tree
+from aweigh.packing.frameworks.tree_cause import Staged
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.recognise import Recognised
 from aweigh.runtimes.catboost import is_whole
@@ -120,6 +121,17 @@ class CatboostFramework:
     def options(self, model: Any) -> Options:
         found: Options = {"categorical": " ".join(map(str, model.get_cat_feature_indices()))}
         return found | ({"prediction_type": _ANSWERS[_loss(model)]} if _loss(model) in _ANSWERS else {})
+
+    def staged(self, model: Any, boosted: Boosted, rows: Any) -> Staged | None:
+        start = np.array(model.get_scale_and_bias()[1], dtype=np.float64).reshape(1, -1)
+
+        def sums(count: int) -> NDArray[np.float64]:
+            if not count:
+                return np.repeat(start, len(rows), axis=0)
+            found = model.predict(rows, prediction_type="RawFormulaVal", ntree_end=count)
+            return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
+
+        return Staged(rounds=int(model.tree_count_), sums=sums, scale=boosted.scale, bias=boosted.bias)
 
     def save(self, model: Any, place: Path) -> None:
         model.save_model(str(place), format="cbm")

@@ -18,6 +18,7 @@ from aweigh.packing.frameworks import boosted_pack
 from aweigh.packing.frameworks.boosted import Boosted, Link, Options, checked, library_of, smallest_from
 from aweigh.packing.frameworks.forest import Mode, Tree
 from aweigh.packing.frameworks.lightgbm_text import LightgbmText, read_text
+from aweigh.packing.frameworks.tree_cause import Staged
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.recognise import Recognised
 
@@ -125,6 +126,18 @@ class LightgbmFramework:
 
     def options(self, model: Any) -> Options:
         return {}
+
+    def staged(self, model: Any, boosted: Boosted, rows: Any) -> Staged | None:
+        if boosted.scale != 1.0:
+            return None  # a random forest's booster averages over the rounds that it is asked for
+
+        def sums(count: int) -> Any:
+            if not count:
+                return np.zeros((len(rows), boosted.targets))
+            found = model.booster_.predict(rows, num_iteration=count, raw_score=True)
+            return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
+
+        return Staged(rounds=len(boosted.trees) // boosted.targets, sums=sums)
 
     def save(self, model: Any, place: Path) -> None:
         place.write_text(_string(model), encoding="utf-8")

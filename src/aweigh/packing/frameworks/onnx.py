@@ -5,29 +5,33 @@ Found through `core/plugins.py`. The file goes into the package as it is, unless
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 import google.protobuf.message
 import msgspec
+import numpy as np
 import onnx
 import onnx.version_converter
 
-from aweigh.core.errors import AweighError, InvalidFile, InvalidInput, ProofFailed
-from aweigh.core.evidence import Evidence, Strength
+from aweigh.core.errors import InvalidFile, InvalidInput, ProofFailed
 from aweigh.core.package import Variant
 from aweigh.core.protocols import Session
-from aweigh.core.signature import BATCH, Signature, TensorSpec
-from aweigh.core.tensors import Datatype, Tensor
-from aweigh.packing.edges import GoldenSet, make_golden, make_static_golden
-from aweigh.packing.frameworks.onnx_sample import made_tensors, shaped_tensors
-from aweigh.packing.frameworks.onnx_signature import describe, with_roles
+from aweigh.core.signature import Signature
+from aweigh.core.tensors import Tensor
+from aweigh.core.versions import installed, requirements
+from aweigh.packing.cause import graph_cause, less_optimised
+from aweigh.packing.frameworks.network import Rows, golden_of, learned, other_sizes, read_rows
+from aweigh.packing.frameworks.onnx_cases import read_cases, rows_of_cases, with_cases
+from aweigh.packing.frameworks.onnx_sample import made_tensors
+from aweigh.packing.frameworks.onnx_signature import describe, known_texts
 from aweigh.packing.job import Job, Packed
+from aweigh.packing.label_order import check_label_order
 from aweigh.packing.onnx_checks import check_model, full_check
 from aweigh.packing.recognise import Recognised
-from aweigh.packing.sample import read_sample
-from aweigh.packing.versions import installed, requirements
+from aweigh.packing.sample import read_labels
 from aweigh.packing.words import why_failed
 from aweigh.runtimes import load_session
 
@@ -77,16 +81,33 @@ class OnnxFramework:
         model = job.model if isinstance(job.model, OnnxModel) else _live(job.model)
         files, signature = _prepared(model, job)
         job.progress("reading the sample")
-        given, rows, strength, data = _rows(model, signature, job)
+        stated = read_cases(job.cases, signature)
+        rows = rows_of_cases(stated) if stated and job.sample is None else None
+        rows = rows or read_rows(signature, job, lambda: made_tensors(signature, known_texts(model.proto)))
         tried: list[str] = []
-        for source in _sources(signature, files, rows, tried):
+        for source in _sources(signature, files, rows.model, tried):
             job.progress(f"asking the source model: {source.words}")
-            signature = _learned(signature, source.session, rows)
-            golden = _golden(signature, rows, source.session)
-            variant, evidence = _proven(golden, files, job, strength, f"{data}; answers by {source.words}")
+            signature = learned(signature, source.session.run, rows.model)
+            golden = golden_of(signature, rows.model, source.session.run)
+            sized = other_sizes(golden.signature, rows.model, source.session.run)
+            golden = dataclasses.replace(golden, stored=(*golden.stored, *sized))
+            golden = with_cases(golden, stated, source.session.run)
+            _check_labels(job, golden.signature, rows, source.session)
+            data = f"{rows.data}; answers by {source.words}"
+            job.progress("proving")
+            variant = _variant(golden.signature, files)
+            cases = (*golden.stored, *golden.generated)
+            prove = partial(job.prove, signature=golden.signature, golden=cases, path=files.__getitem__, strength=rows.strength, data=data)
+            evidence = prove(variant)
+            if not evidence.passed:
+                cause = graph_cause(files[_ENTRY], variant, golden.signature, cases, evidence)
+                tried.append(f"against {source.words}: {why_failed(evidence)}{cause}")
+                tries = less_optimised(variant, cause, prove)
+                for variant, evidence in tries:
+                    level = f"ONNX Runtime's optimisations {variant.options['graph_optimization_level']}"
+                    tried.append(f"{level}: {'passed' if evidence.passed else why_failed(evidence)}")
             if evidence.passed:
                 break
-            tried.append(f"against {source.words}: {why_failed(evidence)}")
         else:
             raise ProofFailed(
                 f"the model does not answer in ONNX Runtime as it does in its source: {'; '.join(tried)}",
@@ -98,12 +119,25 @@ class OnnxFramework:
             variants=(msgspec.structs.replace(variant, evidence=msgspec.structs.replace(evidence, repairs=tuple(tried))),),
             files=files,
             golden=golden.stored,
+            generated=golden.generated,
             ask=asked.run,
             framework="onnx",
             source_class=f"{model.proto.producer_name or 'unknown producer'} {model.proto.producer_version}".strip(),
             versions=installed(("onnx", "onnxruntime", "numpy")),
-            request_sample=given,
+            request_sample=rows.given,
         )
+
+
+def _check_labels(job: Job, signature: Signature, rows: Rows, session: Session) -> None:
+    """Hold the person's labels against the model's. Raises ProofFailed where their order is another."""
+    if job.labels is None or job.sample is None:
+        return
+    known = read_labels(job.labels, rows=len(next(iter(rows.model.values()))))
+    answers = dict(zip((spec.role for spec in signature.outputs), session.run(rows.model), strict=True))
+    if "label" in answers:
+        check_label_order(answers["label"], known)
+    elif "probability" in answers and signature.labels:
+        check_label_order(np.array(signature.labels)[answers["probability"].argmax(axis=1)], known)
 
 
 def _live(proto: Any) -> OnnxModel:
@@ -134,21 +168,6 @@ def _prepared(model: OnnxModel, job: Job) -> tuple[dict[str, Path], Signature]:
     return {_ENTRY: entry, **external}, description.signature
 
 
-def _rows(model: OnnxModel, signature: Signature, job: Job) -> tuple[Mapping[str, Tensor], dict[str, Tensor], Strength, str]:
-    """The sample as the person gave it and as the model takes it, and what the proof is worth with it."""
-    if job.sample is None:
-        made = made_tensors(model.proto, signature)
-        return made, made, Strength.WEAK, "rows made from the signature: no sample was given"
-    sample = read_sample(job.sample)
-    data = f"{sample.rows} rows of {sample.source} and edge rows"
-    if job.before is None:
-        shaped = shaped_tensors(signature, sample)
-        return shaped, shaped, Strength.FULL, data
-    given = shaped_tensors(None, sample)
-    before = read_sample(job.before(given))
-    return given, shaped_tensors(signature, before), Strength.FULL, data
-
-
 def _sources(signature: Signature, files: Mapping[str, Path], rows: Mapping[str, Tensor], tried: list[str]) -> list[_Source]:
     """Who may answer for the source, best first: the reference evaluator where it can, ONNX Runtime without optimisations."""
     found: list[_Source] = []
@@ -177,69 +196,12 @@ def _check_speed(session: Session, rows: Mapping[str, Tensor]) -> None:
         raise InvalidInput("it is too slow for this model")
 
 
-def _learned(signature: Signature, session: Session, rows: Mapping[str, Tensor]) -> Signature:
-    """The signature with output ranks and batch axes as the model really answers."""
-    batched = all(spec.shape and spec.shape[0] == BATCH for spec in signature.inputs)
-    try:
-        one = session.run({name: tensor[:1] for name, tensor in rows.items()} if batched else _static(signature, rows)[0])
-        two = session.run({name: tensor[:2] for name, tensor in rows.items()}) if batched and _count(rows) > 1 else one
-    except AweighError as error:
-        raise InvalidInput(
-            f"the model itself fails on the sample: {error.message}", hint="give a sample as the model takes it, for example an .npz"
-        ) from error
-    outputs = tuple(
-        _output(spec, a, b, batched=batched and _count(rows) > 1) for spec, a, b in zip(signature.outputs, one, two, strict=True)
-    )
-    named = with_roles(signature.inputs, outputs, signature.labels)
-    return msgspec.structs.replace(named, columns=signature.columns)
-
-
-def _output(spec: TensorSpec, one: Tensor, two: Tensor, *, batched: bool) -> TensorSpec:
-    if len(spec.shape) == one.ndim:
-        axes = list(spec.shape)
-    else:
-        axes = [
-            int(size) if size == other else f"{spec.name}_axis{at}"
-            for at, (size, other) in enumerate(zip(one.shape, two.shape, strict=True))
-        ]
-    if batched and axes and isinstance(axes[0], str):
-        axes[0] = BATCH if one.shape[0] == 1 and two.shape[0] == 2 else f"{spec.name}_axis0"
-    return TensorSpec(name=spec.name, datatype=spec.datatype, shape=tuple(axes), role=spec.role)
-
-
-def _golden(signature: Signature, rows: Mapping[str, Tensor], session: Session) -> GoldenSet:
-    if signature.batched:
-        golden = make_golden(signature, rows, session.run)
-        kept = tuple(msgspec.structs.replace(spec, takes_missing=spec.datatype is not Datatype.BYTES) for spec in golden.signature.inputs)
-        return dataclasses.replace(golden, signature=msgspec.structs.replace(golden.signature, inputs=kept))
-    return make_static_golden(signature, _static(signature, rows), session.run)
-
-
-def _static(signature: Signature, rows: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Single requests of a model whose first axis is fixed: the sample itself, or its items where it has one axis more or more rows."""
-    first = signature.inputs[0]
-    tensor = rows[first.name]
-    if tensor.ndim == len(first.shape) + 1:
-        return [{name: item[at] for name, item in rows.items()} for at in range(min(16, len(tensor)))]
-    size = first.shape[0] if first.shape else None
-    if isinstance(size, int) and tensor.ndim and len(tensor) > size:
-        return [{name: item[at : at + size] for name, item in rows.items()} for at in range(0, min(16, len(tensor) // size) * size, size)]
-    return [dict(rows)]
-
-
-def _count(rows: Mapping[str, Tensor]) -> int:
-    return min((len(tensor) for tensor in rows.values() if tensor.ndim), default=1)
-
-
-def _proven(golden: GoldenSet, files: dict[str, Path], job: Job, strength: Strength, data: str) -> tuple[Variant, Evidence]:
-    job.progress("proving")
-    floats = [spec.datatype for spec in (*golden.signature.inputs, *golden.signature.outputs) if spec.datatype.is_float]
-    variant = Variant(
+def _variant(signature: Signature, files: Mapping[str, Path]) -> Variant:
+    floats = [spec.datatype for spec in (*signature.inputs, *signature.outputs) if spec.datatype.is_float]
+    return Variant(
         name="onnx",
         runtime="onnxruntime",
         precision=floats[0].value.lower() if floats else "native",
         files=tuple(files),
         environment=requirements(("onnxruntime", "numpy")),
     )
-    cases = (*golden.stored, *golden.generated)
-    return variant, job.prove(variant, golden.signature, cases, lambda name: files[name], strength=strength, data=data)

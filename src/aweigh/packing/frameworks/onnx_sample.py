@@ -1,5 +1,6 @@
-"""Sample rows for an ONNX model: what a person gave, laid out as its inputs, or rows made from its signature. Called by `frameworks/onnx.py`."""
+"""Sample rows for a model of named tensors: what a person gave, laid out as its inputs, or rows made from its signature. Called by `network.py` and `onnx.py`."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -8,12 +9,13 @@ from numpy.typing import NDArray
 from aweigh.core.errors import InvalidInput
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
-from aweigh.packing.frameworks.onnx_signature import known_texts
 from aweigh.packing.sample import Sample, column_tensor
 
 MADE_ROWS: Final = 32
 MADE_AXIS: Final = 8
 _SEED: Final = 11
+_PICTURES: Final = ((0, 3, 1, 2), (0, 2, 3, 1))
+"""Orders that move the channels to the front, and to the end."""
 
 
 def shaped_tensors(signature: Signature | None, sample: Sample) -> dict[str, Tensor]:
@@ -56,16 +58,33 @@ def _cast(tensor: Tensor, spec: TensorSpec) -> Tensor:
         array = array.reshape(*array.shape, 1)
     fixed = [(size, axis) for size, axis in zip(array.shape[1:], spec.shape[1:], strict=False) if isinstance(axis, int)]
     if array.ndim == len(spec.shape) and any(size != axis for size, axis in fixed):
-        raise InvalidInput(f"the sample for '{spec.name}' has shape {list(array.shape)}, the model takes {spec.wire_shape}")
+        turned = _turned(array, spec)
+        raise InvalidInput(
+            f"the sample for '{spec.name}' has shape {list(array.shape)}, the model takes {spec.wire_shape}"
+            + (": the channels stand at the other end" if turned else ""),
+            hint=f"numpy.transpose(sample, {turned})" if turned else "",
+        )
     if array.ndim not in {len(spec.shape), len(spec.shape) + 1}:
         raise InvalidInput(f"the sample for '{spec.name}' has {array.ndim} axes, the model takes {spec.wire_shape}")
     return np.ascontiguousarray(array.astype(spec.datatype.dtype, copy=False))
 
 
-def made_tensors(model: Any, signature: Signature) -> dict[str, Tensor]:
-    """Rows from the signature alone: normal floats, small whole numbers, texts that the graph knows. Equal axes get equal sizes."""
+def _turned(array: NDArray[Any], spec: TensorSpec) -> tuple[int, ...]:
+    """The order of axes in which pictures would fit whose channels stand at the other end, () where none does."""
+    if array.ndim != len(spec.shape) or array.ndim != 4:
+        return ()
+    fits = (
+        order
+        for order in _PICTURES
+        if all(axis == array.shape[at] or isinstance(axis, str) for at, axis in zip(order[1:], spec.shape[1:], strict=True))
+    )
+    return next(fits, ())
+
+
+def made_tensors(signature: Signature, known: Iterable[str] = ()) -> dict[str, Tensor]:
+    """Rows from the signature alone: normal floats, small whole numbers, texts among `known`. Equal axes get equal sizes."""
     random = np.random.default_rng(_SEED)
-    texts = [*list(dict.fromkeys(known_texts(model)))[:500], "unseen", ""]
+    texts = [*list(dict.fromkeys(known))[:500], "unseen", ""]
     made: dict[str, Tensor] = {}
     for spec in signature.inputs:
         shape = tuple(axis if isinstance(axis, int) else MADE_ROWS if axis == BATCH else MADE_AXIS for axis in spec.shape)

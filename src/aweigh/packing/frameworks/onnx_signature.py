@@ -29,6 +29,8 @@ DATATYPES: Final = {
 _LABEL_NAMES: Final = frozenset({"label", "labels", "output_label", "class", "predicted_label"})
 _PROBABILITY_NAMES: Final = frozenset({"probabilities", "probability", "output_probability", "scores", "probs"})
 _PREDICTION_NAMES: Final = frozenset({"variable", "prediction", "predictions"})
+_ITEM_NAMES: Final = frozenset({"items", "item_ids", "indices", "ids", "top_k", "topk"})
+_SCORE_NAMES: Final = frozenset({"scores", "values", "similarities"})
 Labels = tuple[str | int | float | bool, ...]
 
 
@@ -138,10 +140,22 @@ def with_roles(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], 
         count = chances.shape[1] if chances is not None and len(chances.shape) == 2 else None
         known = labels if labels and (not isinstance(count, int) or count == len(labels)) else ()
         return Signature(inputs=inputs, outputs=_roled(outputs, roles), task=Task.CLASSIFICATION, labels=known)
+    found = _first_k(outputs)
+    if found:
+        return Signature(inputs=inputs, outputs=_roled(outputs, found), task=Task.RETRIEVAL)
     only = outputs[0]
     if len(outputs) == 1 and only.name.lower() in _PREDICTION_NAMES and only.datatype.is_float and _column(only):
         return Signature(inputs=inputs, outputs=_roled(outputs, {only.name: "prediction"}), task=Task.REGRESSION)
     return Signature(inputs=inputs, outputs=outputs)
+
+
+def _first_k(outputs: tuple[TensorSpec, ...]) -> dict[str, str]:
+    """Roles of a recommender's two outputs: the first k items of each row and their scores, by name and of one shape."""
+    if len(outputs) != 2 or outputs[0].shape != outputs[1].shape:
+        return {}
+    items = next((spec for spec in outputs if spec.name.lower() in _ITEM_NAMES and _discrete(spec) and len(spec.shape) == 2), None)
+    scores = next((spec for spec in outputs if spec.name.lower() in _SCORE_NAMES and spec.datatype.is_float), None)
+    return {items.name: "item", scores.name: "score"} if items and scores else {}
 
 
 def _discrete(spec: TensorSpec) -> bool:

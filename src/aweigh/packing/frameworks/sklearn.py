@@ -13,15 +13,16 @@ from sklearn.base import BaseEstimator
 from aweigh.core.errors import AweighError, ProofFailed
 from aweigh.core.package import Variant
 from aweigh.core.tensors import Datatype
+from aweigh.core.versions import installed, requirements
 from aweigh.packing.frameworks import sklearn_convert, sklearn_load, sklearn_samples, sklearn_signature
 from aweigh.packing.frameworks.boosted import beyond_an_ulp, boosted_parts
 from aweigh.packing.frameworks.boosted_front import fronted
+from aweigh.packing.frameworks.sklearn_cause import pipeline_cause
 from aweigh.packing.frameworks.sklearn_study import Options, Source, Subject, study
 from aweigh.packing.frameworks.sklearn_thresholds import threshold_rows
 from aweigh.packing.frameworks.sklearn_trees import has_categorical_splits
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.recognise import Recognised
-from aweigh.packing.versions import installed, requirements
 from aweigh.packing.words import why_failed
 
 _LIBRARIES: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "scipy", "pandas", "joblib", "skops")
@@ -113,7 +114,7 @@ def _attempt(subject: Subject, way: sklearn_convert.Way, tried: list[str]) -> tu
     if boosted:
         evidence = beyond_an_ulp(subject.signature, evidence)
     if not evidence.passed:
-        tried.append(f"{way.name}: {why_failed(evidence)}")
+        tried.append(f"{way.name}: {why_failed(evidence)}{pipeline_cause(subject, way, file, variant, evidence)}")
         return None
     kept = msgspec.structs.replace(variant, evidence=msgspec.structs.replace(evidence, repairs=(*tried, f"{way.name}: passed")))
     return kept, {variant.files[0]: file}

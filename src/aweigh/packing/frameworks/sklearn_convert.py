@@ -31,6 +31,7 @@ from aweigh.packing.frameworks.boosted_pipeline import register_boosted
 from aweigh.packing.frameworks.onnx_types import ONNX_TYPES
 from aweigh.packing.frameworks.sklearn_columns import column_converters
 from aweigh.packing.frameworks.sklearn_concat import widened
+from aweigh.packing.frameworks.sklearn_frames import JOINED, takes_joined, with_columns
 from aweigh.packing.frameworks.sklearn_signature import steps_of, text_columns, transformed_columns
 from aweigh.packing.frameworks.sklearn_trees import tree_converters
 
@@ -80,7 +81,8 @@ def ways(signature: Signature) -> Iterator[Way]:
 def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
     """The ONNX graph of the estimator with the signature's inputs and outputs. Raises whatever skl2onnx raises."""
     source = rewritten(estimator, way, signature)
-    types = [(spec.name, _initial_type(spec, way)) for spec in signature.inputs]
+    joined = takes_joined(source, signature)
+    types = [(JOINED, _matrix(signature, way))] if joined else [(spec.name, _initial_type(spec, way)) for spec in signature.inputs]
     functions, shapes = _converters() if way.exact else (None, None)
     register_boosted(parts_of(source), sparse=gives_sparse(source))
     with warnings.catch_warnings():
@@ -93,13 +95,19 @@ def convert(estimator: Any, signature: Signature, way: Way) -> ModelProto:
             custom_conversion_functions=functions,
             custom_shape_calculators=shapes,
         )
-    return fitted(widened(model, double=way.double), signature)
+    model = widened(model, double=way.double)
+    return fitted(with_columns(model, signature) if joined else model, signature)
 
 
 def _converters() -> tuple[dict[type, Any], dict[type, Any]]:
     """All of our own converters, and their shape calculators."""
     (trees, tree_shapes), (columns, column_shapes) = tree_converters(), column_converters()
     return trees | columns, tree_shapes | column_shapes
+
+
+def _matrix(signature: Signature, way: Way) -> Any:
+    shape = [None, len(signature.inputs)]
+    return DoubleTensorType(shape) if way.double else FloatTensorType(shape)
 
 
 def _initial_type(spec: TensorSpec, way: Way) -> Any:

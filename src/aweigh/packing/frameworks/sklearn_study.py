@@ -11,12 +11,14 @@ from aweigh.core.compare import compare
 from aweigh.core.errors import AweighError, InvalidInput, ProofFailed
 from aweigh.core.evidence import Strength
 from aweigh.core.golden import GoldenAnswers
-from aweigh.core.signature import Signature
+from aweigh.core.signature import Signature, Task
 from aweigh.core.tensors import Tensor
 from aweigh.packing.edges import GoldenSet, make_golden
 from aweigh.packing.frameworks import sklearn_load, sklearn_signature
 from aweigh.packing.frameworks.sklearn_metrics import metrics_of
+from aweigh.packing.frameworks.sklearn_ties import ties_apart
 from aweigh.packing.job import Job
+from aweigh.packing.label_order import check_label_order
 from aweigh.packing.sample import Sample, read_labels, read_sample
 from aweigh.runtimes.sklearn_estimator import answer
 
@@ -99,6 +101,11 @@ def study(job: Job, estimator: Any, source: Source) -> Subject:
     tensors = sklearn_signature.sample_tensors(shaped)
     extra = source.threshold_rows(estimator, signature, tensors, options)
     golden = make_golden(signature, tensors, lambda rows: answer(estimator, signature, rows, options), extra)
+    golden = ties_apart(estimator, golden.signature, options, golden)
+    if job.labels is not None and job.before is None and job.sample is not None and signature.task is Task.CLASSIFICATION:
+        check_label_order(
+            answer(estimator, signature, tensors, options)[0], read_labels(job.labels, rows=len(next(iter(tensors.values()))))
+        )
     return Subject(
         estimator=estimator,
         signature=golden.signature,

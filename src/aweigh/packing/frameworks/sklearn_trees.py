@@ -4,6 +4,7 @@ skl2onnx adds leaves in float32, so near-ties fall to the other class. Here one 
 input is rounded to float32 first where scikit-learn does so (all trees but histogram gradient boosting). Called by `sklearn_convert.py`.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -70,6 +71,23 @@ def _collect(estimator: Any, found: dict[tuple[int, float], None], *, depth: int
         members = [part.estimator for part in estimator.calibrated_classifiers_]
     for member in np.asarray(members, dtype=object).ravel().tolist() if members is not None else []:
         _collect(member, found, depth=depth + 1)
+
+
+def staged_sums(model: Any, rows: Any) -> tuple[int, Callable[[int], NDArray[np.float64]]] | None:
+    """How many rounds of trees a model has, and what the trees of the first rounds add up to, as its own trees answer; None for other models."""
+    if isinstance(model, _HISTOGRAM):
+        stages = [np.asarray(raw) - _baseline(model) for raw in model._staged_raw_predict(rows)]
+        return len(stages), lambda count: stages[count - 1] if count else np.zeros_like(stages[0])
+    if not isinstance(model, (*_SINGLE, *_FORESTS, *_BOOSTED)):
+        return None
+    single = np.ascontiguousarray(rows, dtype=np.float32)
+    if isinstance(model, _BOOSTED):
+        rounds = [np.column_stack([model.learning_rate * tree.tree_.predict(single) for tree in group]) for group in model.estimators_]
+    else:
+        members = model.estimators_ if isinstance(model, _FORESTS) else [model]
+        rounds = [member.tree_.predict(single).reshape(len(single), -1) for member in members]
+    summed = np.cumsum([np.zeros_like(rounds[0]), *rounds], axis=0)
+    return len(rounds), lambda count: np.asarray(summed[count])
 
 
 def tree_converters() -> tuple[dict[type, Any], dict[type, Any]]:

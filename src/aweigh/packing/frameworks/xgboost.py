@@ -18,6 +18,7 @@ from aweigh.core.errors import InvalidFile, InvalidInput, Unsupported
 from aweigh.packing.frameworks import boosted_pack
 from aweigh.packing.frameworks.boosted import Boosted, Link, Options, as_float32, checked, library_of, smallest_from
 from aweigh.packing.frameworks.forest import Mode, Tree, lone_leaf
+from aweigh.packing.frameworks.tree_cause import Staged
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.recognise import Recognised
 
@@ -119,6 +120,18 @@ class XgboostFramework:
     def options(self, model: Any) -> Options:
         missing = getattr(model, "missing", None)
         return {} if missing is None or missing != missing else {"missing": float(missing)}
+
+    def staged(self, model: Any, boosted: Boosted, rows: Any) -> Staged | None:
+        booster = _used(model)
+        start = _base(_without_leaves(booster)).astype(np.float64).reshape(1, -1)
+
+        def sums(count: int) -> NDArray[np.float64]:
+            if not count:
+                return np.repeat(start, len(rows), axis=0)
+            found = model.predict(rows, output_margin=True, iteration_range=(0, count))
+            return np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
+
+        return Staged(rounds=booster.num_boosted_rounds(), sums=sums, before=boosted.targets)
 
     def save(self, model: Any, place: Path) -> None:
         booster = _used(model)

@@ -116,6 +116,7 @@ class OpenInferenceGrpc:
             template=service + method,
             permission=permission,
             handler=_needs_http2,
+            again=self._infer,
             failure=self.failure,
             grpc=True,
             converse=converse,
@@ -167,8 +168,8 @@ class OpenInferenceGrpc:
         service = _parsed("grpc.health.v1.HealthCheckRequest", request).service
         if service not in SERVICES:
             request.head.check_known()
-            self._dataplane.find(service)
-        status = _SERVING if self._dataplane.ready else _NOT_SERVING
+            self._dataplane.named(service, "")
+        status = self._watched(service)
         return GrpcResponse(message("grpc.health.v1.HealthCheckResponse")(status=status).SerializeToString())
 
     def _infer(self, request: Request) -> AnyResponse | None:
@@ -176,7 +177,7 @@ class OpenInferenceGrpc:
             return self._answer(request, self._known.find_view(request.view), now=False)
         known = self._known.find(request.body)
         if known is not None:
-            model = self._dataplane.find(known.model, known.version)
+            model = self._dataplane.choose(known.model, known.version, request)
             if model.carried and self._turn(model).take(request, known):
                 return None
         return self._answer(request, known, now=False)
@@ -199,7 +200,7 @@ class OpenInferenceGrpc:
     def _answer(self, request: Request, known: KnownRequest | None, *, now: bool) -> AnyResponse | None:
         began = perf_counter()
         if known is not None:
-            model = self._dataplane.find(known.model, known.version)
+            model = self._dataplane.choose(known.model, known.version, request)
             acceptance = model.acceptance
             if acceptance.simple and acceptance.name == known.input and acceptance.datatype == known.datatype:
                 inputs: dict[str, Tensor] = {
@@ -209,7 +210,7 @@ class OpenInferenceGrpc:
                 return self._run(request, model, inputs, _Asked(chosen=chosen), began, now=now)
         body = request.body if request.view is None else request.view
         asked, raw = self._parse(body)
-        model = self._dataplane.find(asked.model_name, asked.model_version)
+        model = self._dataplane.choose(asked.model_name, asked.model_version, request)
         try:
             inputs = self._tensors(asked, raw, model)
             wanted = wanted_outputs(model.signature, [(output.name, parameters_of(output.parameters)) for output in asked.outputs], None)

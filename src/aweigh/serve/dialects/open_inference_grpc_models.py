@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any, Final
 
 from aweigh.core.errors import AweighError, Unsupported
-from aweigh.engine.dataplane import Control, DataPlane
+from aweigh.engine.dataplane import DataPlane
 from aweigh.protos import message
+from aweigh.serve import repository
 from aweigh.serve.asked import parameters_of
 from aweigh.serve.message import GrpcResponse, Request
-from aweigh.serve.model_facts import config_of, requested_version, statistics_of
+from aweigh.serve.model_facts import config_of, statistics_with_steps
 from aweigh.serve.outcome import failure_of
 from aweigh.serve.router import Permission, Route
 
@@ -38,14 +39,10 @@ class ModelMethods:
 
     def _statistics(self, request: Request) -> GrpcResponse:
         asked = self._parse("inference.ModelStatisticsRequest", request)
-        if asked.name:
-            self._dataplane.find(asked.name, asked.version)
-        found = [
-            model
-            for model in self._dataplane.models()
-            if asked.name in ("", model.name) and (not asked.name or asked.version in ("", model.version))
-        ]
-        answer = message("inference.ModelStatisticsResponse")(model_stats=[statistics_of(model) for model in found])
+        found = self._dataplane.named(asked.name, asked.version) if asked.name else self._dataplane.models()
+        answer = message("inference.ModelStatisticsResponse")(
+            model_stats=[each for model in found for each in statistics_with_steps(model)]
+        )
         return GrpcResponse(answer.SerializeToString())
 
     def _config(self, request: Request) -> GrpcResponse:
@@ -56,25 +53,21 @@ class ModelMethods:
 
     def _index(self, request: Request) -> None:
         asked = self._parse("inference.RepositoryIndexRequest", request)
-        self._control().index(partial(_answer, request, _index_answer), ready_only=asked.ready)
+        repository.control_of(self._dataplane).index(partial(_answer, request, _index_answer), ready_only=asked.ready)
 
     def _load(self, request: Request) -> None:
         asked = self._parse("inference.RepositoryModelLoadRequest", request)
         _check_repository(asked)
-        version = requested_version(parameters_of(asked.parameters) or {})
         made = message("inference.RepositoryModelLoadResponse")
-        self._control().load(asked.model_name, version, partial(_answer, request, lambda _: made()))
+        done = partial(_answer, request, lambda _: made())
+        repository.load(self._dataplane, asked.model_name, parameters_of(asked.parameters) or {}, done)
 
     def _unload(self, request: Request) -> None:
         asked = self._parse("inference.RepositoryModelUnloadRequest", request)
         _check_repository(asked)
         made = message("inference.RepositoryModelUnloadResponse")
-        self._control().unload(asked.model_name, partial(_answer, request, lambda _: made()))
-
-    def _control(self) -> Control:
-        if self._dataplane.control is None:
-            raise Unsupported("this server has no repository to load models from", hint="'aweigh serve' has: it serves from the store")
-        return self._dataplane.control
+        done = partial(_answer, request, lambda _: made())
+        repository.unload(self._dataplane, asked.model_name, parameters_of(asked.parameters) or {}, done)
 
 
 def _check_repository(asked: Any) -> None:

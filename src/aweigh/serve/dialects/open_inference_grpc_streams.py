@@ -10,7 +10,7 @@ from aweigh.protos import DecodeError, message
 from aweigh.serve.known_requests import varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Handler, Request, Talk
 from aweigh.serve.message_bounds import text_of_field
-from aweigh.serve.outcome import failure_of, unexpected_failure_of
+from aweigh.serve.outcome import answer_of, unexpected
 
 SERVICES: Final = frozenset({"", "inference.GRPCInferenceService", "grpc.health.v1.Health"})
 """What anyone may ask the health of; any other name is a model's, and those are told to callers who are known."""
@@ -38,14 +38,14 @@ class InferStream:
     def receive(self, message: bytes) -> None:
         """One ModelInferRequest."""
         frame = b"".join((b"\0", len(message).to_bytes(4, "big"), message))
-        request = Request(self._talk.head, frame, self._talk.id, self._reply)
+        request = Request(self._talk.head, frame, lambda: self._talk.id, self._reply)
         self._request = request
         try:
             response = self._infer(request)
         except AweighError as error:
-            response = failure_of(error, request)
+            response = answer_of(error, request)
         except Exception:  # noqa: BLE001  # the request boundary, as in the dispatcher
-            response = unexpected_failure_of(request)
+            response = answer_of(unexpected(request), request)
         if response is not None:
             self._reply(request, response)
 

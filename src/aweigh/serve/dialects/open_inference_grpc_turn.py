@@ -3,8 +3,9 @@
 Their bytes become one array, and the raw outputs are cut apart as bytes. Whatever is wrong with any of them is said to it alone, by the dialect.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,10 @@ from aweigh.core.tensors import PACKED, Tensor, Tensors
 from aweigh.engine.batching.joined import cut_rows
 from aweigh.engine.batching.turn import Turn
 from aweigh.engine.model import LoadedModel
-from aweigh.serve.carrier import RequestCarrier, answer_with
+from aweigh.serve.carrier import RequestCarrier
 from aweigh.serve.known_requests import KnownRequest, varint
 from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.outcome import answer_with
 
 _MAX_BYTES: Final = 64 * 1024
 """Larger requests are not worth a copy: they are joined without one where they are alone."""
@@ -84,22 +86,18 @@ class _GrpcCarrier(RequestCarrier[Item]):
         if [output.dtype for output in outputs] != self._as_bytes or total != len(callers):
             self._reply_tensors(callers, items, outputs)
             return
-        prefix = self._prefix([output[:1] for output in outputs])
-        columns = [_pieces(output.tobytes(), total) for output in outputs]
-        if len(columns) == 2:  # a classifier's label and probabilities: joining by a loop would cost more than the work
-            for caller, first, second in zip(callers, *columns, strict=True):
-                caller.reply(caller, GrpcResponse(prefix + first + second))
-            return
-        for caller, *pieces in zip(callers, *columns, strict=True):
-            caller.reply(caller, GrpcResponse(prefix + b"".join(pieces)))
+        parts: list[Iterable[bytes]] = [repeat(self._prefix([output[:1] for output in outputs]))]
+        for output in outputs:
+            parts += _pieces(output.tobytes(), total)
+        for caller, message in zip(callers, map(b"".join, zip(*parts, strict=False)), strict=True):
+            caller.reply(caller, GrpcResponse(message))
 
     def _reply_tensors(self, callers: list[Request], items: list[Item], outputs: list[Tensor]) -> None:
         for caller, mine in zip(callers, cut_rows(outputs, [rows for rows, _ in items]), strict=True):
             answer_with(caller, partial(self._encode, mine))
 
 
-def _pieces(raw: bytes, rows: int) -> list[bytes]:
-    """The rows' bytes of one output, each as the protobuf field `raw_output_contents`."""
+def _pieces(raw: bytes, rows: int) -> tuple[Iterable[bytes], Iterable[bytes]]:
+    """Of one output, the beginning of the protobuf field `raw_output_contents`, without end, and the rows' bytes."""
     size = len(raw) // rows
-    tag = _TAG_RAW_OUTPUT + varint(size)
-    return [tag + raw[at : at + size] for at in range(0, len(raw), size)] if size else [tag] * rows
+    return repeat(_TAG_RAW_OUTPUT + varint(size)), [raw[at : at + size] for at in range(0, len(raw), size)] if size else [b""] * rows

@@ -173,7 +173,7 @@ class OpenInferenceRest:
 
     def _infer(self, request: Request) -> AnyResponse | None:
         params, head = request.head.params, request.head
-        model = self._dataplane.find(params["name"], params.get("version", ""))
+        model = self._dataplane.choose(params["name"], params.get("version", ""), request)
         if model.carried and model.acceptance.floats and HEADER not in head.headers and self._turn(model).take(request):
             return None
         if model.immediate_rows > 0 and model.responses is None and HEADER not in head.headers:
@@ -341,7 +341,7 @@ class OpenInferenceRest:
         """JSON with bare NaN tokens, or an error that says where it is broken."""
         try:
             asked = msgspec.convert(parse_json(body, self._max_depth), _AnyRequest)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a surrogate pair where an object should be
             raise InvalidInput(f"not an inference request: {error}", hint=_EXAMPLE) from None
         bytes_of(asked.id)  # Python's own parser lets a lone surrogate pass, which no answer could repeat
         return asked

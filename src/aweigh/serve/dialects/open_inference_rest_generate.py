@@ -43,7 +43,7 @@ class GenerateRoutes:
     def _generate(self, request: Request, *, events: bool) -> AnyResponse | None:
         began = perf_counter()
         params = request.head.params
-        model = self._dataplane.find(params["name"], params.get("version", ""))
+        model = self._dataplane.choose(params["name"], params.get("version", ""), request)
         try:
             for spec in model.signature.outputs:
                 check_json_form(spec)

@@ -8,10 +8,11 @@ import msgspec
 import orjson
 
 from aweigh.core.errors import AweighError, InvalidInput, Unsupported
-from aweigh.engine.dataplane import Control, DataPlane
+from aweigh.engine.dataplane import DataPlane
+from aweigh.serve import repository
 from aweigh.serve.large_requests import check_small
 from aweigh.serve.message import Request, Response
-from aweigh.serve.model_facts import config_of, requested_version, statistics_of
+from aweigh.serve.model_facts import config_of, statistics_with_steps
 from aweigh.serve.outcome import failure_of
 from aweigh.serve.router import Permission, Route
 
@@ -46,16 +47,16 @@ class ModelRoutes:
         ]
 
     def _list(self, request: Request) -> Response:
-        return Response(200, orjson.dumps({"models": sorted({model.name for model in self._dataplane.models()})}))
+        return Response(200, orjson.dumps({"models": self._dataplane.names()}))
 
     def _all_statistics(self, request: Request) -> Response:
-        return Response(200, orjson.dumps({"model_stats": [statistics_of(model) for model in self._dataplane.models()]}))
+        return Response(
+            200, orjson.dumps({"model_stats": [each for model in self._dataplane.models() for each in statistics_with_steps(model)]})
+        )
 
     def _statistics(self, request: Request) -> Response:
-        name, version = request.head.params["name"], request.head.params.get("version", "")
-        self._dataplane.find(name, version)
-        found = [model for model in self._dataplane.models() if model.name == name and version in ("", model.version)]
-        return Response(200, orjson.dumps({"model_stats": [statistics_of(model) for model in found]}))
+        found = self._dataplane.named(request.head.params["name"], request.head.params.get("version", ""))
+        return Response(200, orjson.dumps({"model_stats": [each for model in found for each in statistics_with_steps(model)]}))
 
     def _config(self, request: Request) -> Response:
         model = self._dataplane.find(request.head.params["name"], request.head.params.get("version", ""))
@@ -63,22 +64,17 @@ class ModelRoutes:
 
     def _index(self, request: Request) -> None:
         asked = _decoded(request.body)
-        self._control().index(partial(_answer, request, _index_body), ready_only=asked.ready)
+        repository.control_of(self._dataplane).index(partial(_answer, request, _index_body), ready_only=asked.ready)
 
     def _load(self, request: Request) -> None:
         _check_repository(request)
-        version = requested_version(_decoded(request.body).parameters)
-        self._control().load(request.head.params["name"], version, partial(_answer, request, _nothing))
+        parameters = _decoded(request.body).parameters
+        repository.load(self._dataplane, request.head.params["name"], parameters, partial(_answer, request, _nothing))
 
     def _unload(self, request: Request) -> None:
         _check_repository(request)
-        _decoded(request.body)
-        self._control().unload(request.head.params["name"], partial(_answer, request, _nothing))
-
-    def _control(self) -> Control:
-        if self._dataplane.control is None:
-            raise Unsupported("this server has no repository to load models from", hint="'aweigh serve' has: it serves from the store")
-        return self._dataplane.control
+        parameters = _decoded(request.body).parameters
+        repository.unload(self._dataplane, request.head.params["name"], parameters, partial(_answer, request, _nothing))
 
 
 def _check_repository(request: Request) -> None:

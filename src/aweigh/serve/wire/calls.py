@@ -92,7 +92,7 @@ class Call(Talk):
         while len(buffer) - at >= _PREFIX:
             size = int.from_bytes(buffer[at + 1 : at + _PREFIX], "big")
             if size > self._max_message:
-                raise TooLarge(f"a message of {size} bytes; this server takes {self._max_message}", hint="max_body_bytes sets the limit")
+                raise TooLarge(f"a request of more than {self._max_message} bytes", hint="max_body_bytes sets the limit")
             if len(buffer) - at < _PREFIX + size:
                 break
             self._waiting.append((buffer[at], bytes(buffer[at + _PREFIX : at + _PREFIX + size])))

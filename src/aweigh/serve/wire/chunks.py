@@ -66,7 +66,7 @@ class ChunkedBody:
         self._size += size
         self._chunks += 1
         if self._size > self._limits.max_body:
-            raise TooLarge(f"a body of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
+            raise self._limits.too_large()
         if self._chunks > self._limits.max_chunks:
             raise TooLarge(f"more than {self._limits.max_chunks} chunks in one body", hint="send larger chunks")
         self._missing, self._closing, self._last = size, True, size == 0

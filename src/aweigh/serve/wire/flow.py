@@ -40,7 +40,8 @@ class SendWindow:
         self.waiting_bytes = 0
         self.adjusted: dict[int, int] = {}
         """Difference of a stream's window from `initial`, where there is one. Written here alone."""
-        self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        """Answers that wait for a window, by stream. Written here alone."""
 
     def send(self, stream: int, payload: bytes, trailers: bytes) -> bytes:
         """DATA frames for `payload`, then the trailers (or END_STREAM on the last DATA frame)."""
@@ -53,7 +54,7 @@ class SendWindow:
             return frame(DATA, END_STREAM, stream, payload)
         if self.waiting_bytes + size > _MAX_WAITING_BYTES:
             raise StreamFault(stream, FLOW_CONTROL_ERROR, "the client does not read its answers")
-        self._waiting[stream] = _Waiting(memoryview(payload), trailers)
+        self.waiting[stream] = _Waiting(memoryview(payload), trailers)
         self.waiting_bytes += size
         return self.flush()
 
@@ -61,18 +62,18 @@ class SendWindow:
         """DATA frames for a part of an answer; the stream goes on."""
         if self.waiting_bytes + len(payload) > _MAX_WAITING_BYTES:
             raise StreamFault(stream, FLOW_CONTROL_ERROR, "the client does not read its answers")
-        waiting = self._waiting.get(stream)
+        waiting = self.waiting.get(stream)
         if waiting is not None:
             waiting.payload = memoryview(bytes(waiting.payload) + payload)
             self.waiting_bytes += len(payload)
             return b""
-        self._waiting[stream] = _Waiting(memoryview(payload), b"", open=True)
+        self.waiting[stream] = _Waiting(memoryview(payload), b"", open=True)
         self.waiting_bytes += len(payload)
         return self.flush()
 
     def finish(self, stream: int, trailers: bytes) -> bytes:
         """The trailers of a stream that was pushed to, now or behind what waits."""
-        waiting = self._waiting.get(stream)
+        waiting = self.waiting.get(stream)
         if waiting is None:
             self.forget(stream)
             return frame(HEADERS, END_HEADERS | END_STREAM, stream, trailers)
@@ -82,14 +83,14 @@ class SendWindow:
     def flush(self) -> bytes:
         """What the windows allow of the waiting answers, oldest first."""
         out: list[bytes] = []
-        for stream in list(self._waiting):
+        for stream in list(self.waiting):
             self._flush_stream(stream, out)
             if self.connection <= 0:
                 break
         return b"".join(out)
 
     def _flush_stream(self, stream: int, out: list[bytes]) -> None:
-        waiting = self._waiting[stream]
+        waiting = self.waiting[stream]
         while True:
             left = len(waiting.payload)
             window = min(self.connection, self.initial + self.adjusted.get(stream, 0), self.max_frame)
@@ -104,7 +105,7 @@ class SendWindow:
             waiting.payload = waiting.payload[len(piece) :]
             if last:
                 if waiting.open:
-                    del self._waiting[stream]  # its window is kept: more may follow
+                    del self.waiting[stream]  # its window is kept: more may follow
                     return
                 if waiting.trailers:
                     out.append(frame(HEADERS, END_HEADERS | END_STREAM, stream, waiting.trailers))
@@ -113,26 +114,21 @@ class SendWindow:
 
     def forget(self, stream: int) -> None:
         """The stream is done or was reset."""
-        waiting = self._waiting.pop(stream, None)
+        waiting = self.waiting.pop(stream, None)
         if waiting is not None:
             self.waiting_bytes -= len(waiting.payload)
         self.adjusted.pop(stream, None)
 
     def is_waiting(self, stream: int) -> bool:
         """Whether an answer of that stream waits for the window."""
-        return stream in self._waiting
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits."""
-        return not self._waiting
+        return stream in self.waiting
 
     def grow_connection(self, increment: int) -> bytes:
         """WINDOW_UPDATE on the connection."""
         self.connection += increment
         if self.connection > MAX_WINDOW:
             raise ProtocolFault(FLOW_CONTROL_ERROR, "the connection's window grew past 2^31-1")
-        return self.flush() if self._waiting else b""
+        return self.flush() if self.waiting else b""
 
     def grow_stream(self, stream: int, increment: int) -> bytes:
         """WINDOW_UPDATE on a stream that is open."""
@@ -140,11 +136,11 @@ class SendWindow:
         if self.initial + delta > MAX_WINDOW:
             raise StreamFault(stream, FLOW_CONTROL_ERROR, "the stream's window grew past 2^31-1")
         self.adjusted[stream] = delta
-        return self.flush() if stream in self._waiting else b""
+        return self.flush() if stream in self.waiting else b""
 
     def set_initial(self, size: int) -> bytes:
         """SETTINGS_INITIAL_WINDOW_SIZE, which also moves every open stream's window."""
         if size > MAX_WINDOW:
             raise ProtocolFault(FLOW_CONTROL_ERROR, "the initial window is larger than 2^31-1")
         self.initial = size
-        return self.flush() if self._waiting else b""
+        return self.flush() if self.waiting else b""

@@ -8,7 +8,6 @@ from typing import Final
 from hpack import Decoder, HPACKError
 from hpack.table import HeaderTable
 
-from aweigh.core.errors import TooLarge
 from aweigh.core.http2 import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ProtocolFault, StreamFault
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import Head
@@ -102,9 +101,7 @@ class HeaderBlocks:
         head.plain = head.fault is None and not head.request_id
         head.content_length = _length(headers, stream)
         if head.content_length > self._limits.max_body and head.fault is None:
-            head.fault = TooLarge(
-                f"a body of {head.content_length} bytes; this server takes {self._limits.max_body}", hint="max_body_bytes sets the limit"
-            )
+            head.fault = self._limits.too_large()
             head.plain = False
         return head
 

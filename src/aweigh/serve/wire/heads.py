@@ -103,12 +103,13 @@ def _decide(parser: httptools.HttpRequestParser, seen: _Collector, dispatcher: D
         raise InvalidInput("the Host header is missing")
     length, chunked = _framing(headers, version)
     if length > limits.max_body:
-        raise TooLarge(f"a body of {length} bytes; this server takes {limits.max_body}", hint="max_body_bytes sets the limit")
+        raise limits.too_large()
     connection = headers.get(b"connection", b"").lower()
     head = dispatcher.resolve(method, _target(seen.target), headers)
     head.content_length, head.chunked = length, chunked
     head.keep_alive = b"keep-alive" in connection if version == "1.0" else b"close" not in connection
     head.expects_continue = headers.get(b"expect", b"").lower() == b"100-continue" and version == "1.1"
+    head.interim = version == "1.1"
     head.plain = head.keep_alive and version == "1.1" and method != "HEAD" and head.fault is None and _UNCACHED.isdisjoint(headers)
     return head
 

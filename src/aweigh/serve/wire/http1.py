@@ -4,10 +4,12 @@ Called by the event loop. Must never block, and never trusts a length beyond the
 """
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aweigh.core.errors import AweighError, DeadlineExceeded, TooLarge, Unsupported
+from aweigh.engine.slab import SENT, UNKNOWN
 from aweigh.serve.message import JSON, AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.patience import expect
 from aweigh.serve.status import json_error
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_GONE_AFTER_S: Final = 0.03
+"""By when a client that has left says so, if it is near; others are asked again each second."""
 _LINGER_BYTES: Final = 1024 * 1024
 """How much of a refused body is read and dropped, so that the client gets to see the refusal before the reset."""
 _LARGE: Final = 64 * 1024
@@ -31,8 +35,12 @@ DRAIN_GRACE_S: Final = 0.5
 class Http1Connection(asyncio.Protocol):
     """States: waiting for a head; collecting a body (`_head` set); answering (`_busy` set); refusing (`_linger` counts what is dropped)."""
 
-    def __init__(self, listener: "Listener") -> None:
+    def __init__(self, listener: "Listener", slot: int = 0, sent: int = SENT) -> None:
         self._listener = listener
+        self._slots = listener.slots
+        self._slot = slot
+        self._sent = sent
+        """What `_slots` is told when a request is read: SENT, and the bytes of all answers before it."""
         self._heads = listener.heads
         self._young = listener.heads.young
         self._dispatch = listener.dispatcher.dispatch
@@ -64,6 +72,7 @@ class Http1Connection(asyncio.Protocol):
             self._busy = None
         self._reader = None
         self._listener.forget(self)
+        self._listener.leave(self._slot)
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None and self._linger < 0 and self._busy is None:
@@ -85,6 +94,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _take_requests(self, data: bytes) -> None:
         at, size, young = 0, len(data), self._young
+        self._slots[self._slot] = self._sent
         while at < size:
             end = data.find(b"\r\n\r\n", at)
             if end < 0:
@@ -99,14 +109,20 @@ class Http1Connection(asyncio.Protocol):
                 if head is None:
                     return
             at = end + head.content_length
-            if head.chunked or head.expects_continue or at > size:
-                rest = self._start_body(head, memoryview(data)[end:])
-                if not rest:
-                    return
-                data, at, size = rest, 0, len(rest)
-            elif not self._answer(head, data[end:at]):
-                self._tail = data[at:]
+            if at == size and not head.chunked and not head.expects_continue:
+                self._answer(head, data[end:])
                 return
+            if at < size and not head.chunked and not head.expects_continue:
+                self._slots[self._slot] = UNKNOWN  # several requests were read at once
+                if not self._answer(head, data[end:at]):
+                    self._tail = data[at:]
+                    return
+                continue
+            rest = self._start_body(head, memoryview(data)[end:])
+            if not rest:
+                return
+            self._slots[self._slot] = UNKNOWN
+            data, at, size = rest, 0, len(rest)
 
     def _parse(self, raw: bytes) -> Head | None:
         if len(raw) > self._listener.limits.max_head:
@@ -134,11 +150,11 @@ class Http1Connection(asyncio.Protocol):
         """Begin a body that needs more than one look; returns what follows it if it is whole already."""
         self._mark()
         if head.fault is not None and (head.chunked or len(data) < head.content_length):
-            request = Request(head, b"", head.request_id or self._new_id(), self._reply)
+            request = Request(head, b"", self._new_id, self._reply)
             self._turn_away(_as_http(self._listener.dispatcher.failed(head.fault, request)), request.id)
             return b""
         if head.expects_continue and not data:
-            self._transport.write(_CONTINUE)
+            self._write_continue()
         self._head = head
         self._missing = head.content_length
         if head.chunked:
@@ -146,6 +162,11 @@ class Http1Connection(asyncio.Protocol):
         else:
             self._body = Body(head.content_length if head.views else 0)
         return self._collect(data)
+
+    def _write_continue(self) -> None:
+        self._transport.write(_CONTINUE)
+        self._sent += len(_CONTINUE)
+        self._slots[self._slot] = self._sent
 
     def _collect(self, data: bytes | memoryview) -> bytes:
         """Add to the body; when it is whole, answer and return what follows it."""
@@ -200,7 +221,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _answer(self, head: Head, body: bytes, view: memoryview | None = None) -> bool:
         """Dispatch one request; False when the connection cannot take the next one yet (or ever)."""
-        request = Request(head, body, head.request_id or self._new_id(), self._reply)
+        request = Request(head, body, self._new_id, self._reply)
         if view is not None:
             request.view = view
         response = self._dispatch(request)
@@ -243,21 +264,32 @@ class Http1Connection(asyncio.Protocol):
             self._send_large(request, response)
             return
         if head.plain and response.status == 200 and response.content_type is JSON and not response.headers and not listener.draining:
-            self._transport.write(b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (listener.ok_json, len(body), request.id, body))
+            data = b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (listener.ok_json, len(body), request.id, body)
+            self._sent += len(data)
+            self._transport.write(data)
             return
         last = not head.keep_alive or listener.draining
         start = _start(response, request.id, listener.date, b"close" if last else b"keep-alive")
-        self._transport.write(start if head.method == "HEAD" else start + body)
+        data = start if head.method == "HEAD" else start + body
+        self._sent += len(data)
+        self._transport.write(data)
         if last:
-            self._transport.close()
+            self._close()
 
     def _send_large(self, request: Request, response: Response) -> None:
         """Head and body apart: joining them would copy the body."""
         last = not request.head.keep_alive or self._listener.draining
-        self._transport.write(_start(response, request.id, self._listener.date, b"close" if last else b"keep-alive"))
+        start = _start(response, request.id, self._listener.date, b"close" if last else b"keep-alive")
+        self._sent += len(start) + len(response.body)
+        self._transport.write(start)
         self._transport.write(response.body)
         if last:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """End the connection once everything is sent."""
+        self._slots[self._slot] = UNKNOWN
+        self._transport.close()
 
     def _refuse(self, error: AweighError, *, status: int = 0) -> None:
         """Answer what cannot be understood, drop what still comes, and close."""
@@ -273,6 +305,7 @@ class Http1Connection(asyncio.Protocol):
             self._reader.body = None
         self._head, self._body, self._chunks, self._tail = None, None, None, b""
         self._linger = 0
+        self._slots[self._slot] = UNKNOWN
         self._mark()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -285,6 +318,7 @@ class Http1Connection(asyncio.Protocol):
     def _hold(self, data: bytes) -> None:
         """Keep pipelined bytes while a request is being answered; stop reading when they grow."""
         self._tail += data
+        self._slots[self._slot] = UNKNOWN
         if len(self._tail) > self._listener.limits.max_head:
             self._stop_listening()
 
@@ -312,14 +346,24 @@ class Http1Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that closes its half may still wait for answers: the connection ends with the last of them."""
         self._ended = True
+        if self._busy is not None:
+            self._ask_if_there()
+            with contextlib.suppress(RuntimeError):  # nothing turns: whoever drives the connection has nobody to ask
+                asyncio.get_running_loop().call_later(_GONE_AFTER_S, self._ask_if_there)
         return self._busy is not None or (self._paused and bool(self._tail))
+
+    def _ask_if_there(self) -> None:
+        """Write an interim answer to a client that has closed its half, which every client of HTTP/1.1 skips (RFC 9110 section 15.2). From one that has
+        left altogether it brings a reset, which the next write finds: then nobody waits for the answer, and its place in the queue is free."""
+        if self._ended and self._busy is not None and self._busy.head.interim and not self._transport.is_closing():
+            self._write_continue()
 
     def drain(self) -> None:
         """Close if idle; otherwise the answer in progress says so. Where one was just given, the next request may be on its way: wait a moment."""
         if self._busy is None and self._head is None and not self._tail:
-            if self._answered == self._seen_answered:
+            if self._answered == self._seen_answered and self._listener.now() - self._since > DRAIN_GRACE_S:
                 self._transport.close()
-            else:
+            elif self._answered != self._seen_answered:
                 self._mark()
 
     def abort(self) -> None:
@@ -344,6 +388,8 @@ class Http1Connection(asyncio.Protocol):
                 )
                 request.cancelled = True
                 self._reply(request, self._listener.dispatcher.failed(error, request))
+            else:
+                self._ask_if_there()
         elif self._linger >= 0 or self._paused:
             if elapsed > min(limits.request_timeout_s, 5.0 if self._linger >= 0 else limits.request_timeout_s):
                 self._transport.abort()

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aweigh.core import http2 as f
-from aweigh.core.errors import DeadlineExceeded, TooLarge
+from aweigh.core.errors import DeadlineExceeded
 from aweigh.core.http2 import ProtocolFault, StreamFault, frame
-from aweigh.serve.message import AnyResponse, GrpcResponse, Request
+from aweigh.serve.message import GrpcResponse, Request
 from aweigh.serve.wire.bodies import GRPC_PREFIX_BYTES, Body, expected_size
 from aweigh.serve.wire.calls import Call
 from aweigh.serve.wire.header_blocks import HeaderBlocks
@@ -48,10 +48,12 @@ class Http2Connection(asyncio.Protocol):
         self._new_id = listener.dispatcher.request_id
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
         self._blocks = HeaderBlocks(listener.dispatcher, listener.limits)
+        self._layouts = listener.layouts
         self._replies = Replies(listener)
         self._uploads = Uploads(self._replies)
         self._write = self._replies.write
         self._answer = self._replies.answer
+        self._reply = self._replies.reply
         self._streams = self._replies.streams
         self._tail = b""
         self._reader: FrameReader | None = None
@@ -67,6 +69,8 @@ class Http2Connection(asyncio.Protocol):
         self._resets = 0
         self._draining_since = 0.0
         self._since = listener.now()
+        self._deadline = 0.0
+        """Of the requests that are whole with what is being read."""
         self._seen_requests = 0
         self._paused_since = 0.0
 
@@ -102,11 +106,11 @@ class Http2Connection(asyncio.Protocol):
                 self._tail = data
                 return
             at, self._started = _PREFACE_BYTES, True
-        self._replies.collect()
+        self._begin_read()
         try:
             if self._uploads.part[2]:
                 at = self._go_on(data)
-            at = self._read(data, at)
+            at = self._read(data, at) if at or not self._read_alike(data) else size
         except ProtocolFault as fault:
             self._fail(fault)
             at = size
@@ -117,7 +121,7 @@ class Http2Connection(asyncio.Protocol):
         """What was read while large bodies come in: their DATA goes to its place from here, everything else takes the usual way."""
         at = 0
         if not self._tail and self._block is None and self._streams:
-            self._replies.collect()
+            self._begin_read()
             try:
                 at = self._uploads.pour(data, self._go_on(data) if self._uploads.part[2] else 0)
             except ProtocolFault as fault:
@@ -129,6 +133,10 @@ class Http2Connection(asyncio.Protocol):
         if not at and not any(found.body is not None for found in self._streams.values()):
             self._reader = None
             self._transport.set_protocol(self)
+
+    def _begin_read(self) -> None:
+        self._deadline = self._listener.now() + self._limits.request_timeout_s
+        self._replies.collect()
 
     def _read(self, data: bytes, at: int) -> int:
         """Take every frame that is whole, and large DATA as it comes; where what is left begins."""
@@ -159,6 +167,22 @@ class Http2Connection(asyncio.Protocol):
                 self._on_fault(fault)
         return at
 
+    def _read_alike(self, data: bytes) -> bool:
+        """Take a read of a layout that is known, all of it; False for any other."""
+        frames = self._layouts.cut(data)
+        if frames is None:
+            return False
+        for opening, stream, payload in zip(*frames, strict=True):
+            try:
+                if opening:
+                    if not self._open_usual(stream, payload):
+                        self._frame(f.HEADERS, f.END_HEADERS, stream, payload)
+                elif not self._end_usual(stream, payload):
+                    self._frame(f.DATA, f.END_STREAM, stream, payload)
+            except StreamFault as fault:
+                self._on_fault(fault)
+        return True
+
     def _open_usual(self, stream: int, block: bytes) -> bool:
         """Open a stream whose header block is known, if nothing else is to be looked at: what `_on_headers` does for it."""
         head = self._blocks.known.get(block)
@@ -167,7 +191,7 @@ class Http2Connection(asyncio.Protocol):
         if stream <= self._last_stream or stream % 2 == 0 or len(self._streams) >= self._limits.max_streams or self._replies.closing:
             return False
         self._last_stream = stream
-        self._streams[stream] = Stream(head, 0.0)
+        self._streams[stream] = Stream(head)
         return True
 
     def _end_usual(self, stream: int, payload: bytes) -> bool:
@@ -233,7 +257,7 @@ class Http2Connection(asyncio.Protocol):
         elif kind == f.CONTINUATION:
             self._on_continuation(flags, stream, payload)
         else:
-            if kind != f.WINDOW_UPDATE or self._replies.window.idle or payload < _USEFUL_INCREMENT:
+            if kind != f.WINDOW_UPDATE or not self._replies.window.waiting or payload < _USEFUL_INCREMENT:
                 self._count_control()
             self._control_frame(kind, flags, stream, payload)
 
@@ -280,7 +304,7 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(stream, f.REFUSED_STREAM, "too many streams")
         if self._replies.closing:
             raise StreamFault(stream, f.REFUSED_STREAM, "shutting down")
-        self._streams[stream] = found = Stream(head, 0.0)
+        self._streams[stream] = found = Stream(head)
         if head.route.converse is not None and head.fault is None:
             self._open_call(stream, found)
             if flags & f.END_STREAM:
@@ -390,34 +414,22 @@ class Http2Connection(asyncio.Protocol):
         if head.content_length >= 0 and head.content_length != len(body if view is None else view):
             raise StreamFault(stream, f.PROTOCOL_ERROR, "content-length differs from the body")
         self._requests += 1
-        request = Request(head, body, head.request_id or self._new_id(), self._reply)
+        request = Request(head, body, self._new_id, self._reply, stream)
         if view is not None:
             request.view = view
-        request.stream = stream
         found.request = request
         response = self._dispatch(request)
         if response is not None:
             self._answer(stream, found, response)
         else:
-            found.deadline = self._listener.now() + self._limits.request_timeout_s
+            found.deadline = self._deadline
 
     def _too_large(self, stream: int, found: Stream) -> None:
         self._replies.release(found)
         found.ended = True
-        error = TooLarge(f"a message of more than {self._limits.max_body} bytes", hint="max_body_bytes sets the limit")
-        request = Request(found.head, b"", self._new_id(), self._reply)
-        self._answer(stream, found, self._listener.dispatcher.failed(error, request))
+        request = Request(found.head, b"", self._new_id, self._reply)
+        self._answer(stream, found, self._listener.dispatcher.failed(self._limits.too_large(), request))
         self._write(f.reset_frame(stream, f.NO_ERROR))
-
-    def _reply(self, request: Request, response: AnyResponse) -> None:
-        found = self._streams.get(request.stream)
-        if (
-            found is not None
-            and found.request is request
-            and not found.answered
-            and not self._replies.answer_quickly(request.stream, response)
-        ):
-            self._replies.answer_later(request.stream, found, response)
 
     def _control_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == f.WINDOW_UPDATE:

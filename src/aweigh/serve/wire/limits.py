@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from aweigh.core.errors import TooLarge
 from aweigh.core.settings import Settings
 
 
@@ -18,6 +19,10 @@ class Limits:
     max_headers: int = 128
     max_chunks: int = 65_536
     """Chunks in one HTTP/1.1 body: a flood of tiny ones costs more than it carries."""
+
+    def too_large(self) -> TooLarge:
+        """What is said of a body, or of a gRPC message, that is larger than allowed: the same at every door, whenever it is noticed."""
+        return TooLarge(f"a request of more than {self.max_body} bytes", hint="max_body_bytes sets the limit")
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":

@@ -10,13 +10,15 @@ from collections.abc import MutableSequence
 from typing import Final, Protocol
 
 from aweigh.core.errors import Unavailable
-from aweigh.engine.slab import ACCEPTED, CELLS, OPEN, REFUSED, Board, Connections, Slab
+from aweigh.engine.slab import ACCEPTED, CELLS, OPEN, REFUSED, SENT, UNKNOWN, Board, Connections, Slab
 from aweigh.serve.dispatch import Dispatcher
 from aweigh.serve.message import Request
 from aweigh.serve.outcome import failure_of
+from aweigh.serve.wire.custody import Custody
 from aweigh.serve.wire.heads import HeadCache
 from aweigh.serve.wire.http1 import DRAIN_GRACE_S, Http1Connection
 from aweigh.serve.wire.http2 import Http2Connection
+from aweigh.serve.wire.layouts import Layouts
 from aweigh.serve.wire.limits import Limits
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -48,13 +50,17 @@ class Listener:
         self.dispatcher = dispatcher
         self.limits = limits
         self.heads = HeadCache()
+        self.layouts = Layouts()
         self.draining = False
         """Whether answers tell clients to go elsewhere."""
         self.closing = False
         """Whether connections end as soon as nothing is under way on them."""
         self._board = board
         self.cells: MutableSequence[int] = [0] * CELLS if slab is None else slab.cells  # type: ignore[assignment]  # a memoryview of whole numbers
-        """Counts, at OPEN, ACCEPTED and REFUSED (requests that were not understood); with several workers in shared memory."""
+        """Counts of this process, at the places that `slab` names; REFUSED are requests that were not understood. With several workers in shared memory."""
+        self.slots: MutableSequence[int] = [0]
+        """What is written of each connection for who has it in custody; without custody of none in particular."""
+        self._custody: Custody | None = None
         self.date = self.ok_json = b""
         self._set_date()
         self.now = time.monotonic
@@ -73,6 +79,10 @@ class Listener:
             return self._board.connections()
         return Connections(self.cells[OPEN], self.cells[ACCEPTED], self.cells[REFUSED])
 
+    def total(self, cell: int) -> int:
+        """One count of this process, or of all workers together."""
+        return self.cells[cell] if self._board is None else self._board.total(cell)
+
     def start(self) -> None:
         """Begin the once-a-second round; needs a running loop."""
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
@@ -84,9 +94,18 @@ class Listener:
         for connection in list(self._connections):
             connection.abort()
 
-    def connect(self) -> asyncio.Protocol:
-        """The protocol of a new connection, for `loop.create_server`."""
-        return _FirstBytes(self)
+    def entrust(self, custody: Custody) -> None:
+        """From now on connections are in custody."""
+        self._custody, self.slots = custody, custody.slots
+
+    def leave(self, slot: int, *, ends: bool = True) -> None:
+        """A connection leaves custody, because it ends or otherwise."""
+        if slot and self._custody is not None:
+            self._custody.leave(slot, ends=ends)
+
+    def connect(self, slot: int = 0, sent: int = SENT) -> asyncio.Protocol:
+        """The protocol of a new connection, for `loop.create_server`, or of one that is in custody and on which something was sent before."""
+        return _FirstBytes(self, slot, sent)
 
     def full(self) -> bool:
         """Whether no further connection is taken."""
@@ -142,8 +161,10 @@ class Listener:
 class _FirstBytes(asyncio.Protocol):
     """Waits for enough bytes to tell the protocol (RFC 9113 section 3.4), then hands the connection over."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, slot: int, sent: int) -> None:
         self._listener = listener
+        self._slot = slot
+        self._sent = sent
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any data arrives
         self._data = b""
         self._since = listener.now()
@@ -158,13 +179,20 @@ class _FirstBytes(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
+        self._listener.leave(self._slot)
 
     def data_received(self, data: bytes) -> None:
         data = self._data + data if self._data else data
         if len(data) < len(PREFACE) and PREFACE.startswith(data):
             self._data = data
+            self._listener.slots[self._slot] = UNKNOWN
             return
-        protocol = Http2Connection(self._listener) if data.startswith(PREFACE) else Http1Connection(self._listener)
+        protocol: Http1Connection | Http2Connection
+        if data.startswith(PREFACE):
+            protocol = Http2Connection(self._listener)
+            self._listener.leave(self._slot, ends=False)  # its streams are known to nobody else
+        else:
+            protocol = Http1Connection(self._listener, self._slot, self._sent)
         self._listener.forget(self)
         self._listener.remember(protocol)
         self._listener.cells[ACCEPTED] -= 1

@@ -6,6 +6,8 @@ Called by the connection, which reads the frames that come in. Everything that i
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from aweigh.core import http2 as f
 from aweigh.core.http2 import StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
@@ -23,23 +25,21 @@ _OK_TRAILERS: Final = len(f.GRPC_OK).to_bytes(3, "big") + bytes((f.HEADERS, f.EN
 _OK_HEADERS: Final = len(f.GRPC_HEADERS).to_bytes(3, "big") + bytes((f.HEADERS, f.END_HEADERS))
 
 
-class Stream:
+class Stream(msgspec.Struct, eq=False):
     """A request that is still arriving or being answered."""
 
-    __slots__ = ("answered", "body", "call", "deadline", "ended", "head", "headed", "request", "unacknowledged")
-
-    def __init__(self, head: Head, deadline: float) -> None:
-        self.head = head
-        self.body: Body | None = None
-        """What has come of a body that is not whole yet."""
-        self.headed = False
-        """Whether a streaming call was sent its headers."""
-        self.unacknowledged = 0
-        self.request: Request | None = None
-        self.ended = False
-        self.answered = False
-        self.call: Call | None = None
-        self.deadline = deadline
+    head: Head
+    deadline: float = 0.0
+    """When it is given up; 0: the next round sets it."""
+    request: Request | None = None
+    body: Body | None = None
+    """What has come of a body that is not whole yet."""
+    unacknowledged: int = 0
+    ended: bool = False
+    answered: bool = False
+    headed: bool = False
+    """Whether a streaming call was sent its headers."""
+    call: Call | None = None
 
 
 class Replies:
@@ -59,6 +59,9 @@ class Replies:
         self._limits = listener.limits
         self._new_id = listener.dispatcher.request_id
         self._out: list[bytes] | None = None
+        self._size = 0
+        """Of the last message, with its prefix: what stands around it is kept for the next of that size."""
+        self._before = self._prefix = b""
 
     def collect(self) -> None:
         """Hold back what is written until `flush`."""
@@ -124,42 +127,47 @@ class Replies:
                 self.write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
         else:
             self._http(stream, found, response)
-        if window.idle or not window.is_waiting(stream):
+        if not window.is_waiting(stream):
             self.close_stream(stream)
         else:
             found.deadline = self._listener.now() + self._limits.request_timeout_s
 
-    def answer_quickly(self, stream: int, response: AnyResponse) -> bool:
-        """Answer the usual way, a small gRPC message for which there is room, and be done with the stream; False for any other answer."""
-        if not isinstance(response, GrpcResponse) or response.code or response.coding:
-            return False
-        window, size = self.window, len(response.message) + 5
-        if size > f.DEFAULT_FRAME or size > window.connection or size > window.initial or not window.idle:
-            return False
-        window.connection -= size
-        self._write_message(stream, response.message, size)
-        del self.streams[stream]
-        if window.adjusted:
-            window.forget(stream)
-        if self.closing:
-            self.close_if_done()
-        return True
+    def reply(self, request: Request, response: AnyResponse) -> None:
+        """Answer a request outside of its read, unless it was answered before: mostly a small gRPC message for which there is room."""
+        stream, window = request.stream, self.window
+        found = self.streams.get(stream)
+        if found is None or found.request is not request or found.answered:
+            return
+        if isinstance(response, GrpcResponse) and not response.code and not response.coding:
+            size = len(response.message) + 5
+            if size <= f.DEFAULT_FRAME and size <= window.connection and size <= window.initial and not window.waiting:
+                window.connection -= size
+                self._write_message(stream, response.message, size)
+                del self.streams[stream]
+                if window.adjusted:
+                    window.forget(stream)
+                if self.closing:
+                    self.close_if_done()
+                return
+        self.answer_later(stream, found, response)
 
     def _write_message(self, stream: int, message: bytes, size: int) -> None:
         """Headers, a message of `size` bytes with its prefix, and trailers, as one write."""
+        if size != self._size:
+            self._size = size
+            self._before = f.GRPC_HEADERS + size.to_bytes(3, "big") + b"\0\0"
+            self._prefix = (size - 5).to_bytes(5, "big")
         tag = stream.to_bytes(4, "big")
-        data = b"".join((
-            _OK_HEADERS, tag, f.GRPC_HEADERS, size.to_bytes(3, "big"), b"\0\0", tag, (size - 5).to_bytes(5, "big"), message, _OK_TRAILERS, tag, f.GRPC_OK,
-        ))  # fmt: skip
+        parts = (_OK_HEADERS, tag, self._before, tag, self._prefix, message, _OK_TRAILERS, tag, f.GRPC_OK)
         if self._out is not None:
-            self._out.append(data)
+            self._out += parts
             return
         try:
             asyncio.get_running_loop().call_soon(self.flush)  # more answers to this connection are likely in this turn
         except RuntimeError:  # nothing turns: whoever drives the connection wants it now
-            self.transport.write(data)
+            self.transport.write(b"".join(parts))
         else:
-            self._out = [data]
+            self._out = [*parts]
 
     def answer_later(self, stream: int, found: Stream, response: AnyResponse) -> None:
         """Answer outside of a read."""

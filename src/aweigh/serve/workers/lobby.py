@@ -13,37 +13,51 @@ _WAIT: Final = (
 )
 _LIVE_PATHS: Final = (b"GET /live ", b"HEAD /live ", b"GET /v2/health/live ")
 _PATIENCE_S: Final = 2.0
+_ACCEPTED_A_TURN: Final = 64
+_NO_FILES_S: Final = 0.2
 
 
 class Lobby:
     """Takes connections between `open` and `close`. gRPC clients, which it cannot understand, see UNAVAILABLE."""
 
     def __init__(self, listening: socket.socket) -> None:
+        listening.setblocking(False)  # noqa: FBT003  # the standard library's own signature
         self._listening = listening
-        self._server: asyncio.Server | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._open = False
+        self._visits: set[asyncio.Task[object]] = set()
 
     def open(self) -> None:
         """Begin, unless it has begun."""
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
+        if not self._open:
+            self._open = True
+            self._watch()
 
     def close(self) -> None:
         """Leave the socket to the workers; who was accepted is answered."""
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._open:
+            self._open = False
+            asyncio.get_running_loop().remove_reader(self._listening.fileno())
 
-    async def _open(self) -> None:
-        own = self._listening.dup()
-        try:
-            self._server = await asyncio.get_running_loop().create_server(_Visitor, sock=own)
-        except BaseException:
-            own.close()
-            raise
+    def _watch(self) -> None:
+        if self._open:
+            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        """Not asyncio's own server: whom that one accepts in the turn in which it is closed gets neither an answer nor an end."""
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTED_A_TURN):
+            try:
+                connection, _ = self._listening.accept()
+            except (BlockingIOError, ConnectionError):  # nobody waits any more
+                return
+            except OSError:  # no files for whoever does: not asked again at every turn
+                loop.remove_reader(self._listening.fileno())
+                loop.call_later(_NO_FILES_S, self._watch)
+                return
+            connection.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+            visit = loop.create_task(loop.connect_accepted_socket(_Visitor, connection))
+            self._visits.add(visit)
+            visit.add_done_callback(self._visits.discard)
 
 
 class _Visitor(asyncio.Protocol):

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from aweigh.core.errors import InternalError
+from aweigh.core.rollout import Plan, Report, Seen
 from aweigh.serve.overview import ModelFacts, Overview
 
 _MAX_BYTES: Final = 16 * 1024 * 1024
@@ -34,10 +35,11 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Become(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker: serve exactly these, in this order; answered by Up or Failed."""
+    """To a worker: serve exactly these, in this order, and try out what the plans say; answered by Up or Failed."""
 
     models: tuple[Version, ...]
     generation: int
+    plans: tuple[Plan, ...] = ()
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -47,16 +49,19 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker: load a version beside what is served, and hold it until Commit or Abort."""
+    """To a worker: load a version beside what is served, and hold it until Commit or Abort. `first`: what the bare name means makes way before."""
 
     number: int
     model: Version
+    first: bool = False
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker: what was prepared takes over its name."""
+    """To a worker: what was prepared takes over its name, or is served `beside` the other versions, for the bare name too where it is the `default`."""
 
     number: int
+    beside: bool = False
+    default: bool = False
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -72,12 +77,25 @@ class Remove(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     name: str
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """To a worker: tell what the two versions of a rollout have done."""
+
+    number: int
+    plan: Plan
+    stable: int
+
+
+class Relabel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """To a worker: the store's aliases have changed."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """To a worker: the answer to its Ask."""
 
     number: int
     error: dict[str, Any] | None = None
     overview: Overview | None = None
+    reports: tuple[Report, ...] = ()
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -100,23 +118,35 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """From a worker: a client wants the whole server to load or unload a model, or to tell how its workers are."""
+    """From a worker: a client wants the whole server to load, unload or roll out a model, or to tell how its workers or rollouts are."""
 
     number: int
     verb: str
     name: str = ""
     version: int | None = None
+    plan: Plan | None = None
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """From a worker: what is tried out under a name has failed or strayed."""
+
+    name: str
 
 
 class Did(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """From a worker: Prepare, Commit, Abort or Remove is done, or failed."""
+    """From a worker: an order is done, or failed; of a Look, what was seen, if it serves both versions."""
 
     number: int
     error: dict[str, Any] | None = None
+    seen: Seen | None = None
+    errors: tuple[str, ...] = ()
+    """The last messages of requests that the candidate failed."""
 
 
-ToWorker = Begin | Become | Open | Prepare | Commit | Abort | Remove | Answer | Drain
-FromWorker = Up | Failed | Ask | Did
+Order = Prepare | Commit | Abort | Remove | Look
+"""What is answered by a Did."""
+ToWorker = Begin | Become | Open | Order | Relabel | Answer | Drain
+FromWorker = Up | Failed | Ask | Did | Alarm
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _TO_WORKER: Final = msgspec.msgpack.Decoder(ToWorker)

@@ -4,9 +4,11 @@ import asyncio
 import dataclasses
 import time
 
+from aweigh.core.process_memory import memory_of
 from aweigh.engine.slab import OPEN, Board, Slab
-from aweigh.serve.overview import ModelFacts, WorkerFacts, memory_of
-from aweigh.serve.workers.messages import Abort, Commit, Did, Link, Prepare, Remove
+from aweigh.serve.overview import ModelFacts, WorkerFacts
+from aweigh.serve.workers.keeper import Keeper
+from aweigh.serve.workers.messages import Did, Link, Order
 from aweigh.serve.workers.processes import WorkerProcess
 from aweigh.serve.workers.watch import Backoff, Watch
 
@@ -19,6 +21,7 @@ class Member:
     slab: Slab
     watch: Watch
     link: Link
+    keeper: Keeper
     answered_before: int
     """What its slab had counted when it came."""
     state: str = "starting"
@@ -30,6 +33,8 @@ class Member:
     models: tuple[ModelFacts, ...] = ()
     why: str = ""
     """Why it was killed, if it was."""
+    hung: bool = False
+    """Whether it was killed because it stood still."""
     waits: "dict[int, asyncio.Future[Did]]" = dataclasses.field(default_factory=dict)
     """What it was told to do and has not done yet."""
 
@@ -37,7 +42,7 @@ class Member:
     def ready(self) -> bool:
         return self.state == "ready"
 
-    def tell(self, order: Prepare | Commit | Abort | Remove) -> "asyncio.Future[Did]":
+    def tell(self, order: Order) -> "asyncio.Future[Did]":
         """Give an order; done when the worker has done it or is gone."""
         future: asyncio.Future[Did] = asyncio.get_running_loop().create_future()
         self.waits[order.number] = future

@@ -14,26 +14,33 @@ from typing import Any, Final
 import msgspec
 
 from aweigh.core.errors import AweighError, ChildDied, InternalError, from_dict
+from aweigh.core.rollout import Report
 from aweigh.core.settings import Settings
-from aweigh.engine.slab import BEATS, PATIENT_UNTIL, STATE, Board
+from aweigh.engine.rollouts import Keeper as RolloutKeeper
+from aweigh.engine.rollouts import Rollouts
+from aweigh.engine.slab import BEATS, ENDED, PATIENT_UNTIL, STATE, Board
 from aweigh.serve.overview import ModelFacts, Overview, private_bytes_of
 from aweigh.serve.workers.changes import Changes
 from aweigh.serve.workers.desired import Desired
+from aweigh.serve.workers.farewell import last_words, part
+from aweigh.serve.workers.fleet import AllWorkers
+from aweigh.serve.workers.forks import Starter
+from aweigh.serve.workers.keeper import Keeper
 from aweigh.serve.workers.lobby import Lobby
-from aweigh.serve.workers.messages import Answer, Ask, Become, Begin, Did, Drain, Failed, Link, Open, Up, Version
-from aweigh.serve.workers.processes import WorkerProcess
+from aweigh.serve.workers.messages import Alarm, Answer, Ask, Become, Begin, Did, Drain, Failed, Link, Open, Up, Version
 from aweigh.serve.workers.seat import Member, Seat, answered, clock, free_slab
 from aweigh.serve.workers.watch import BEAT_S, Limits, Watch
 
 _LOG: Final = logging.getLogger("aweigh.supervisor")
 _MEMORY_ROUND: Final = 10
 """Beats between two looks at memory: half a second."""
-_END_SLACK_S: Final = 2.0
+_END_SLACK_S: Final = 0.5
+"""How much longer than its grace a worker may take to end."""
 Ready = Callable[[tuple[ModelFacts, ...]], None]
 
 
 class Supervisor:
-    """`module` is the program of a worker. `newest` says which version a bare name means; it may block, and is called on a thread."""
+    """`starter` starts workers. `newest` says which version a bare name means, `rolled` keeps rollouts; both may block, and are called on a thread."""
 
     def __init__(
         self,
@@ -41,12 +48,13 @@ class Supervisor:
         models: Sequence[Version],
         listening: socket.socket,
         *,
-        module: str,
+        starter: Starter,
         variant: str,
         newest: Callable[[str], int],
+        rolled: RolloutKeeper,
     ) -> None:
         self._settings = settings
-        self._module = module
+        self._starter = starter
         self._variant = variant
         self._listening = listening
         self._desired = Desired(models)
@@ -54,7 +62,11 @@ class Supervisor:
         self._seats = [Seat(number=number) for number in range(settings.workers)]
         self._limits = Limits(hang_s=settings.hang_timeout_s, load_s=settings.load_timeout_s, memory_bytes=settings.worker_memory_bytes)
         self._lobby = Lobby(listening)
-        self._changes = Changes(self._desired, self._ready_members, newest, self._converge)
+        first = settings.version_transition == "resource"
+        self._changes = Changes(self._desired, self._ready_members, newest, self._converge, first=first)
+        self._fleet = AllWorkers(self._desired, self._changes, self._ready_members, self._converge)
+        self._rollouts = Rollouts(self._fleet, rolled)
+        self._changes.rolled = self._rollouts.rolls
         self._began = clock()
         self._announce: Ready | None = None
         self._started = self._ending = False
@@ -68,12 +80,15 @@ class Supervisor:
         self._announce = ready
         looking = asyncio.ensure_future(self._look())
         try:
-            for seat in self._seats:
+            self._mind_the_lobby()
+            await self._starter.prepare()
+            for seat in self._seats if not self._ending else ():
                 self._fill(seat)
             await self._outcome
         finally:
             self._ending = True
             looking.cancel()
+            self._rollouts.close()
             self._lobby.close()
             self._kill_all("the supervisor ends")
             for task in list(self._tasks):
@@ -81,13 +96,26 @@ class Supervisor:
             for member in (member for seat in self._seats for member in seat.members()):
                 member.gone()
                 member.process.reap()
+                self._part(member)
+            self._starter.close()
             self._board.close()
+
+    @property
+    def changes(self) -> Changes:
+        """What changes the models of all workers."""
+        return self._changes
+
+    @property
+    def desired(self) -> Desired:
+        """What they are to serve."""
+        return self._desired
 
     def drain(self) -> None:
         """Let every worker answer what it has, then end."""
         if self._ending:
             return
         self._ending = True
+        self._rollouts.close()
         self._lobby.close()
         for seat in self._seats:
             if seat.timer is not None:
@@ -120,15 +148,26 @@ class Supervisor:
     def _fill(self, seat: Seat, *, relief: bool = False) -> None:
         """Start a worker in a seat, or beside the one that sits there."""
         try:
-            process = WorkerProcess(self._module, self._listening, self._board.descriptor)
+            process = self._starter.start(self._listening, self._board.descriptor)
         except AweighError as error:
             self._vacant(seat, error.message, 0.0)
             return
         place = free_slab(self._board, self._seats)
         slab = self._board.slabs[place]
         slab.clear_gauges()
-        watch, link = Watch(self._limits, process.pid, clock()), Link(process.connection)
-        member = Member(process=process, slab=slab, watch=watch, link=link, answered_before=answered(slab), open=not self._ready_members())
+        watch, link, keeper = Watch(self._limits, process.pid, clock()), Link(process.connection), Keeper(slab)
+        keeper.entrust(process.connection)
+        member = Member(
+            process=process,
+            slab=slab,
+            watch=watch,
+            link=link,
+            keeper=keeper,
+            answered_before=answered(slab),
+            open=not self._ready_members(),
+        )
+        if keeper.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(keeper.fileno(), self._keep, keeper)
         if relief:
             seat.relief = member
         else:
@@ -139,8 +178,19 @@ class Supervisor:
         self._task(self._hear(seat, member))
         self._mind_the_lobby()
 
+    def _keep(self, keeper: Keeper) -> None:
+        if not keeper.receive():
+            asyncio.get_running_loop().remove_reader(keeper.fileno())
+
+    def _part(self, member: Member) -> None:
+        """A worker is no more: its clients are answered, or go on with another."""
+        if member.keeper.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(member.keeper.fileno())
+        others = [other.keeper for other in self._ready_members() if other is not member and not self._ending]
+        part(member.keeper, others, last_words(member.why or member.process.how, hung=member.hung))
+
     def _become(self, member: Member) -> None:
-        member.link.send(Become(models=self._desired.models, generation=self._desired.generation))
+        member.link.send(Become(models=self._desired.models, plans=self._desired.plans, generation=self._desired.generation))
 
     def _converge(self) -> None:
         """Tell whoever is up and serves something else what to serve."""
@@ -157,12 +207,15 @@ class Supervisor:
                 self._failed(member, message)
             elif isinstance(message, Did):
                 member.did(message)
+            elif isinstance(message, Alarm):
+                self._rollouts.alarm(message.name)
             else:
                 self._task(self._answer(member, message))
         member.gone()
 
     def _up(self, seat: Seat, member: Member, said: Up) -> None:
         member.generation, member.models = said.generation, said.models
+        self._fleet.heard()
         if said.generation != self._desired.generation:
             self._become(member)  # what is desired has changed while it loaded
             return
@@ -174,10 +227,15 @@ class Supervisor:
             self._relieve(seat)
         if not self._started and all(each.member is not None and each.member.ready for each in self._seats):
             self._started = True
-            for other in self._ready_members():
-                other.link.send(Open(started=True))
-            if self._announce is not None:
-                self._announce(said.models)
+            self._task(self._begin(said.models))
+
+    async def _begin(self, models: tuple[ModelFacts, ...]) -> None:
+        """All workers serve: go on with the rollouts that were under way, and tell whoever waits."""
+        await self._rollouts.resume()
+        for member in self._ready_members():
+            member.link.send(Open(started=True))
+        if self._announce is not None:
+            self._announce(models)
 
     def _relieve(self, seat: Seat) -> None:
         """The one beside takes the seat; the one in it drains."""
@@ -201,18 +259,33 @@ class Supervisor:
 
     async def _answer(self, member: Member, asked: Ask) -> None:
         error: AweighError | None = None
+        reports: list[Report] = []
         try:
-            if asked.verb == "load":
-                await self._changes.load(asked.name, asked.version)
-            elif asked.verb == "unload":
-                await self._changes.unload(asked.name)
+            reports = await self._do(asked)
         except AweighError as raised:
             error = raised
         except Exception:  # noqa: BLE001  # the request boundary: a client waits for an answer
             _LOG.exception("a request to the supervisor failed", extra={"verb": asked.verb})
             error = InternalError("the server failed to do this", hint="the server's log has more")
         overview = self.overview() if asked.verb == "overview" else None
-        member.link.send(Answer(number=asked.number, error=None if error is None else error.as_dict(), overview=overview))
+        said = None if error is None else error.as_dict()
+        member.link.send(Answer(number=asked.number, error=said, overview=overview, reports=tuple(reports)))
+
+    async def _do(self, asked: Ask) -> list[Report]:
+        """What a client asked a worker for; the reports of rollouts, where it was about those."""
+        if asked.verb == "load":
+            await self._changes.load(asked.name, asked.version)
+        elif asked.verb == "unload":
+            await self._changes.unload(asked.name)
+        elif asked.plan is not None:
+            return [await self._rollouts.begin(asked.plan)]
+        elif asked.verb == "promote":
+            return [await self._rollouts.promote(asked.name)]
+        elif asked.verb == "rollback":
+            return [await self._rollouts.rollback(asked.name)]
+        elif asked.verb == "reports":
+            return await self._rollouts.reports(asked.name)
+        return []
 
     async def _look(self) -> None:
         """Every beat: who has ended, who hangs; now and then: who has grown."""
@@ -223,6 +296,7 @@ class Supervisor:
             now = clock()
             for seat in self._seats:
                 for member in seat.members():
+                    member.keeper.sweep()
                     if member.process.ended:
                         self._ended(seat, member, now)
                     else:
@@ -233,6 +307,7 @@ class Supervisor:
         late_s = member.watch.late(now, cells[BEATS], cells[STATE], cells[PATIENT_UNTIL] / 1000)
         if late_s:
             _LOG.error("a worker hangs: killed", extra={"worker": seat.number, "pid": member.process.pid, "late_s": round(late_s, 2)})
+            member.hung = True
             member.kill(f"its event loop stood still for {late_s:.1f} s")
         elif memory and self._limits.memory_bytes and not self._ending:
             private = private_bytes_of(member.process.pid)
@@ -248,6 +323,7 @@ class Supervisor:
 
     def _ended(self, seat: Seat, member: Member, now: float) -> None:
         member.gone()
+        self._part(member)
         member.slab.clear_gauges()
         if member in seat.leaving:
             seat.leaving.remove(member)
@@ -259,7 +335,10 @@ class Supervisor:
             seat.member = None
             why = member.why or member.process.how
             if not self._ending:
+                member.slab.cells[ENDED] += 1
                 _LOG.error("a worker ended", extra={"worker": seat.number, "pid": member.process.pid, "why": why})
+                for name in self._fleet.lost():
+                    self._rollouts.alarm(name)
                 self._vacant(seat, why, now - member.ready_at if member.ready_at else 0.0)
         self._end_if_empty()
 

@@ -18,8 +18,8 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from aweigh.core.errors import AweighError, Denied, InvalidFile, InvalidInput, NotFound, TooLarge, Unauthenticated, Unavailable
 from aweigh.core.names import Digest, digest_name
+from aweigh.core.oci import MANIFEST_TYPE, Descriptor, encode
 from aweigh.store.intake import MAX_MANIFEST_BYTES
-from aweigh.store.oci import MANIFEST_TYPE, Descriptor, encode
 from aweigh.store.remotes.access import Access
 from aweigh.store.remotes.address import Address
 from aweigh.store.remotes.resume import resumed

@@ -5,7 +5,7 @@ Blobs that are there are not sent again; large ones go in pieces and go on where
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote, urlsplit
@@ -14,8 +14,8 @@ import msgspec
 
 from aweigh.core.errors import AweighError, InvalidFile, NotFound, Refused, Unavailable, Unsupported
 from aweigh.core.names import Digest
+from aweigh.core.oci import MANIFEST_TYPE
 from aweigh.store.intake import MAX_MANIFEST_BYTES
-from aweigh.store.oci import MANIFEST_TYPE
 from aweigh.store.remotes.access import Access
 from aweigh.store.remotes.address import Address
 from aweigh.store.remotes.http import Web, path_of
@@ -71,9 +71,13 @@ class Registry:
         raise Unsupported(f"{self._address} has more than {len(found)} tags", hint="name the tag")
 
     def manifest(self, tag: str) -> bytes:
+        return self.fetch(tag, (MANIFEST_TYPE,))
+
+    def fetch(self, tag: str, accept: Sequence[str]) -> bytes:
+        """The document of one of these types that a tag or a digest names: of an image, say. Raises NotFound."""
         self._greet()
         try:
-            answer = self._web.request("GET", self._path("manifests", tag), ok=frozenset({200}), headers={"Accept": MANIFEST_TYPE})
+            answer = self._web.request("GET", self._path("manifests", tag), ok=frozenset({200}), headers={"Accept": ", ".join(accept)})
         except NotFound as error:
             raise NotFound(
                 f"there is no {tag!r} at {self._address.host}/{self._address.repository}",
@@ -105,12 +109,16 @@ class Registry:
                 self._access.pause(delay_s(failures))
 
     def tag(self, tag: str, manifest: bytes) -> None:
+        self.keep(tag, manifest, MANIFEST_TYPE)
+
+    def keep(self, name: str, document: bytes, media_type: str) -> None:
+        """Keep a document under a tag or its own digest, when everything that it names is there."""
         self._greet()
-        headers = {"Content-Type": MANIFEST_TYPE, "Content-Length": str(len(manifest))}
-        answer = self._web.request("PUT", self._path("manifests", tag), ok=frozenset({201}), headers=headers, send=lambda: manifest)
+        headers = {"Content-Type": media_type, "Content-Length": str(len(document))}
+        answer = self._web.request("PUT", self._path("manifests", name), ok=frozenset({201}), headers=headers, send=lambda: document)
         said = answer.headers.get("Docker-Content-Digest", "")
         self._web.drop(answer)
-        self._compare(said, manifest)
+        self._compare(said, document)
 
     def _greet(self) -> None:
         """Ask the registry whether it is one, and who it wants us to be, before anything large is sent."""

@@ -25,7 +25,7 @@ class Bench:
     """A queue over real threads. The function of the model waits for `gate`, unless it is open."""
 
     def __init__(
-        self, function: Callable[[Tensors], Sequence[Tensor]] = answer, *, of: Signature | None = None, max_rows: int = 100, padded: bool = False, objective: str = "", **policy: Any
+        self, function: Callable[[Tensors], Sequence[Tensor]] = answer, *, of: Signature | None = None, max_rows: int = 100, padded: bool = False, objective: str = "", call_s: float = 1.0, row_s: float = 0.0, **policy: Any
     ) -> None:  # fmt: skip
         self.gate = threading.Event()
         self.gate.set()
@@ -34,7 +34,7 @@ class Bench:
         self._function = function
         chosen = QueuePolicy(**{"lanes": 1, "max_requests": 100, **policy})
         self.executor = ThreadExecutor("m", threads=chosen.lanes, max_queue=chosen.max_requests)
-        tuner = Tuner(limit_rows=max_rows, call_s=1.0, row_s=0.0, objective=parse_objective(objective) if objective else None)
+        tuner = Tuner(limit_rows=max_rows, call_s=call_s, row_s=row_s, objective=parse_objective(objective) if objective else None)
         self.queue = BatchQueue("m", self._run, self.executor, self.statistics, chosen, Joiner(of or signature(), padded=padded), tuner)
 
     def _run(self, inputs: Tensors) -> list[Tensor]:
@@ -182,9 +182,28 @@ def test_priority_goes_first_and_the_unknown_level_is_the_middle_one() -> None:
     play(scene)
 
 
+def test_who_would_be_answered_too_late_is_refused_at_once() -> None:
+    async def scene() -> None:
+        bench = Bench(call_s=0.1, max_rows=1)
+        bench.gate.clear()
+        now = asyncio.get_running_loop().time()
+        others = [bench.ask(row(at), deadline=now + 60) for at in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match=r"an answer is expected after [89][0-9.]+ms, and the request has [23]"):
+            bench.ask(row(9), deadline=now + 0.3)
+        others.append(bench.ask(row(6), deadline=now + 5))
+        bench.gate.set()
+        await asyncio.gather(*others)
+        assert bench.sizes == [1] * 6
+        in_time = bench.ask(row(7), deadline=asyncio.get_running_loop().time() + 0.01)
+        await in_time  # a lane is free: whatever calls take as a rule, it is tried
+
+    play(scene)
+
+
 def test_a_deadline_behind_a_long_call_is_rejected_on_time_and_never_run() -> None:
     async def scene() -> None:
-        bench = Bench()
+        bench = Bench(call_s=0.001)
         bench.gate.clear()
         first = bench.ask(row(0))
         await asyncio.sleep(0)
@@ -289,16 +308,43 @@ def test_closing_refuses_what_waits() -> None:
 
 def test_an_objective_refuses_what_would_be_too_late() -> None:
     async def scene() -> None:
-        bench = Bench(objective="p99 <= 3s", max_rows=1)
+        bench = Bench(objective="p99 <= 4s", max_rows=1)
         bench.gate.clear()
         asked = [bench.ask(row(0))]
         await asyncio.sleep(0)
         asked.append(bench.ask(row(1)))
         asked.append(bench.ask(row(2)))
-        with pytest.raises(Overloaded, match="expected after 4s"):
+        with pytest.raises(Overloaded, match="expected after 5s"):
             bench.ask(row(3))
         bench.gate.set()
         await asyncio.gather(*asked)
+
+    play(scene)
+
+
+def test_an_objective_refuses_what_would_be_too_late_in_the_turn_in_which_a_lane_is_free() -> None:
+    async def scene() -> None:
+        bench = Bench(objective="p99 <= 4s", max_rows=1)
+        bench.gate.clear()
+        asked = [bench.ask(row(number)) for number in range(3)]
+        with pytest.raises(Overloaded, match="expected after 5s"):
+            bench.ask(row(3))
+        bench.gate.set()
+        await asyncio.gather(*asked)
+
+    play(scene)
+
+
+def test_a_batch_takes_its_share_alone_where_small_ones_cost_no_more() -> None:
+    async def scene() -> None:
+        bench = Bench(max_rows=100, lanes=2, call_s=0.005, row_s=0.01)
+        bench.gate.clear()
+        asked = [bench.ask(row(number)) for number in range(40)]
+        await asyncio.sleep(0.05)
+        assert bench.queue.waiting == 40 - 10 - 10
+        bench.gate.set()
+        await asyncio.gather(*asked)
+        assert max(bench.sizes) == 10
 
     play(scene)
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from aweigh.core.errors import InvalidFile
+from aweigh.isolate import network
 
 
 class Question(msgspec.Struct):
@@ -49,6 +51,29 @@ def facts(argument: Any) -> dict[str, Any]:
 def reach(address: list[Any]) -> str:
     with socket.create_connection((address[0], address[1]), timeout=2):
         return "connected"
+
+
+def shut_in(ways: list[str]) -> dict[str, str]:
+    """What becomes of sockets of every sort after the network was left by one way."""
+    getattr(network, ways[0])() if ways[0] != "hook" else sys.addaudithook(network._refuse)
+    found = {}
+    for name, family in (("inet", socket.AF_INET), ("inet6", socket.AF_INET6), ("unix", socket.AF_UNIX)):
+        try:
+            with socket.socket(family) as made:
+                made.connect(ways[1] if name == "unix" else ("::1" if name == "inet6" else "127.0.0.1", int(ways[2])))
+            found[name] = "connected"
+        except OSError as error:
+            found[name] = type(error).__name__
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {ways[2]}), 2)"],
+            capture_output=True,
+            check=False,
+        )
+        found["started"] = "connected" if done.returncode == 0 else "kept out"
+    except PermissionError:
+        found["started"] = "kept out"
+    return found
 
 
 def talk(argument: Any) -> int:

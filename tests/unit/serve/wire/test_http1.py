@@ -153,6 +153,7 @@ def test_a_client_that_closes_its_half_gets_its_answers_and_the_end(mixed: Rig, 
     _, pipe = mixed.open()
     pipe.send(post(SLOW) + post())
     assert pipe.protocol.eof_received()
+    assert pipe.take() == b"HTTP/1.1 100 Continue\r\n\r\n"  # to which a client that has left answers with a reset
     threads.release()
     assert names(pipe.take()) == ["slow", "iris"]
     assert pipe.closed
@@ -274,6 +275,18 @@ def test_a_recently_used_connection_waits_only_a_moment_for_its_last_request(ser
     server.tick(0.6)
     assert pipe.closed
     assert fresh.closed
+
+
+def test_a_connection_whose_use_was_noted_a_moment_ago_is_not_idle_yet(server: Rig) -> None:
+    _, pipe = server.open()
+    pipe.send(get("/v2"))
+    server.tick(1)  # the round notes the answer that was just given
+    pipe.take()
+    server.listener.drain()
+    assert not pipe.closed
+    pipe.send(get("/v2"))
+    assert answers(pipe.take())[0].headers["connection"] == "close"
+    assert pipe.closed
 
 
 def test_what_cannot_be_finished_is_answered_503(mixed: Rig, threads: HeldThreads) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aweigh.core.errors import Conflict, GoldenMismatch, ModelNotFound, NotReady
+from aweigh.core.errors import ChildDied, Conflict, GoldenMismatch, ModelNotFound, NotReady
 from aweigh.serve.workers.changes import Changes
 from aweigh.serve.workers.desired import Desired
 from aweigh.serve.workers.messages import Abort, Commit, Did, Prepare, Remove, Version
@@ -100,3 +100,74 @@ def test_unloading_reaches_all_and_twice_is_refused() -> None:
     assert desired.models == ()
     with pytest.raises(ModelNotFound, match="no version is available"):
         asyncio.run(made.unload("iris"))
+
+
+def test_a_version_joins_the_others_or_none_does() -> None:
+    followers = [Follower(), Follower()]
+    desired, made, converged = changes(*followers)
+    asyncio.run(made.join(Version(name="iris", number=2), default=True, first=False))
+    assert [(told.beside, told.default) for told in (follower.told[-1] for follower in followers)] == [(True, True)] * 2
+    assert desired.versions("iris") == [1, 2]
+    asyncio.run(made.join(Version(name="iris", number=3), default=False, first=False))
+    assert desired.versions("iris") == [1, 3, 2]
+    followers[0].fails = True
+    with pytest.raises(GoldenMismatch):
+        asyncio.run(made.join(Version(name="iris", number=4), default=True, first=False))
+    asyncio.run(made.prefer(Version(name="iris", number=3)))
+    asyncio.run(made.drop(Version(name="iris", number=1)))
+    assert desired.versions("iris") == [2, 3]
+    assert converged[-1] == desired.generation
+
+
+def test_what_is_unloaded_while_it_is_loaded_stays_unloaded() -> None:
+    async def main() -> None:
+        follower = Follower(holds=True)
+        desired, made, _ = changes(follower)
+        told: list[tuple[str, int | None, bool]] = []
+        made.decided = lambda name, version, *, loaded: told.append((name, version, loaded))
+        loading = asyncio.ensure_future(made.load("iris", 2))
+        await asyncio.sleep(0)
+        unloading = asyncio.ensure_future(made.unload("iris"))
+        while not (loading.done() and unloading.done()):
+            for future, done in list(follower.waiting):
+                if not future.done():
+                    future.set_result(done)
+            await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="'iris' was unloaded while it was loaded"):
+            await loading
+        assert (desired.models, told) == ((), [("iris", None, False)])
+        assert follower.kinds() == [Prepare, Remove, Abort]
+
+    asyncio.run(main())
+
+
+def test_a_version_whose_loading_ends_every_worker_is_not_what_their_successors_begin_with() -> None:
+    for beside in (False, True):
+        desired, made, converged = changes(Follower(dies=True), Follower(dies=True))
+        joining = made.join(Version(name="iris", number=2), default=False, first=False)
+        with pytest.raises(ChildDied, match="every worker ended while 'iris' version 2 was loaded"):
+            asyncio.run(joining if beside else made.load("iris", 2))
+        joining.close()
+        assert (desired.versions("iris"), converged) == ([1], [])
+
+
+def test_a_load_that_waited_for_its_turn_does_not_take_over_what_is_rolled_out_by_then() -> None:
+    async def main() -> None:
+        follower, rolled = Follower(holds=True), set[str]()
+        desired, made, _ = changes(follower)
+        made.rolled = rolled.__contains__
+        joining = asyncio.ensure_future(made.join(Version(name="iris", number=2), default=False, first=False))
+        await asyncio.sleep(0)
+        loading = asyncio.ensure_future(made.load("iris", 3))
+        await asyncio.sleep(0)
+        rolled.add("iris")
+        while not (joining.done() and loading.done()):
+            for future, done in list(follower.waiting):
+                if not future.done():
+                    future.set_result(done)
+            await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="is being rolled out"):
+            await loading
+        assert desired.versions("iris") == [2, 1]
+
+    asyncio.run(main())

@@ -16,7 +16,7 @@ def version(name: str, number: int) -> Version:
 
 def served(dataplane: DataPlane) -> tuple[dict[str, list[str]], dict[str, str]]:
     names = {model.name for model in dataplane.models()}
-    return {name: dataplane.versions(name) for name in names}, {name: dataplane.find(name).version for name in names}
+    return {name: sorted(dataplane.versions(name)) for name in names}, {name: dataplane.find(name).version for name in names}
 
 
 def begun_with(desired: Desired) -> DataPlane:
@@ -28,7 +28,15 @@ def begun_with(desired: Desired) -> DataPlane:
 
 
 def test_any_row_of_changes_leaves_a_new_worker_with_what_an_old_one_has() -> None:
-    steps = [("load", "a", 1), ("load", "a", 2), ("load", "b", 1), ("unload", "a", 0), ("load", "b", 1), ("load", "a", 1)]
+    steps = [
+        ("load", "a", 1),
+        ("load", "a", 2),
+        ("load", "b", 1),
+        ("unload", "a", 0),
+        ("join", "b", 1),
+        ("stand", "a", 4),
+        ("drop", "a", 3),
+    ]
     for row in itertools.permutations(steps, 4):
         desired = Desired([version("a", 1), version("a", 3), version("b", 2)])
         old = begun_with(desired)
@@ -36,6 +44,13 @@ def test_any_row_of_changes_leaves_a_new_worker_with_what_an_old_one_has() -> No
             if verb == "load":
                 desired.take_over(version(name, number))
                 old.replace(model(name=name, version=str(number)))
+            elif verb in {"join", "stand"}:
+                desired.join(version(name, number), default=verb == "join")
+                old.join(model(name=name, version=str(number)), default=verb == "join")
+            elif verb == "drop":
+                desired.drop(version(name, number))
+                if (there := old.loaded(name, str(number))) is not None:
+                    old.drop(there)
             else:
                 assert desired.remove(name) is bool(old.remove(name))
         assert served(begun_with(desired)) == served(old), row

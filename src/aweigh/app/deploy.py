@@ -1,0 +1,241 @@
+"""Deployments: render a package for a target, check what was rendered, apply it through the vendor's client, keep a record, take it away again."""
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+import msgspec
+
+from aweigh.app.models import open_model
+from aweigh.core.errors import InvalidInput, InvalidName, Refused
+from aweigh.core.nearest import nearest
+from aweigh.core.objective import parse_objective
+from aweigh.core.plugins import load, plugins
+from aweigh.core.protocols import PackageHandle, Progress, quiet
+from aweigh.core.settings import Settings
+from aweigh.deploy.capacity import Capacity, measured, reckoned
+from aweigh.deploy.commands import Commands
+from aweigh.deploy.folder import Ledger, write_folder
+from aweigh.deploy.records import Deployment, Deployments
+from aweigh.deploy.target import Demand, DeployJob, Finding, Need, Rendered, Scale, Target
+from aweigh.engine.variants import choose_variant, environments_of
+
+_LABEL: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,50}[a-z0-9])?", re.ASCII)
+"""A DNS label, with room for what targets put behind it."""
+_SCALE: Final = re.compile(r"(\d{1,4})(?:\.\.(\d{1,4}))?", re.ASCII)
+
+
+class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, as a person wrote it."""
+
+    target: str
+    out: str = ""
+    """Folder to render into; empty: NAME-TARGET in the current one."""
+    name: str = ""
+    """Of the deployment; empty: the model's, as a DNS label."""
+    variant: str = ""
+    image: str = ""
+    scale: str = ""
+    """'2' or '1..5'."""
+    load: float = 0.0
+    """Requests per second to size for."""
+    objective: str = ""
+    capacity: str = ""
+    """A file that `aweigh bench --find-capacity … --json` wrote."""
+    set: tuple[str, ...] = ()
+    """The target's own options: 'region=eu-west-1'."""
+    apply: bool = False
+    force: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """What came of it."""
+
+    name: str
+    target: str
+    folder: Path
+    rendered: Rendered
+    changed: Sequence[str]
+    """Files that are new or other than they were."""
+    findings: Sequence[Finding]
+    capacity: Capacity
+    deployment: Deployment | None = None
+    """Where it was applied."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A target, and what it takes by `--set`."""
+
+    name: str
+    options: Mapping[str, str]
+    """Name -> default, as text; empty where it must be given."""
+    needs: Sequence[str]
+    experimental: str
+
+
+def deploy_package(
+    settings: Settings, model: str, options: DeployOptions, *, commands: Commands | None = None, progress: Progress = quiet
+) -> Deployed:
+    """Render `model` for a target into a folder, check it, and apply it where that was asked for.
+
+    Raises ModelNotFound, Unsupported, InvalidInput for options, Conflict for files that a person changed, Refused where a check fails: then nothing is applied.
+    """
+    target = _target(options.target)
+    package = open_model(settings, model, progress=progress)
+    job = _job(settings, package, target, options, progress)
+    folder = Path(options.out or f"{job.name}-{target.name}")
+    rendered = target.render(job)
+    ledger = Ledger(name=job.name, target=target.name, model=str(package.reference), digest=package.digest, files={})
+    changed = write_folder(folder, rendered.files, ledger, force=options.force)
+    findings = target.check(folder, job)
+    done = Deployed(
+        name=job.name,
+        target=target.name,
+        folder=folder,
+        rendered=rendered,
+        changed=changed,
+        findings=findings,
+        capacity=job.capacity,
+    )
+    if not options.apply:
+        return done
+    if wrong := [finding for finding in findings if finding.fatal]:
+        raise Refused(f"nothing was applied: {wrong[0].place}: {wrong[0].message}", hint=wrong[0].hint or "mend it, then apply it again")
+    progress(f"applying to {target.name}")
+    applied = target.apply(folder, job, commands or Commands())
+    record = Deployment(
+        name=job.name,
+        target=target.name,
+        model=str(package.reference),
+        digest=package.digest,
+        folder=str(folder.resolve()),
+        applied_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        image=job.image,
+        address=applied.address,
+        facts=dict(applied.facts),
+    )
+    _records(settings).keep(record)
+    return dataclasses.replace(done, deployment=record)
+
+
+def undeploy_package(
+    settings: Settings, name: str, *, target: str = "", commands: Commands | None = None, progress: Progress = quiet
+) -> Deployment:
+    """Take away what was applied under a name. The rendered files stay. Raises NotFound, and what the vendor's client says."""
+    records = _records(settings)
+    found = records.find(name, target)
+    progress(f"removing {found.name} from {found.target}")
+    _target(found.target).remove(found.facts, Path(found.folder), commands or Commands())
+    records.forget(found)
+    return found
+
+
+def list_deployments(settings: Settings) -> list[Deployment]:
+    """What was applied and not taken away. Raises InvalidFile."""
+    return _records(settings).all()
+
+
+def list_targets() -> list[Listed]:
+    """Every target, with what it takes."""
+    listed = []
+    for row in plugins("target"):
+        target = _target(row.name)
+        fields = msgspec.structs.fields(target.options)
+        defaults = {each.name: "" if each.required else str(each.default) for each in fields}
+        listed.append(Listed(name=row.name, options=defaults, needs=sorted(target.needs), experimental=row.experimental))
+    return listed
+
+
+def deployment_name(text: str) -> str:
+    """A model's name as a DNS label. Raises InvalidName where a person gave one that is none."""
+    if not _LABEL.fullmatch(text):
+        hint = "use lower-case letters, digits and '-', a letter first, 52 characters at most"
+        raise InvalidName(f"{text[:80]!r} is not the name of a deployment", hint=hint)
+    return text
+
+
+def _records(settings: Settings) -> Deployments:
+    return Deployments(settings.home_folder / "deployments")
+
+
+def _target(name: str) -> Target:
+    return cast("type[Target]", load("target", name))()
+
+
+def _job(settings: Settings, package: PackageHandle, target: Target, options: DeployOptions, progress: Progress) -> DeployJob:
+    variant = choose_variant(package.manifest, options.variant, environments=environments_of(settings))
+    if Need.IMAGE in target.needs and not options.image:
+        model = package.reference
+        raise InvalidInput(
+            f"target '{target.name}' needs the address of an image, which its machines pull",
+            hint=f"make and send one: 'aweigh image {model} --to registry.example/team/{model.name}', then give --image ADDRESS@DIGEST",
+        )
+    capacity = measured(Path(options.capacity), package, variant) if options.capacity else reckoned(package, variant)
+    demand = Demand(requests_per_second=options.load, objective=parse_objective(options.objective) if options.objective else None)
+    return DeployJob(
+        name=deployment_name(options.name) if options.name else _label_of(str(package.reference.name)),
+        package=package,
+        variant=variant,
+        variant_asked=bool(options.variant),
+        options=_own_options(target, options.set),
+        capacity=capacity,
+        image=options.image,
+        scale=_scale(options.scale, capacity, demand),
+        demand=demand,
+        settings=settings,
+        cache=settings.home_folder / "cache",
+        progress=progress,
+    )
+
+
+def _label_of(model: str) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", model).strip("-")
+    label = label if label[0].isalpha() else f"m-{label}"
+    return deployment_name(label[:52].rstrip("-"))
+
+
+def _scale(text: str, capacity: Capacity, demand: Demand) -> Scale:
+    """As it was said; else what the load takes, twice at the most; else one."""
+    if not text:
+        if not demand.requests_per_second:
+            return Scale()
+        least = capacity.cores(demand.requests_per_second)
+        return Scale(least=least, most=2 * least)
+    found = _SCALE.fullmatch(text)
+    if found is None:
+        raise InvalidInput(f"{text[:40]!r} is not a number of replicas", hint="say '2', or '1..5' for as many as are needed between these")
+    least = int(found[1])
+    most = int(found[2] or found[1])
+    if most < max(least, 1):
+        raise InvalidInput(f"{text!r}: at most {most} where at least {max(least, 1)} are to run", hint="say '1..5'")
+    return Scale(least=least, most=most)
+
+
+def _own_options(target: Target, given: Sequence[str]) -> msgspec.Struct:
+    """The target's options of `KEY=VALUE`s. Raises InvalidInput, naming the nearest key or what a value must be."""
+    known = {each.name: each for each in msgspec.structs.fields(target.options)}
+    values: dict[str, object] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        name = key.replace("-", "_")
+        if not equals or name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"it takes: {', '.join(known) or 'none'}"
+            raise InvalidInput(
+                f"target '{target.name}' has no option {key[:80]!r}" if equals else f"{text[:80]!r} is not KEY=VALUE", hint=hint
+            )
+        values[name] = value
+    for name, field in known.items():
+        if field.required and name not in values:
+            raise InvalidInput(f"target '{target.name}' needs the option '{name}'", hint=f"say --set {name}=VALUE")
+    try:
+        return msgspec.convert(values, target.options, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"an option of target '{target.name}' does not fit: {error}", hint="`aweigh deploy --list` shows what each takes"
+        ) from error

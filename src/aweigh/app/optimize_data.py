@@ -1,0 +1,94 @@
+"""The rows that a search judges by, and what they are measured by. Part of `optimize`."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from aweigh.app.rows import Rows, right_answers
+from aweigh.core.errors import InvalidInput
+from aweigh.core.evidence import Strength
+from aweigh.core.golden import read_golden
+from aweigh.core.protocols import PackageHandle
+from aweigh.core.signature import Signature, Task
+from aweigh.core.tensors import Tensor
+from aweigh.evaluation import Candidate as Answering
+from aweigh.evaluation import Question, evaluate
+from aweigh.optimize.budget import LIKENESS, Budget, Figure
+from aweigh.optimize.likeness import likeness
+from aweigh.optimize.material import Index, Split, split
+
+_RESAMPLES: Final = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """A person's rows, as the package takes them, with their right answers where there are some."""
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    right: Sequence[Any] | None
+    split: Split
+    strength: Strength
+
+
+def read_data(handle: PackageHandle, data: object, labels: object, *, calibration: bool) -> Data:
+    """The rows of `data`; without any those of the golden set. Raises what reading raises, and InvalidInput for too few."""
+    signature = handle.manifest.session_signature
+    if data is None:
+        if labels is not None:
+            raise InvalidInput("--labels are of rows that were not given", hint="give DATA too")
+        golden = read_golden(handle.manifest, handle.path)
+        if not golden:
+            raise InvalidInput(f"{handle.reference} has no golden set", hint="give DATA")
+        rows, right, source = golden[0].inputs, None, f"golden case '{golden[0].name}'"
+    else:
+        given = Rows.read(data, signature)
+        rows, source = given.tensors(signature), given.source
+        right = None if labels is None else right_answers(labels, given)
+    count = signature.batch_size(rows) if signature.batched else 1
+    if right is not None and len(right) != count:
+        raise InvalidInput(f"{count} rows have {len(right)} labels", hint="one label for each row, in their order")
+    if signature.batched and count < 2:
+        raise InvalidInput(f"{source} has {count} row", hint="some hundred rows tell a good variant from a bad one; give DATA")
+    strength = Strength.WEAK if data is None else Strength.FULL
+    parts = split(count, calibration=calibration) if signature.batched else _alone()
+    return Data(source=source, tensors=rows, right=right, split=parts, strength=strength)
+
+
+def _alone() -> Split:
+    """Of a model that takes one request at a time: it is all of them."""
+    only = np.zeros(1, dtype=np.int64)
+    return Split(calibration=only, searched=only, unseen=only[:0])
+
+
+def measure(
+    signature: Signature, data: Data, budget: Budget, answers: Sequence[Tensor], source: Sequence[Tensor], rows: Index
+) -> dict[str, Figure]:
+    """The budget's metrics of answers to all rows, on those that count. Neighbours are looked for among all rows."""
+    found = {}
+    for metric in budget.metrics:
+        if metric in LIKENESS:
+            every = metric == "neighbours" or not signature.batched
+            pair = [[output if every else output[rows] for output in each] for each in (source, answers)]
+            found[metric] = likeness(metric, signature, *pair)
+    if data.right is not None and any(metric not in LIKENESS for metric in budget.metrics):
+        found |= _metrics(signature, [output[rows] for output in answers], [data.right[row] for row in rows])
+    return found
+
+
+def _metrics(signature: Signature, answers: Sequence[Tensor], right: Sequence[Any]) -> dict[str, Figure]:
+    candidate = Answering(model="", digest="", variant="", signature=signature, outputs=answers)
+    measured = evaluate([candidate], Question(right=right, data="", resamples=_RESAMPLES)).candidates[0].metrics
+    return {
+        name: Figure(value=figure.value, low=figure.low, high=figure.high) for name, figure in measured.items() if figure.value is not None
+    }
+
+
+def default_budget(signature: Signature, right: Sequence[Any] | None) -> str:
+    """Half a point of accuracy where right answers are known, else 99 of 100 rows that agree."""
+    if right is None:
+        return "agreement >= 99%"
+    regression = signature.task is Task.REGRESSION
+    return "rmse <= 101%" if regression else "accuracy within 0.5 points"

@@ -1,0 +1,66 @@
+"""The metrics: their names, what they mean, and which way is better. Read by requirements, rankings, and the documentation."""
+
+import math
+from typing import Final
+
+from aweigh.core.errors import InvalidSetting
+from aweigh.core.nearest import nearest
+from aweigh.core.signature import Task
+
+HIGHER, LOWER, NEITHER = 1, -1, 0
+
+METRICS: Final[dict[str, tuple[int, str]]] = {
+    "accuracy": (HIGHER, "share of right labels"),
+    "balanced_accuracy": (HIGHER, "mean recall of the classes"),
+    "precision": (HIGHER, "mean of the classes; of one class: precision[CLASS]"),
+    "recall": (HIGHER, "mean of the classes; of one class: recall[CLASS]"),
+    "f1": (HIGHER, "mean of the classes; of one class: f1[CLASS]"),
+    "precision_weighted": (HIGHER, "mean of the classes by their rows"),
+    "recall_weighted": (HIGHER, "mean of the classes by their rows"),
+    "f1_weighted": (HIGHER, "mean of the classes by their rows"),
+    "log_loss": (LOWER, "mean of -log of the right class's probability"),
+    "roc_auc": (HIGHER, "two classes: of the second; more: mean of each against the rest"),
+    "brier": (LOWER, "squared error of the probabilities; two classes: of the second, more: summed over them"),
+    "calibration_error": (LOWER, "mean gap between what is said and what is found, over ten bins of probability"),
+    "mae": (LOWER, "mean absolute error"),
+    "rmse": (LOWER, "root of the mean squared error"),
+    "r2": (HIGHER, "share of the variance that is explained"),
+    "mape": (LOWER, "mean absolute error as a share of the right value"),
+    "bias": (NEITHER, "mean of prediction less right value"),
+    "pinball": (LOWER, "mean quantile loss"),
+    "coverage": (NEITHER, "of a quantile, coverage[0.9]: share of right values at or below it"),
+    "interval_coverage": (NEITHER, "share of right values between the lowest and the highest quantile"),
+    "ndcg": (HIGHER, "discounted gain of the order, of the best possible; the first K alone: ndcg@K"),
+    "mrr": (HIGHER, "mean of 1 / place of the first relevant row"),
+}
+
+PRIMARY: Final = {Task.CLASSIFICATION: "f1", Task.REGRESSION: "rmse", Task.RANKING: "ndcg"}
+
+
+def base(name: str) -> str:
+    """`f1[yes]` and `ndcg@5` without what stands behind."""
+    return name.partition("[")[0].partition("@")[0]
+
+
+def better(name: str) -> int:
+    """1 where more is better, -1 where less is, 0 where neither."""
+    return METRICS[base(name)][0]
+
+
+def worth(name: str, value: float | None) -> float:
+    """A figure as something of which more is better; nothing is worth least."""
+    if value is None or math.isnan(value):
+        return -math.inf
+    return -abs(value) if better(name) == NEITHER else better(name) * value
+
+
+def known(name: str, among: object, *, place: str) -> str:
+    """The name, if it is among those that were measured. Raises InvalidSetting with the nearest."""
+    names = list(among)  # type: ignore[call-overload]  # any iterable of names
+    if name in names:
+        return name
+    near = nearest(name, names)
+    listed = ", ".join(item for item in names if "[" not in item)
+    raise InvalidSetting(
+        f"{place}: there is no metric {name[:80]!r} here", hint=f"did you mean '{near}'?" if near else f"there are: {listed}"
+    )

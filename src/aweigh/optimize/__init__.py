@@ -1,0 +1,1 @@
+"""Making packages faster: what takes their time (`profile`)."""

@@ -1,0 +1,223 @@
+"""One thread, one poll, all connections: moves bytes between sockets and `http1`, and asks the forms. Every wait has an end, every buffer a limit.
+
+The port opens when the model is ready, and not before: a connection that is refused says "not yet" to every platform there is. At SIGTERM the port
+closes, what has been asked is answered, and the process ends.
+"""
+
+from __future__ import annotations
+
+import _socket
+import posix
+from _signal import SIGINT, SIGTERM, set_wakeup_fd  # type: ignore[import-not-found]  # typeshed has the public shell alone
+from _signal import signal as handle
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
+from time import monotonic
+
+from .errors import Refusal
+from .http1 import Reader, render
+from .message import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .forms import Forms
+
+_BACKLOG = 128
+_PIECE = 256 * 1024
+_MOST_WAITING = 1024 * 1024
+"""Bytes of answers that a peer may leave unread before its next request waits."""
+_LAST_REQUEST_S = 0.5
+"""How long a connection on which nothing is under way may still bring a request while the server stops: it may be on its way."""
+_UNIX = "unix:"
+
+
+def open_port(host: str, port: int) -> _socket.socket:
+    """A socket that is bound and does not listen yet: whether the address is free is known before the model is loaded. Raises OSError."""
+    if host.startswith(_UNIX):
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        listener.bind(host[len(_UNIX) :])
+        return listener
+    listener = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET, _socket.SOCK_STREAM)
+    listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+class _Peer:
+    """One connection."""
+
+    __slots__ = ("deadline", "last", "out", "reader", "socket")
+
+    def __init__(self, socket: _socket.socket, reader: Reader, deadline: float) -> None:
+        self.socket = socket
+        self.reader = reader
+        self.deadline = deadline
+        self.out = bytearray()
+        self.last = False
+        """Whether the connection ends with what is in `out`."""
+
+
+class Server:
+    """Serves until it is told to stop."""
+
+    def __init__(self, forms: Forms, listener: _socket.socket) -> None:
+        self._forms = forms
+        self._listener = listener
+        self._limits: dict[str, Any] = forms.spec["limits"]
+        self._peers: dict[int, _Peer] = {}
+        self._poll = poll()
+        self._stopping = False
+        self._wake, self._waker = posix.pipe()
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Listen, say that it is `ready`, answer, drain, return."""
+        posix.set_blocking(self._wake, False)
+        posix.set_blocking(self._waker, False)
+        set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        for number in (SIGTERM, SIGINT):
+            handle(number, self._stop)
+        self._listener.settimeout(0)
+        self._listener.listen(_BACKLOG)
+        self._poll.register(self._listener.fileno(), POLLIN)
+        self._poll.register(self._wake, POLLIN)
+        ready()
+        end = 0.0
+        while True:
+            for number, events in self._poll.poll(self._patience(end)):
+                self._turn(number, events)
+            if self._stopping and not end:
+                end = monotonic() + self._limits["drain_s"]
+                self._drain()
+            self._end_late()
+            if self._stopping and (not self._peers or monotonic() >= end):
+                break
+        for peer in list(self._peers.values()):
+            self._close(peer)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopping = True
+
+    def _patience(self, end: float) -> int:
+        """Milliseconds until something ends by itself."""
+        times = [peer.deadline for peer in self._peers.values()]
+        if end:
+            times.append(end)
+        return max(0, int((min(times) - monotonic()) * 1000) + 1) if times else -1
+
+    def _turn(self, number: int, events: int) -> None:
+        if number == self._wake:
+            posix.read(self._wake, 4096)
+        elif not self._stopping and number == self._listener.fileno():
+            self._accept()
+        elif (peer := self._peers.get(number)) is not None:
+            try:
+                self._move(peer, events)
+            except OSError:  # the peer has left
+                self._close(peer)
+
+    def _accept(self) -> None:
+        try:
+            number, _ = self._listener._accept()  # type: ignore[attr-defined]  # as the public shell does
+        except OSError:
+            return
+        socket = _socket.socket(fileno=number)
+        if len(self._peers) >= self._limits["connections"]:
+            socket.close()
+            return
+        socket.settimeout(0)
+        if socket.family != _socket.AF_UNIX:
+            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        reader = Reader(max_head=self._limits["head_bytes"], max_body=self._limits["body_bytes"])
+        peer = self._peers[number] = _Peer(socket, reader, monotonic() + self._limits["idle_s"])
+        self._poll.register(number, POLLIN)
+        self._turn(number, POLLIN)  # the request has often come with the connection
+        del peer
+
+    def _move(self, peer: _Peer, events: int) -> None:
+        if events & POLLIN and not peer.last:
+            try:
+                data = peer.socket.recv(_PIECE)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close(peer)
+                return
+            if peer.reader.idle:
+                peer.deadline = monotonic() + self._limits["request_s"]
+            peer.reader.buffer += data
+        elif events & (POLLERR | POLLHUP):
+            self._close(peer)
+            return
+        if not peer.out or self._send(peer):
+            while self._answer(peer) and self._send(peer):
+                pass
+
+    def _answer(self, peer: _Peer) -> bool:
+        """Answer requests that are whole, one after the other, until enough waits to be sent; whether anything does."""
+        while not peer.last and len(peer.out) < _MOST_WAITING:
+            try:
+                request = peer.reader.take()
+            except Refusal as error:
+                peer.out += render(self._forms.failure(error, Request("", "", {})), identity="", keep_alive=False)
+                peer.last = True
+                break
+            if request is None:
+                if peer.reader.expects:
+                    peer.reader.expects = False
+                    peer.out += b"HTTP/1.1 100 Continue\r\n\r\n"
+                break
+            response = self._forms.answer(request)
+            peer.last = not request.keep_alive or self._stopping
+            peer.out += render(response, identity=request.id, keep_alive=not peer.last, head_only=request.method == "HEAD")
+            peer.deadline = monotonic() + self._limits["idle_s" if peer.reader.idle else "request_s"]
+        return bool(peer.out)
+
+    def _send(self, peer: _Peer) -> bool:
+        """Send what is waiting; whether all of it went and the connection goes on."""
+        try:
+            sent = peer.socket.send(peer.out)
+        except BlockingIOError:
+            sent = 0
+        del peer.out[:sent]
+        if peer.out:
+            self._poll.modify(peer.socket.fileno(), POLLOUT)  # a peer that does not read is not read from
+            if sent:
+                peer.deadline = monotonic() + self._limits["request_s"]
+            return False
+        if peer.last:
+            self._close(peer)
+            return False
+        self._poll.modify(peer.socket.fileno(), POLLIN)
+        return True
+
+    def _drain(self) -> None:
+        self._poll.unregister(self._listener.fileno())
+        self._listener.close()
+        soon = monotonic() + _LAST_REQUEST_S
+        for peer in self._peers.values():
+            if peer.reader.idle and not peer.out:
+                peer.deadline = min(peer.deadline, soon)
+
+    def _end_late(self) -> None:
+        now = monotonic()
+        for peer in [each for each in self._peers.values() if each.deadline <= now]:
+            if not peer.reader.idle and not peer.out:
+                late = Refusal("the request took too long to arrive", hint="send it at once", status=408, code="deadline-exceeded")
+                peer.out += render(self._forms.failure(late, Request("", "", {})), identity="", keep_alive=False)
+                peer.last = True
+                peer.deadline = now + 1.0
+                try:
+                    self._send(peer)
+                except OSError:
+                    self._close(peer)
+            else:
+                self._close(peer)
+
+    def _close(self, peer: _Peer) -> None:
+        number = peer.socket.fileno()
+        if number in self._peers:
+            del self._peers[number]
+            self._poll.unregister(number)
+            peer.socket.close()

@@ -1,0 +1,9 @@
+"""Models that lie elsewhere: an address becomes a file or folder on this machine, before `pack` looks at it. One file per kind of place.
+
+Found by scheme in the plug-in table; nothing of what comes is run or read here.
+"""
+
+from aweigh.sources.guard import check_host
+from aweigh.sources.terms import SCHEMES, Budget, Fetched, Terms, inside, scheme_of
+
+__all__ = ["SCHEMES", "Budget", "Fetched", "Terms", "check_host", "inside", "scheme_of"]

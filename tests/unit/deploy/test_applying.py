@@ -1,0 +1,107 @@
+"""What the vendors' clients are told, word by word: each new version rolls, a second time is no failure, and only what is ours is taken away."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.unit.deploy.jobs import job, render, target
+
+from aweigh.core.errors import Refused
+from aweigh.deploy.commands import Commands
+
+
+class Told(Commands):
+    """A client that does nothing, and keeps what it was told. `says` answers commands by how they begin; `refuses` fails them."""
+
+    def __init__(self, says: dict[str, str] | None = None, refuses: str = "\0") -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._says, self._refuses = says or {}, refuses
+
+    def there(self, program: str) -> bool:
+        return True
+
+    def run(self, words: Sequence[str], *, stdin: bytes = b"", folder: Path | None = None, timeout_s: float = 600) -> str:
+        text = " ".join(words)
+        self.words.append(text)
+        if self._refuses in text:
+            raise Refused(f"{text} failed")
+        return next((said for begin, said in self._says.items() if text.startswith(begin)), "")
+
+
+def applied(folder: Path, kind: str, told: Told, **set_: str) -> list[str]:
+    one = job(folder, kind, set_=set_)
+    render(folder / "out", kind, one)
+    target(kind).apply(folder / "out", one, told)
+    return told.words
+
+
+def test_kubernetes_rolls_and_then_takes_the_canary_away(tmp_path: Path) -> None:
+    words = applied(tmp_path, "kubernetes", Told(), namespace="risk", context="one")
+    head = "kubectl --context=one --namespace=risk"
+    assert words[:2] == [f"{head} apply -k overlays/production", f"{head} rollout status deployment/fraud --timeout=120s"]
+    assert words[2].startswith(
+        f"{head} delete deployments,horizontalpodautoscalers --selector=app.kubernetes.io/instance=fraud,aweigh/track!=stable "
+    )
+    assert len(words) == 3
+
+
+def test_blue_green_turns_the_service_only_once_the_new_pods_are_ready(tmp_path: Path) -> None:
+    words = applied(tmp_path, "kubernetes", Told(), strategy="blue-green")
+    assert [each.split()[2] for each in words] == ["apply", "rollout", "apply", "delete"]
+    assert words[2].endswith("apply -k switch")
+    told = Told(refuses="rollout status")
+    with pytest.raises(Refused) as caught:
+        applied(tmp_path, "kubernetes", told, strategy="blue-green")
+    assert "the old pods go on answering" in caught.value.hint
+    assert not [each for each in told.words if "switch" in each or "delete" in each]
+
+
+def test_a_canary_takes_nothing_away(tmp_path: Path) -> None:
+    words = applied(tmp_path, "kubernetes", Told(), strategy="canary")
+    assert [each.split()[2] for each in words] == ["apply", "rollout"]
+    assert "deployment/fraud-canary" in words[1]
+
+
+def test_what_is_undeployed_is_what_aweigh_made_under_that_name(tmp_path: Path) -> None:
+    told = Told()
+    target("kubernetes").remove({"name": "fraud", "namespace": "risk", "monitoring": "yes"}, tmp_path, told)
+    assert len(told.words) == 2
+    for words in told.words:
+        assert "--selector=app.kubernetes.io/instance=fraud,app.kubernetes.io/managed-by=aweigh --ignore-not-found=true" in words
+
+
+def test_docker_brings_the_old_container_back_where_the_new_one_does_not_start(tmp_path: Path) -> None:
+    says = {"docker ps --all --quiet --filter name=^/?fraud$": "abc\n", "docker inspect": "running healthy"}
+    words = applied(tmp_path, "docker", Told(says))
+    verbs = [each.split()[1] for each in words]
+    assert verbs == ["ps", "ps", "image", "rename", "stop", "run", "inspect", "rm"]
+    assert words[-1] == "docker rm --force fraud-before"
+    told = Told({**says, "docker inspect": "exited"})
+    with pytest.raises(Refused, match="did not get ready"):
+        applied(tmp_path, "docker", told)
+    assert told.words[-3:] == ["docker rm --force fraud", "docker rename fraud-before fraud", "docker start fraud"]
+
+
+def test_podman_gives_the_old_pod_its_time(tmp_path: Path) -> None:
+    assert applied(tmp_path, "podman", Told()) == ["podman pod stop --ignore --time 35 fraud", "podman play kube --replace pod.yaml"]
+
+
+def test_compose_waits_for_the_health_check(tmp_path: Path) -> None:
+    words = applied(tmp_path, "compose", Told())
+    assert words == ["docker compose --file compose.yaml up --detach --wait --wait-timeout 60 --remove-orphans"]
+
+
+def test_systemd_gets_the_package_the_unit_and_a_restart(tmp_path: Path) -> None:
+    units = tmp_path / "units"
+    units.mkdir()
+    words = applied(tmp_path, "systemd", Told(), units=str(units))
+    assert [each.split()[1] for each in words] == ["export", "import", "daemon-reload", "enable", "restart"]
+    assert words[1].endswith("--home /var/lib/aweigh-fraud")
+    assert (units / "aweigh-fraud.service").read_bytes() == (tmp_path / "out/aweigh-fraud.service").read_bytes()
+    told = Told()
+    facts = {"unit": "aweigh-fraud.service", "units": str(units)}
+    for _ in range(2):
+        target("systemd").remove(facts, tmp_path, told)
+    assert told.words == ["systemctl disable --now aweigh-fraud.service", "systemctl daemon-reload"]
+    assert not list(units.iterdir())

@@ -1,0 +1,194 @@
+"""The report: labels of every kind, slices, rankings of candidates, requirements."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aweigh.core.errors import InvalidInput, InvalidSetting, Unsupported, WrongUse
+from aweigh.core.signature import Signature, Task, TensorSpec
+from aweigh.core.tensors import Datatype
+from aweigh.evaluation import Candidate, Question, evaluate
+from aweigh.evaluation.answers import key_of
+from aweigh.evaluation.gates import parse_requirement
+from aweigh.evaluation.page import evaluation_page
+from aweigh.evaluation.slices import cut
+
+INPUT = TensorSpec(name="X", datatype=Datatype.FP32, shape=("batch", 2))
+RANDOM = np.random.default_rng(5)
+
+
+def classifier(labels: tuple[Any, ...], datatype: Datatype, outputs: list[Any], model: str = "m:1") -> Candidate:
+    signature = Signature(
+        inputs=(INPUT,),
+        outputs=(
+            TensorSpec(name="label", datatype=datatype, shape=("batch",), role="label"),
+            TensorSpec(name="p", datatype=Datatype.FP32, shape=("batch", len(labels)), role="probability"),
+        ),
+        task=Task.CLASSIFICATION,
+        labels=labels,
+    )
+    return Candidate(model=model, digest="sha256:0", variant="onnx", signature=signature, outputs=outputs)
+
+
+def regressor(values: Any, model: str = "r:1", task: Task = Task.REGRESSION) -> Candidate:
+    output = TensorSpec(name="y", datatype=Datatype.FP32, shape=("batch",), role="prediction")
+    signature = Signature(inputs=(INPUT,), outputs=(output,), task=task)
+    return Candidate(model=model, digest="sha256:0", variant="onnx", signature=signature, outputs=[np.asarray(values, dtype=np.float32)])
+
+
+def two(right: Any, *, wrong: int, model: str) -> Candidate:
+    """A classifier of 'no' and 'yes' that is wrong in the first rows."""
+    given = np.array(right, dtype=object)
+    given[:wrong] = ["no" if one == "yes" else "yes" for one in given[:wrong]]
+    chances = np.array([[0.1, 0.9] if one == "yes" else [0.9, 0.1] for one in given], dtype=np.float32)
+    return classifier(("no", "yes"), Datatype.BYTES, [given, chances], model)
+
+
+RIGHT = ["yes", "no"] * 100
+
+
+def test_candidates_are_ranked_on_the_same_rows_with_tests() -> None:
+    found = evaluate(
+        [two(RIGHT, wrong=60, model="bad:1"), two(RIGHT, wrong=10, model="good:1"), two(RIGHT, wrong=12, model="close:1")],
+        Question(right=RIGHT, data="d", by="accuracy", resamples=300),
+    )
+    assert [one.model for one in found.candidates] == ["good:1", "close:1", "bad:1"]
+    close, far = found.comparisons
+    assert close.difference.value == pytest.approx(0.01)
+    assert far.p_value < 0.02 < close.p_value
+    assert far.mcnemar_p is not None
+    assert far.mcnemar_p < 1e-6
+    assert "bad:1" in evaluation_page(found)
+
+
+def test_the_order_of_a_models_labels_does_not_matter() -> None:
+    one = two(RIGHT, wrong=10, model="a:1")
+    turned = classifier(("yes", "no"), Datatype.BYTES, [one.outputs[0], one.outputs[1][:, ::-1]], "b:1")
+    found = evaluate([one, turned], Question(right=RIGHT, data="d", resamples=20))
+    assert found.candidates[0].metrics == found.candidates[1].metrics
+    assert found.comparisons[0].p_value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "datatype", "right"),
+    [
+        ((0, 1), Datatype.INT64, ["0", "1", "1.0", "0"]),
+        ((0, 1), Datatype.INT64, [0.0, 1.0, 1.0, 0.0]),
+        ((False, True), Datatype.BOOL, ["False", "true", True, 0]),
+        (("0", "1"), Datatype.BYTES, [0, 1, 1, 0]),
+    ],
+)
+def test_labels_are_recognised_however_they_are_written(labels: tuple[Any, ...], datatype: Datatype, right: list[Any]) -> None:
+    given = np.array([labels[0], labels[1], labels[1], labels[0]], dtype=datatype.dtype)
+    chances = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=np.float32)
+    found = evaluate([classifier(labels, datatype, [given, chances])], Question(right=right, data="d", resamples=10))
+    assert found.candidates[0].metrics["accuracy"].value == 1.0
+    assert len(found.labels) == 2
+
+
+def test_labels_of_another_kind_are_refused_and_unknown_ones_are_wrong() -> None:
+    model = two(RIGHT, wrong=0, model="m:1")
+    with pytest.raises(InvalidInput, match="none of the labels"):
+        evaluate([model], Question(right=["ja", "nein"] * 100, data="d", resamples=10))
+    found = evaluate([model], Question(right=["yes", "maybe"] * 100, data="d", resamples=10))
+    assert found.labels == ("no", "yes", "maybe")
+    assert found.candidates[0].metrics["accuracy"].value == 0.5
+
+
+def test_rows_without_an_answer_are_left_out_and_said() -> None:
+    right = [*RIGHT[:-2], None, ""]
+    found = evaluate([two(RIGHT, wrong=0, model="m:1")], Question(right=right, data="d", slices={"s": list(range(200))}, resamples=10))
+    assert found.rows == 198
+    assert "2 rows" in found.notes[0]
+    with pytest.raises(InvalidInput, match="at least two"):
+        evaluate([two(RIGHT, wrong=0, model="m:1")], Question(right=[None] * 200, data="d"))
+
+
+def test_the_worst_slice_comes_first_and_is_marked() -> None:
+    slices = {"site": ["b" if at < 40 else "a" for at in range(200)]}
+    question = Question(
+        right=RIGHT, data="d", slices=slices, by="accuracy", resamples=200,
+        requirements=(parse_requirement("accuracy >= 80%"), parse_requirement("accuracy.worst >= 0.8"), parse_requirement("f1[yes].low >= 0.99")),
+    )  # fmt: skip
+    found = evaluate([two(RIGHT, wrong=30, model="m:1")], question)
+    worst, other = found.candidates[0].slices
+    assert (worst.value, worst.rows, worst.worse, other.worse) == ("b", 40, True, False)
+    assert worst.metrics["accuracy"].value == pytest.approx(0.25)
+    assert [one.passed for one in found.verdicts] == [True, False, False]
+    assert not found.passed
+
+
+def test_regression_and_ranking() -> None:
+    right = RANDOM.normal(size=40)
+    better, worse = regressor(right + 0.1), regressor(right + RANDOM.normal(size=40), "s:1")
+    found = evaluate([worse, better], Question(right=right.tolist(), data="d", resamples=50))
+    assert [one.model for one in found.candidates] == ["r:1", "s:1"]
+    assert found.comparisons[0].mcnemar_p is None
+    ranked = regressor(right, task=Task.RANKING)
+    relevance = (right > 0).astype(int).tolist()
+    with pytest.raises(WrongUse, match="group by group"):
+        evaluate([ranked], Question(right=relevance, data="d"))
+    groups = [at // 10 for at in range(40)]
+    found = evaluate([ranked], Question(right=relevance, data="d", groups=groups, slices={"g": groups}, resamples=50))
+    assert found.candidates[0].metrics["ndcg@5"].value == pytest.approx(1.0)
+    assert [one.rows for one in found.candidates[0].slices] == [1, 1, 1, 1]
+    with pytest.raises(Unsupported, match="values a row"):
+        evaluate([regressor(np.ones((40, 3)))], Question(right=right.tolist(), data="d"))
+
+
+def test_scores_of_classes_without_a_signature_that_says_so() -> None:
+    signature = Signature(inputs=(INPUT,), outputs=(TensorSpec(name="logits", datatype=Datatype.FP32, shape=("batch", 3)),))
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 2, 2]] * 5 - 1
+    model = Candidate(model="m:1", digest="", variant="onnx", signature=signature, outputs=[logits])
+    found = evaluate([model], Question(right=["0", "1", "2", "1"], data="d", resamples=10))
+    assert found.task is Task.CLASSIFICATION
+    assert found.candidates[0].metrics["accuracy"].value == 0.75
+    assert "log_loss" not in found.candidates[0].metrics
+
+
+@pytest.mark.parametrize("text", ["f1", "f1 > 0.9", "f1 >= ", "f1.middle >= 1", "9 >= f1", "x" * 400])
+def test_requirements_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidSetting):
+        parse_requirement(text)
+
+
+def test_a_requirement_of_a_metric_that_was_not_measured_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="no metric") as caught:
+        parse_requirement("acuracy >= 1")
+    assert "accuracy" in caught.value.hint
+    with pytest.raises(InvalidSetting):
+        evaluate(
+            [two(RIGHT, wrong=0, model="m")], Question(right=RIGHT, data="d", resamples=10, requirements=(parse_requirement("rmse <= 1"),))
+        )
+    with pytest.raises(InvalidSetting, match="no slice"):
+        evaluate(
+            [two(RIGHT, wrong=0, model="m")],
+            Question(right=RIGHT, data="d", resamples=10, requirements=(parse_requirement("f1.worst >= 1"),)),
+        )
+
+
+def test_cuts() -> None:
+    assert [(name, rows.tolist()) for name, rows in cut(["b", None, "a", "b", ""])] == [("(missing)", [1, 4]), ("a", [2]), ("b", [0, 3])]
+    assert [name for name, _ in cut([1, 2.0, "2"])] == ["1", "2"]
+    quarters = cut([str(at) for at in range(100)] + [""])
+    assert [len(rows) for _, rows in quarters] == [25, 25, 25, 25, 1]
+    assert quarters[0][0] == "[0, 24.75]"
+    many = cut([f"v{at}" for at in range(50)] + ["v0"])
+    assert len(many) == 20
+    assert {name: len(rows) for name, rows in many}["(other)"] == 31
+
+
+def test_a_page_escapes_what_comes_from_data() -> None:
+    found = evaluate(
+        [two(RIGHT, wrong=3, model="m:1")],
+        Question(right=RIGHT, data="<b>d</b>", slices={"<i>": ["<script>"] * 200}, resamples=10),
+    )
+    page = evaluation_page(found)
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_keys() -> None:
+    assert [key_of(one) for one in (1, 1.0, b"1", True, np.int64(1), 1.5)] == ["1", "1", "1", "true", "1", "1.5"]

@@ -1,0 +1,75 @@
+"""What a person writes of a pipeline, understood."""
+
+import pytest
+
+from aweigh.core.errors import InvalidInput
+from aweigh.core.pipeline import Operator
+from aweigh.packing.pipeline_file import Definition, StepText, read_definition
+from aweigh.packing.pipeline_graph import condition_of, in_order, source_of
+
+
+def step(name: str, *inputs: str, **more: str) -> StepText:
+    return StepText(name=name, inputs=list(inputs), **({"model": "m"} | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "column", "operator", "values"),
+    [
+        ("a.label == 1", "a.label", None, Operator.EQUAL, (1,)),
+        ("a.label==1", "a.label", None, Operator.EQUAL, (1,)),
+        ("a.p[1] > 0.5", "a.p", 1, Operator.GREATER, (0.5,)),
+        ("a.p [ 1 ] >= -0.5", "a.p", 1, Operator.GREATER_OR_EQUAL, (-0.5,)),
+        ("country in ['de', 'fr']", "country", None, Operator.IN, ("de", "fr")),
+        ("country != de", "country", None, Operator.DIFFERENT, ("de",)),
+        ("flag == true", "flag", None, Operator.EQUAL, (True,)),
+        ('name == "in between"', "name", None, Operator.EQUAL, ("in between",)),
+        ("min < 3", "min", None, Operator.LESS, (3,)),
+    ],
+)
+def test_conditions(text: str, source: str, column: int | None, operator: Operator, values: tuple[object, ...]) -> None:
+    found = condition_of(step("b", when=text), lambda each: each)
+    assert found is not None
+    assert (found.source, found.column, found.operator, found.values) == (source, column, operator, values)
+
+
+@pytest.mark.parametrize(
+    "text", ["a.label", "a.label = 1", "== 1", "a.label == [1]", "a.label in 1", "a.label == {}", "a.label in []", "a == 'x"]
+)
+def test_what_is_no_condition(text: str) -> None:
+    with pytest.raises(InvalidInput, match="step 'b'"):
+        condition_of(step("b", when=text), lambda each: each)
+
+
+def test_steps_are_put_in_order() -> None:
+    definition = Definition(step=[step("c", "b.y", "a.y"), step("b", "a.y"), step("a", "x"), step("d", "x", when="c.y > 1")])
+    assert [each.name for each in in_order(definition)] == ["a", "b", "c", "d"]
+    with pytest.raises(InvalidInput, match="a circle: a -> b -> a"):
+        in_order(Definition(step=[step("a", "b.y"), step("b", "a.y")]))
+
+
+def test_a_text_is_a_step_its_only_output_or_a_tensor_of_the_request() -> None:
+    gives = {"one": ("y",), "two": ("label", "scores")}
+    definition = Definition(step=[step("one"), step("two")])
+
+    def resolve(text: str) -> str:
+        return source_of(text, gives, gives.get, definition, "step 'x'")
+
+    assert [resolve(text) for text in ("one", "two.scores", "amount", "request.two", "request.a.b")] == [
+        "one.y",
+        "two.scores",
+        "request.amount",
+        "request.two",
+        "request.a.b",
+    ]
+    for text, said in (("two", "gives label, scores"), ("two.label2", "gives no 'label2'"), ("tow.label", "no step 'tow'")):
+        with pytest.raises(InvalidInput, match=said):
+            resolve(text)
+
+
+def test_a_mapping_without_steps_is_no_pipeline_and_keys_are_checked() -> None:
+    assert read_definition({"a": 1}) is None
+    assert read_definition(object()) is None
+    with pytest.raises(InvalidInput, match=r"step 'a' has an unknown key 'modle'"):
+        read_definition({"step": [{"name": "a", "modle": "m"}]})
+    with pytest.raises(InvalidInput, match="is no function of a file"):
+        read_definition({"step": [{"name": "a", "function": lambda tensors: tensors}]})
