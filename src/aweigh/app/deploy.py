@@ -72,10 +72,12 @@ class Listed:
     """A target, and what it takes by `--set`."""
 
     name: str
-    options: Mapping[str, str]
-    """Name -> default, as text; empty where it must be given."""
-    needs: Sequence[str]
     experimental: str
+    install: str = ""
+    """The command that installs its libraries, where they are not there: then the rest is not known."""
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Name -> default, as text; empty where it must be given."""
+    needs: Sequence[str] = ()
 
 
 def deploy_package(
@@ -141,9 +143,12 @@ def list_deployments(settings: Settings) -> list[Deployment]:
 
 
 def list_targets() -> list[Listed]:
-    """Every target, with what it takes."""
+    """Every target, with what it takes, or with how to install what it is missing."""
     listed = []
     for row in plugins("target"):
+        if row.missing():
+            listed.append(Listed(name=row.name, experimental=row.experimental, install=f"pip install '{row.install}'"))
+            continue
         target = _target(row.name)
         fields = msgspec.structs.fields(target.options)
         defaults = {each.name: "" if each.required else str(each.default) for each in fields}

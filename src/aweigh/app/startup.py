@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -54,9 +54,9 @@ def startup(settings: Settings, model: str, target: str, *, variant: str = "", p
     with tempfile.TemporaryDirectory() as name:
         if path == "runner":
             write_files(Path(name), runner_bundle(package, chosen, this_machine(), cache=settings.home_folder / "cache", progress=progress))
-            start: Callable[[], dict[str, float]] = lambda: _of_runner(Path(name))  # noqa: E731  # one of two
+            start = partial(_of_runner, Path(name))
         else:
-            start = lambda: _of_server(settings, model, chosen.name)  # noqa: E731
+            start = partial(_of_server, settings, model, chosen.name)
         progress(f"starting it {_TIMES} times")
         starts, bare = [], []
         for _ in range(_TIMES):

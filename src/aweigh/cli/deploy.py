@@ -96,12 +96,12 @@ def _list(run: Run) -> None:
         rows = [
             (
                 each.name,
-                ", ".join(each.needs) or "nothing",
+                ", ".join(each.needs) or ("?" if each.install else "nothing"),
                 " ".join(f"{name}={default}" if default else f"{name}=…" for name, default in each.options.items()),
-                each.experimental,
+                "; ".join(note for note in (each.install, each.experimental and f"experimental: {each.experimental}") if note),
             )
             for each in found
         ]
-        run.output.table(("target", "needs", "--set", "experimental"), rows)
+        run.output.table(("target", "needs", "--set", "note"), rows)
 
     run.output.show({"targets": found}, draw)

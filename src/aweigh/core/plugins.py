@@ -37,6 +37,11 @@ class Plugin:
     runs_code: bool = False
     """Of a runtime: whether loading its files may run code that lies in them."""
 
+    @property
+    def install(self) -> str:
+        """What pip is to install for it."""
+        return f"aweigh[{self.extra}]" if self.extra else " ".join(self.libraries)
+
     def missing(self) -> tuple[str, ...]:
         """The libraries that are not installed; found without importing them."""
         return tuple(library for library in self.libraries if importlib.util.find_spec(library) is None)
@@ -56,26 +61,6 @@ _PROVIDERS: Final = tuple(
     )
     for name, place in _NOT_RUN.items()
 )
-_SERVERS: Final = tuple(
-    Plugin(kind="target", name=name, target=f"aweigh.deploy.targets.{target}", libraries=libraries, extra="deploy", experimental=unproven)
-    for name, target, libraries, unproven in (
-        (
-            "tfserving",
-            "tfserving:TfServing",
-            (),
-            "its folder is read and answered by TensorFlow: the server itself is not to be had outside of its container",
-        ),
-        (
-            "torchserve",
-            "torchserve:TorchServe",
-            (),
-            "its archive is read as TorchServe reads it and its handler is run: the server itself was not run here",
-        ),
-        ("mlflow", "mlflow:Mlflow", ("yaml",), ""),
-        ("triton", "triton:Triton", (), "read by Triton's own message; its server's ONNX, PyTorch and OpenVINO backends were not run here"),
-    )
-)
-"""Other model servers, for people who must stay on them."""
 _KERAS: Final = ("keras", "tensorflow", "tf2onnx", "onnx", "h5py")
 _TORCH: Final = ("torch", "onnx", "onnxscript", "safetensors")
 _PASSES: Final = tuple(
@@ -120,46 +105,42 @@ _PASSES: Final = tuple(
     )
 )
 """In the order in which a search tries them within their kind."""
-_YAML_TARGETS: Final = {
-    "azureml": "AzureMl",
-    "cloud-functions": "CloudFunctions",
-    "cloud-init": "CloudInit",
-    "cloud-run": "CloudRun",
-    "compose": "Compose",
-    "container-apps": "ContainerApps",
-    "kserve": "Kserve",
-    "kubernetes": "Kubernetes",
-    "lambda": "Lambda",
-    "podman": "Podman",
-    "ray": "Ray",
-    "sagemaker": "SageMaker",
-    "vertex": "Vertex",
-}  # fmt: skip
-"""Targets whose files are YAML, and their classes."""
-_FILES: Final = {"lambda": "aws_lambda"}
-"""Of those whose name is a word of Python."""
-_UNPROVEN: Final = {
-    "azureml": "its scoring script was run by Azure's own server; the client 'az' was not run here",
-    "container-apps": "the client 'az' was not run here",
-}
+_YAML: Final = ("yaml",)
 _TARGETS: Final = tuple(
     Plugin(
         kind="target",
         name=name,
-        target=f"aweigh.deploy.targets.{_FILES.get(name, name.replace('-', '_'))}:{kind}",
-        libraries=("yaml",),
-        extra="deploy",
-        experimental=_UNPROVEN.get(name, ""),
+        target=f"aweigh.deploy.targets.{target}",
+        libraries=libraries,
+        extra="deploy" if libraries else "",
+        experimental=unproven,
     )
-    for name, kind in _YAML_TARGETS.items()
-)
-_PLAIN_TARGETS: Final = tuple(
-    Plugin(kind="target", name=name, target=f"aweigh.deploy.targets.{name}:{kind}")
-    for name, kind in {"docker": "Docker", "systemd": "Systemd"}.items()
-)
+    for name, target, libraries, unproven in (
+        ("docker", "docker:Docker", (), ""),
+        ("compose", "compose:Compose", _YAML, ""),
+        ("podman", "podman:Podman", _YAML, ""),
+        ("systemd", "systemd:Systemd", (), ""),
+        ("cloud-init", "cloud_init:CloudInit", _YAML, ""),
+        ("runner", "runner:Runner", (), ""),
+        ("kubernetes", "kubernetes:Kubernetes", _YAML, ""),
+        ("kserve", "kserve:Kserve", _YAML, ""),
+        ("ray", "ray:Ray", _YAML, ""),
+        ("cloud-run", "cloud_run:CloudRun", _YAML, ""),
+        ("cloud-functions", "cloud_functions:CloudFunctions", _YAML, ""),
+        ("lambda", "aws_lambda:Lambda", _YAML, ""),
+        ("sagemaker", "sagemaker:SageMaker", _YAML, ""),
+        ("vertex", "vertex:Vertex", _YAML, ""),
+        ("azureml", "azureml:AzureMl", _YAML, "its scoring script was run by Azure's own server; the client 'az' was not run here"),
+        ("container-apps", "container_apps:ContainerApps", _YAML, "the client 'az' was not run here"),
+        ("triton", "triton:Triton", (), "read by Triton's own message; its server's ONNX, PyTorch and OpenVINO backends were not run here"),
+        ("mlflow", "mlflow:Mlflow", _YAML, ""),
+        ("tfserving", "tfserving:TfServing", (), "TensorFlow reads and answers its folder; the server, to be had in its container alone, was not run"),
+        ("torchserve", "torchserve:TorchServe", (), "its archive is read as TorchServe reads it and its handler is run; the server itself was not run here"),
+    )
+)  # fmt: skip
+"""One machine first, then clusters, clouds and other model servers."""
 _BUILT_IN: Final = (
     *_TARGETS,
-    *_PLAIN_TARGETS,
     Plugin(kind="runtime", name="onnxruntime", target="aweigh.runtimes.onnxruntime:OnnxRuntime", libraries=("onnxruntime",)),
     Plugin(
         kind="runtime",
@@ -272,7 +253,6 @@ _BUILT_IN: Final = (
         environment="coreml",
         experimental="predicts on macOS alone, where it was not run: the golden replay on yours decides",
     ),
-    Plugin(kind="target", name="runner", target="aweigh.deploy.targets.runner:Runner"),
     Plugin(kind="source-form", name="format", target="aweigh.packing.source_forms:format_of"),
     Plugin(kind="source-form", name="write", target="aweigh.packing.source_forms:write_source"),
     Plugin(
@@ -450,7 +430,6 @@ _BUILT_IN: Final = (
     Plugin(
         kind="client-transport", name="rest", target="aweigh.client.transports.rest:RestTransport", libraries=("urllib3",), extra="client"
     ),
-    *_SERVERS,
     Plugin(kind="chart", name="png", target="aweigh.optimize.chart_png:write_png", libraries=("matplotlib",), extra="plot"),
     Plugin(kind="plot", name="svg", target="aweigh.bench.pictures:write_svg"),
     Plugin(kind="plot", name="html", target="aweigh.bench.pictures:write_html"),
@@ -523,10 +502,9 @@ def check_libraries(kind: str, name: str) -> Plugin:
     row = plugin(kind, name)
     absent = row.missing()
     if absent:
-        what = f"aweigh[{row.extra}]" if row.extra else " ".join(absent)
         raise MissingLibrary(
             f"the {kind} '{name}' needs {', '.join(absent)}, which is not installed",
-            hint=f"pip install '{what}'",
+            hint=f"pip install '{row.install}'",
             libraries=", ".join(absent),
         )
     return row

@@ -35,9 +35,7 @@ class Commands:
                 words, input=stdin, cwd=folder, env=self._environment, capture_output=True, timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired:
-            raise DeadlineExceeded(
-                f"{program} {words[1] if len(words) > 1 else ''} took longer than {timeout_s:g} s".replace("  ", " ")
-            ) from None
+            raise DeadlineExceeded(f"{' '.join(words[:2])} took longer than {timeout_s:g} s") from None
         except OSError as error:
             raise Unavailable(f"{program} cannot be run: {error.strerror}", hint="look at its installation") from error
         if done.returncode:

@@ -10,7 +10,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
 
-from aweigh.core.errors import AweighError, InternalError, Kind, ModelNotFound, NotLoaded, NotReady
+from aweigh.core.errors import AweighError, InternalError, InvalidInput, Kind, ModelNotFound, NotLoaded, NotReady
 from aweigh.core.names import check_asked
 from aweigh.core.nearest import nearest
 from aweigh.core.rollout import Plan
@@ -242,6 +242,14 @@ class DataPlane:
     def names(self) -> list[str]:
         """Every name that has a version here, loaded or asleep."""
         return sorted({*self._versions, *(name for name, _, _ in self.asleep)})
+
+    def only_name(self, *, hint: str) -> str:
+        """The name of the one model of this server, for requests that say none. Raises InvalidInput, with the hint, where it has none or several."""
+        names = self.names()
+        if len(names) != 1:
+            shown = ", ".join(names[:20]) or "no models"
+            raise InvalidInput(f"which model is not said: this server has {shown}", hint=hint)
+        return names[0]
 
     def versions(self, name: str) -> list[str]:
         """The loaded versions of a name, in the order they were added."""

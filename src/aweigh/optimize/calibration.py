@@ -12,23 +12,23 @@ _INPUT: Final = "input/"
 _OUTPUT: Final = "output/"
 
 
-def input_rows(job: PassJob) -> dict[str, Tensor]:
-    """Rows by input, in the signature's order. Raises Unsupported where there are none, InvalidFile where an input has none."""
-    found = _read(job, _INPUT)
-    missing = [spec.name for spec in job.signature.inputs if spec.name not in found]
-    if missing:
-        raise InvalidFile(f"the calibration rows have no input '{missing[0]}'")
-    return {spec.name: found[spec.name] for spec in job.signature.inputs}
+def rows_and_answers(job: PassJob) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Rows by input, in the signature's order, and the answers to them by output, of those that were kept.
 
-
-def output_rows(job: PassJob) -> dict[str, Tensor]:
-    """The answers by output: of those that were kept. Raises Unsupported where there are no rows."""
-    return _read(job, _OUTPUT)
-
-
-def _read(job: PassJob, part: str) -> dict[str, Tensor]:
+    Raises Unsupported where there are none, InvalidFile where an input has none.
+    """
     if not job.calibration:
         raise Unsupported("there are no calibration rows")
     path = Path(job.calibration)
     tensors = read_tensors(path.read_bytes(), place=path.name)
-    return {name.removeprefix(part): tensor for name, (_, tensor) in tensors.items() if name.startswith(part)}
+    rows = {}
+    for spec in job.signature.inputs:
+        if _INPUT + spec.name not in tensors:
+            raise InvalidFile(f"the calibration rows have no input '{spec.name}'")
+        rows[spec.name] = tensors[_INPUT + spec.name][1]
+    return rows, {name.removeprefix(_OUTPUT): tensor for name, (_, tensor) in tensors.items() if name.startswith(_OUTPUT)}
+
+
+def input_rows(job: PassJob) -> dict[str, Tensor]:
+    """Rows by input. Raises as `rows_and_answers`."""
+    return rows_and_answers(job)[0]

@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Final
 
 from aweigh.core.errors import AweighError, Kind, NotLoaded
-from aweigh.core.tensors import Tensor
+from aweigh.core.tensors import Tensor, Tensors
+from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.executors import failed_unexpectedly
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.complaints import complain
@@ -105,6 +106,14 @@ def timed(encode: Encode, model: LoadedModel, rows: int, decoding_s: float) -> E
         return response
 
     return encode_and_count
+
+
+def outcome(dataplane: DataPlane, model: LoadedModel, inputs: Tensors, rows: int, request: Request, encode: Encode) -> AnyResponse | None:
+    """The answer to accepted inputs: at once where the model is quick enough to be run on the loop, else None, and it comes later. Raises as `DataPlane.run`."""
+    if rows <= model.immediate_rows:
+        return encode(dataplane.run(model, inputs, rows))
+    dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
+    return None
 
 
 def answer_later(request: Request, encode: Encode, outputs: list[Tensor] | None, error: AweighError | None) -> None:

@@ -14,7 +14,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
 import onnxruntime as ort
 
 from aweigh.core.tensors import Tensor
-from aweigh.optimize.calibration import input_rows, output_rows
+from aweigh.optimize.calibration import rows_and_answers
 from aweigh.optimize.graphs.sensitivity import Found
 from aweigh.optimize.likeness import likeness
 from aweigh.optimize.passing import PassJob
@@ -51,8 +51,8 @@ class Rows:
 
 def read_rows(job: PassJob) -> Rows:
     """The job's. Raises Unsupported where it has none."""
-    answers = output_rows(job)
-    return Rows(inputs=input_rows(job), outputs=[answers[spec.name] for spec in job.signature.outputs])
+    inputs, answers = rows_and_answers(job)
+    return Rows(inputs=inputs, outputs=[answers[spec.name] for spec in job.signature.outputs])
 
 
 def chunks(job: PassJob, rows: Rows) -> Iterator[dict[str, Tensor]]:

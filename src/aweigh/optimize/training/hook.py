@@ -16,7 +16,7 @@ import numpy as np
 from aweigh.core.errors import AweighError, InvalidInput, MissingLibrary
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.tensors import Tensor
-from aweigh.optimize.calibration import input_rows, output_rows
+from aweigh.optimize.calibration import rows_and_answers
 from aweigh.optimize.passing import PassJob
 
 PATIENCE: Final = 30
@@ -168,7 +168,8 @@ def without_passes(own: Callable[[Any, Any], Any]) -> Callbacks:
 
 def rows_of(job: PassJob) -> Rows:
     """The rows that the job offers. Raises Unsupported, InvalidFile."""
-    return Rows(inputs=input_rows(job), outputs=output_rows(job))
+    inputs, outputs = rows_and_answers(job)
+    return Rows(inputs=inputs, outputs=outputs)
 
 
 def far(one: Tensor, other: Tensor, near: float = NEAR) -> bool:

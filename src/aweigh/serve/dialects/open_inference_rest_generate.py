@@ -17,7 +17,7 @@ from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.model import LoadedModel
 from aweigh.serve.asked import refuse, take_parameters
 from aweigh.serve.message import AnyResponse, Request, Response
-from aweigh.serve.outcome import answer_later, timed
+from aweigh.serve.outcome import outcome, timed
 from aweigh.serve.router import Route
 from aweigh.serve.tensor_json import check_json_form, check_shape, json_to_tensor, parse_json, values_encoder
 
@@ -57,10 +57,7 @@ class GenerateRoutes:
             raise
         decoding_s = perf_counter() - began
         encode = timed(partial(_encode, model, identity, events), model, rows, decoding_s)
-        if rows <= model.immediate_rows:
-            return encode(self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, encode))
-        return None
+        return outcome(self._dataplane, model, inputs, rows, request, encode)
 
     def _decode(self, request: Request, signature: Signature, began: float) -> tuple[str, dict[str, Tensor]]:
         """The request's id and tensors; names that are no inputs are parameters. Raises InvalidInput, TooLarge."""

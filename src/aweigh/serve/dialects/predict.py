@@ -23,7 +23,7 @@ from aweigh.serve.dialects.predict_files import PredictFiles
 from aweigh.serve.json_structure import check_unique
 from aweigh.serve.large_requests import check_rows
 from aweigh.serve.message import AnyResponse, Request, Response
-from aweigh.serve.outcome import answer_later
+from aweigh.serve.outcome import outcome
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.rows import columns_of_json, keys_of_json, rows_of_answer
 from aweigh.serve.status import json_error
@@ -89,10 +89,7 @@ class Predict:
 
     def _answered(self, model: LoadedModel, inputs: dict[str, Tensor], request: Request) -> AnyResponse | None:
         rows = self._dataplane.accept(model, inputs)
-        if rows <= model.immediate_rows:
-            return _answer(model, request.id, self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_answer, model, request.id)))
-        return None
+        return outcome(self._dataplane, model, inputs, rows, request, partial(_answer, model, request.id))
 
 
 def _answer(model: LoadedModel, request_id: bytes, outputs: list[Tensor]) -> Response:

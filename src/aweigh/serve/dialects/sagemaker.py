@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from aweigh.core.errors import AweighError, InvalidInput, Unsupported
+from aweigh.core.errors import AweighError, Unsupported
 from aweigh.core.frames import tensors_of_columns
 from aweigh.core.tensors import Tensor
 from aweigh.engine.dataplane import DataPlane
@@ -21,7 +21,7 @@ from aweigh.engine.model import LoadedModel
 from aweigh.serve.json_structure import check_unique
 from aweigh.serve.large_requests import check_rows
 from aweigh.serve.message import TEXT, AnyResponse, Handler, Request, Response
-from aweigh.serve.outcome import answer_later
+from aweigh.serve.outcome import outcome
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.rows import answer_columns, columns_of_csv, columns_of_json, keys_of_json, rows_of_answer
 from aweigh.serve.status import json_error
@@ -84,12 +84,8 @@ class SageMaker:
         except AweighError as error:
             model.statistics.failure(error.kind)
             raise
-        answer = partial(_csv_answer if out_csv else _json_answer, model)
         rows = self._dataplane.accept(model, inputs)
-        if rows <= model.immediate_rows:
-            return answer(self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, answer))
-        return None
+        return outcome(self._dataplane, model, inputs, rows, request, partial(_csv_answer if out_csv else _json_answer, model))
 
     def _meant(self, request: Request) -> tuple[str, str]:
         """Name and version of the model that is asked."""
@@ -97,11 +93,7 @@ class SageMaker:
         if said:
             name, _, version = said.partition(":")
             return name, version
-        names = self._dataplane.names()
-        if len(names) != 1:
-            shown = ", ".join(names[:20]) or "no models"
-            raise InvalidInput(f"which model is not said: this server has {shown}", hint=f"send the header {_TARGET.decode()}: NAME")
-        return names[0], ""
+        return self._dataplane.only_name(hint=f"send the header {_TARGET.decode()}: NAME"), ""
 
     def _of_csv(self, body: bytes, model: LoadedModel) -> dict[str, list[Any]]:
         settings = self._dataplane.settings

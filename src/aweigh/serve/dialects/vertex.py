@@ -18,7 +18,7 @@ from aweigh.engine.model import LoadedModel
 from aweigh.serve.json_structure import check_unique
 from aweigh.serve.large_requests import check_rows
 from aweigh.serve.message import TEXT, AnyResponse, Request, Response
-from aweigh.serve.outcome import answer_later
+from aweigh.serve.outcome import outcome
 from aweigh.serve.router import Permission, Route
 from aweigh.serve.rows import columns_of_json, keys_of_json, rows_of_answer
 from aweigh.serve.status import json_error
@@ -56,21 +56,15 @@ class Vertex:
         return Response(200, b"ready\n", TEXT) if self._dataplane.ready else Response(503, b"starting\n", TEXT)
 
     def _predict(self, request: Request) -> AnyResponse | None:
-        names = self._dataplane.names()
-        if len(names) != 1:
-            shown = ", ".join(names[:20]) or "no models"
-            raise InvalidInput(f"Vertex asks for one model, and this server has {shown}", hint="serve one, or ask /predict/NAME")
-        model = self._dataplane.choose(names[0], "", request)
+        name = self._dataplane.only_name(hint="Vertex asks for one: serve one, or ask /predict/NAME")
+        model = self._dataplane.choose(name, "", request)
         try:
             inputs = tensors_of_columns(self._columns(request.body, model), model.signature)
         except AweighError as error:
             model.statistics.failure(error.kind)
             raise
         rows = self._dataplane.accept(model, inputs)
-        if rows <= model.immediate_rows:
-            return _answer(model, self._dataplane.run(model, inputs, rows))
-        self._dataplane.submit(model, inputs, rows, request, partial(answer_later, request, partial(_answer, model)))
-        return None
+        return outcome(self._dataplane, model, inputs, rows, request, partial(_answer, model))
 
     def _columns(self, body: bytes, model: LoadedModel) -> dict[str, list[Any]]:
         settings = self._dataplane.settings
