@@ -9,6 +9,7 @@ TYPE_CHECKING = False  # type checkers know the name; importing typing would tak
 if TYPE_CHECKING:
     from aweigh.app.python import Model, asgi, load
     from aweigh.app.python_evaluate import diff, evaluate
+    from aweigh.app.python_optimize import optimize
     from aweigh.app.python_pack import pack
     from aweigh.app.python_server import Server
     from aweigh.client import Client
@@ -25,9 +26,22 @@ _EXPORTS = {
     "diff": "aweigh.app.python_evaluate",
     "evaluate": "aweigh.app.python_evaluate",
     "load": "aweigh.app.python",
+    "optimize": "aweigh.app.python_optimize",
     "pack": "aweigh.app.python_pack",
 }
-__all__ = ["AweighError", "Client", "Model", "Server", "__version__", "asgi", "diff", "evaluate", "load", "pack"]  # PEP 562 provides them
+__all__ = [
+    "AweighError",
+    "Client",
+    "Model",
+    "Server",
+    "__version__",
+    "asgi",
+    "diff",
+    "evaluate",
+    "load",
+    "optimize",
+    "pack",
+]  # PEP 562 provides them
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 import aweigh
-from aweigh.app.optimize import OptimizeOptions, optimize_package
 from aweigh.app.packages import open_store
 from aweigh.core.errors import AweighError, InvalidInput, InvalidSetting, Unsupported
 from aweigh.core.names import parse_reference
@@ -45,9 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(home: Path, model: str = "digits:1", **options: Any) -> Optimization:
-    settings = Settings(home=str(home / "home"))
-    chosen = OptimizeOptions(**{"labels": HELD_Y, "passes": QUICK, "batch": 256, "goal": "throughput", **options})
-    return optimize_package(settings, model, HELD, options=chosen)
+    said = {"labels": HELD_Y, "passes": QUICK, "batch": 256, "goal": "throughput", "home": str(home / "home"), **options}
+    return aweigh.optimize(model, HELD, **said)
 
 
 def package(home: Path, reference: str) -> StoredPackage:
