@@ -25,9 +25,9 @@ def _names(requirements: Iterable[str]) -> set[str]:
 
 
 def _beside(file: Path) -> set[str]:
-    """What a server of the comparison has in its own environment: the requirements in its folder."""
-    requirements = file.parent / "requirements.txt"
-    return _names(requirements.read_text().splitlines()) if requirements.exists() else set()
+    """What a server of the comparison, or a program of a test, has in its own environment: the requirements in its folder, or under its own name."""
+    lists = [each for each in (file.parent / "requirements.txt", file.with_suffix(".in")) if each.exists()]
+    return {name for each in lists for name in _names(each.read_text().splitlines())}
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, Final
 
-from aweigh.optimize.timing import Speed
+from aweigh.optimization.timing import Speed
 from bench.environments import ROOT
 from bench.optimize.results import BASE, Bar, Document, Line
 from bench.processes import BenchError

@@ -18,8 +18,8 @@ from aweigh.app.optimize import OptimizeOptions
 from aweigh.core.plugins import plugins
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.tensors import Tensor
-from aweigh.optimize.inside import inside_step
-from aweigh.optimize.likeness import likeness
+from aweigh.optimization.inside import inside_step
+from aweigh.optimization.likeness import likeness
 from bench import environments
 from bench.machine import describe
 from bench.optimize import searched

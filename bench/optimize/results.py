@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aweigh.optimize.timing import Speed
+from aweigh.optimization.timing import Speed
 
 PREFIX: Final = "optimize-"
 BASE: Final = "baseline"

@@ -12,7 +12,7 @@ from aweigh.core.package import Variant
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
 from aweigh.engine.variants import variants_in_order
-from aweigh.optimize.report import Optimization
+from aweigh.optimization.report import Optimization
 from bench.optimize.results import Line
 from bench.optimize.turns import Form, base_line, environments, form_of
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from aweigh.optimize.material import split
+from aweigh.optimization.material import split
 from bench import environments as own
 from bench.optimize.results import Line
 from bench.optimize.turns import Form, environments, loose

@@ -15,8 +15,8 @@ from aweigh.core.settings import Settings
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.isolate import Caps, Environments
-from aweigh.optimize.material import ask_all
-from aweigh.optimize.timing import Contestant, compare
+from aweigh.optimization.material import ask_all
+from aweigh.optimization.timing import Contestant, compare
 from aweigh.runtimes import load_session
 from bench.optimize.results import BASE, Line
 

@@ -23,7 +23,7 @@ from aweigh.core.names import parse_reference
 from aweigh.core.package import PackageManifest
 from aweigh.core.protocols import Draft
 from aweigh.core.settings import Settings
-from aweigh.optimize.report import Optimization
+from aweigh.optimization.report import Optimization
 from aweigh.store import StoredPackage
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:Stochastic Optimizer")]

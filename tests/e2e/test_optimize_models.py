@@ -20,12 +20,12 @@ from aweigh.core.names import parse_reference
 from aweigh.core.package import Variant
 from aweigh.core.settings import Settings
 from aweigh.isolate import Caps, Environments
-from aweigh.optimize.budget import parse_budget
-from aweigh.optimize.candidates import Candidate
-from aweigh.optimize.likeness import likeness
-from aweigh.optimize.material import ask_all
-from aweigh.optimize.report import Optimization
-from aweigh.optimize.timing import Batches, Contestant, Timed, compare, merged
+from aweigh.optimization.budget import parse_budget
+from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.likeness import likeness
+from aweigh.optimization.material import ask_all
+from aweigh.optimization.report import Optimization
+from aweigh.optimization.timing import Batches, Contestant, Timed, compare, merged
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore:Stochastic Optimizer")]
 X, Y = load_digits(return_X_y=True)

@@ -14,7 +14,7 @@ from tests.frameworks.kit import make
 from tests.passes.kit import answers, signature_of, write_calibration
 
 from aweigh.core.package import Variant
-from aweigh.optimize.passing import Made, PassJob
+from aweigh.optimization.passing import Made, PassJob
 
 SIGNATURE = signature_of({"pixels": [64]}, {"output": [10]})
 VARIANT = Variant(name="onnx", runtime="onnxruntime", precision="fp32", files=("variants/onnx/model.onnx",))

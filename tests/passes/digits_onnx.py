@@ -12,7 +12,7 @@ from tests.passes.kit import answers, signature_of, write_calibration
 
 from aweigh.core.package import Variant
 from aweigh.core.signature import Signature
-from aweigh.optimize.passing import Made, PassJob
+from aweigh.optimization.passing import Made, PassJob
 
 SIGNATURE = signature_of({"x": (64,)}, {"y": (10,)})
 TOKENS = signature_of({"x": ("tokens", 64)}, {"y": ("tokens", 64)})

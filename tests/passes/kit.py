@@ -13,8 +13,8 @@ from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensorfile import write_tensors
 from aweigh.core.tensors import Datatype
 from aweigh.isolate import Caps, Environments
-from aweigh.optimize import making
-from aweigh.optimize.passing import Made, PassJob, Way
+from aweigh.optimization import making
+from aweigh.optimization.passing import Made, PassJob, Way
 from aweigh.runtimes import load_session
 
 LIMIT_S = 240.0

@@ -14,13 +14,13 @@ from aweigh.core.errors import Unsupported
 from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
-from aweigh.optimize.engines import engine_options
-from aweigh.optimize.graphics import Card, cards
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passes.cuda import Cuda
-from aweigh.optimize.passes.graphics_needs import Graphics, There
-from aweigh.optimize.passes.tensorrt import TensorRt
-from aweigh.optimize.passing import Made, PassJob
+from aweigh.optimization.engines import engine_options
+from aweigh.optimization.graphics import Card, cards
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passes.cuda import Cuda
+from aweigh.optimization.passes.graphics_needs import Graphics, There
+from aweigh.optimization.passes.tensorrt import TensorRt
+from aweigh.optimization.passing import Made, PassJob
 
 VARIANT = Variant(name="onnx", runtime="onnxruntime", precision="fp32", files=("variants/onnx/model.onnx",))
 JOB = PassJob(variant=VARIANT, files={}, signature=signature_of({"image": [8, 8]}, {"scores": [10]}), folder="")
@@ -108,8 +108,8 @@ def test_floats_of_eight_bits_answer_nearly_alike(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_bytes(msgspec.json.encode(job))
     script = """
     import pathlib, msgspec
-    from aweigh.optimize.graphs.floats_of_eight import lowered
-    from aweigh.optimize.passing import PassJob
+    from aweigh.optimization.graphs.floats_of_eight import lowered
+    from aweigh.optimization.passing import PassJob
     pathlib.Path("said").write_text(lowered(msgspec.json.decode(pathlib.Path("job.json").read_bytes(), type=PassJob)))
     """
     file = (make("optimize", script, tmp_path) / "said").read_text()

@@ -9,8 +9,8 @@ from tests.passes.digits_onnx import TOKENS, agreement, beside, job_of, rows, si
 from tests.passes.kit import answers, make_pass
 
 from aweigh.core.errors import Unsupported
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passing import Device
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passing import Device
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

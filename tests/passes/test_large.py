@@ -7,16 +7,16 @@ import pytest
 from tests.frameworks.kit import make
 from tests.passes.digits_onnx import agreement, job_of
 
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passing import Made
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passing import Made
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SCRIPT = """
 import msgspec
 from pathlib import Path
-from aweigh.optimize.graphs import files, shapes
+from aweigh.optimization.graphs import files, shapes
 from aweigh.core.protocols import quiet
-from aweigh.optimize.making import ChildPass, make_in_child
+from aweigh.optimization.making import ChildPass, make_in_child
 
 files._ONE_FILE_BYTES = shapes._LARGE_BYTES = 1000
 asked = msgspec.json.decode(Path("asked.json").read_bytes(), type=ChildPass)

@@ -14,8 +14,8 @@ from aweigh.core.errors import Unsupported
 from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passing import Made, PassJob
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passing import Made, PassJob
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 TRAINED = 1300

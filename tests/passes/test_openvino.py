@@ -15,8 +15,8 @@ from aweigh.core.machine import machine
 from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passing import Device, Made, PassJob
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passing import Device, Made, PassJob
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SHAPES = {"convolution": [1, 8, 8], "attention": [8, 8], "strange": [4], "plain": [4]}
@@ -175,8 +175,8 @@ def test_nncf_reports_nothing_and_writes_nothing_beside_the_job(models: Path, tm
     os.chdir(folder / "here")
 
     import msgspec
-    from aweigh.optimize.irs.eight import quantised
-    from aweigh.optimize.passing import PassJob
+    from aweigh.optimization.irs.eight import quantised
+    from aweigh.optimization.passing import PassJob
     quantised(msgspec.json.decode((folder / "job.json").read_bytes(), type=PassJob))
     import nncf.telemetry
     try:

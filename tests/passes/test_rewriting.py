@@ -9,8 +9,8 @@ from tests.passes.digits_onnx import TOKENS, beside, job_of
 from tests.passes.kit import make_pass
 
 from aweigh.core.errors import Unsupported
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passing import Device, PassJob
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passing import Device, PassJob
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

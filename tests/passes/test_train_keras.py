@@ -10,7 +10,7 @@ from tests.passes.digits import Digits, optimised, write_digits
 from tests.passes.kit import make_pass
 
 from aweigh.core.errors import FileMissing, Unsupported
-from aweigh.optimize.passing import PassJob
+from aweigh.optimization.passing import PassJob
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,7 +12,7 @@ from tests.passes.digits import Digits, optimised, trained_digits
 from tests.passes.kit import make_pass
 
 from aweigh.core.errors import InvalidInput, MissingLibrary, Refused, Unsupported
-from aweigh.optimize.passing import Made
+from aweigh.optimization.passing import Made
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,8 +12,8 @@ from tests.passes.kit import answers, make_pass
 
 import aweigh
 from aweigh.core.errors import Unsupported
-from aweigh.optimize.making import ways_of
-from aweigh.optimize.passing import PassJob
+from aweigh.optimization.making import ways_of
+from aweigh.optimization.passing import PassJob
 from aweigh.store import StoredPackage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

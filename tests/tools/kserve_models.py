@@ -1,4 +1,4 @@
-"""Read by the interpreter of the toolbox `kserve`: which fields of rendered objects KServe's typed models, and its CRDs where given, do not know.
+"""Read by the interpreter of the toolbox `kserve_models`: which fields of rendered objects KServe's typed models, and its CRDs where given, do not know.
 
 Called with the files, then `--crds FOLDER`; prints one line for each wrong field.
 """

@@ -1,5 +1,6 @@
 """`import aweigh` does nothing and imports nothing heavy; its names load when used."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -56,6 +57,11 @@ def test_all_is_what_there_is():
     assert set(aweigh.__all__) == {*aweigh._EXPORTS, "__version__"}
     assert aweigh.AweighError.__module__ == "aweigh.core.errors"
     assert aweigh.__version__.count(".") == 2
+
+
+def test_no_name_is_a_module_too():
+    """Importing a module binds it in its package: the name would be the module from then on."""
+    assert [name for name in aweigh.__all__ if importlib.util.find_spec(f"aweigh.{name}")] == []
 
 
 def test_a_name_that_is_not_there():

@@ -1,4 +1,4 @@
-"""Optimising: a package, a budget and data become the next version with further variants, each proven to keep the budget. Wires optimize, evaluation, verify and store."""
+"""Optimising: a package, a budget and data become the next version with further variants, each proven to keep the budget. Wires optimization, evaluation, verify and store."""
 
 import dataclasses
 import hashlib
@@ -26,16 +26,16 @@ from aweigh.core.protocols import PackageHandle, Progress, quiet
 from aweigh.core.settings import Settings
 from aweigh.evaluation.metrics import METRICS, better
 from aweigh.isolate import Caps, Environments
-from aweigh.optimize.budget import Budget, parse_budget
-from aweigh.optimize.charts import optimization_page
-from aweigh.optimize.devices import parse_device
-from aweigh.optimize.journal import Journal
-from aweigh.optimize.making import Shop, load_pass
-from aweigh.optimize.material import Material, Training
-from aweigh.optimize.passing import Need
-from aweigh.optimize.report import Optimization
-from aweigh.optimize.search import Search, check_goal
-from aweigh.optimize.summary import summarised
+from aweigh.optimization.budget import Budget, parse_budget
+from aweigh.optimization.charts import optimization_page
+from aweigh.optimization.devices import parse_device
+from aweigh.optimization.journal import Journal
+from aweigh.optimization.making import Shop, load_pass
+from aweigh.optimization.material import Material, Training
+from aweigh.optimization.passing import Need
+from aweigh.optimization.report import Optimization
+from aweigh.optimization.search import Search, check_goal
+from aweigh.optimization.summary import summarised
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The rows that a search judges by, and what they are measured by. Part of `optimize`."""
+"""The rows that a search judges by, and what they are measured by. Part of `app/optimize.py`."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from aweigh.core.signature import Signature, Task
 from aweigh.core.tensors import Tensor
 from aweigh.evaluation import Candidate as Answering
 from aweigh.evaluation import Question, evaluate
-from aweigh.optimize.budget import LIKENESS, Budget, Figure
-from aweigh.optimize.likeness import likeness
-from aweigh.optimize.material import Index, Split, split
+from aweigh.optimization.budget import LIKENESS, Budget, Figure
+from aweigh.optimization.likeness import likeness
+from aweigh.optimization.material import Index, Split, split
 
 _RESAMPLES: Final = 200
 

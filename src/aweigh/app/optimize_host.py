@@ -1,4 +1,4 @@
-"""Who loads, proves and asks a package's variants for a search, each in a process of its own. Part of `optimize`."""
+"""Who loads, proves and asks a package's variants for a search, each in a process of its own. Part of `app/optimize.py`."""
 
 import dataclasses
 import hashlib
@@ -21,9 +21,9 @@ from aweigh.core.tensorfile import write_tensors
 from aweigh.core.tensors import Tensor
 from aweigh.engine.variants import variants_in_order
 from aweigh.isolate import Caps, Environments
-from aweigh.optimize.candidates import Candidate
-from aweigh.optimize.inside import inside_step
-from aweigh.optimize.timing import Batches
+from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.inside import inside_step
+from aweigh.optimization.timing import Batches
 from aweigh.runtimes.homes import process_home
 from aweigh.runtimes.process import ProcessRuntime
 from aweigh.verify import prove_loaded

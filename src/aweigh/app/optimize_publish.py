@@ -1,4 +1,4 @@
-"""What a search kept becomes the next version of the package. Part of `optimize`."""
+"""What a search kept becomes the next version of the package. Part of `app/optimize.py`."""
 
 import math
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from aweigh.core.machine import machine
 from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.protocols import Draft, PackageHandle
 from aweigh.core.settings import Settings
-from aweigh.optimize.candidates import Candidate
-from aweigh.optimize.report import Optimization
-from aweigh.optimize.search import Found, Search
-from aweigh.optimize.timing import Timed
+from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.report import Optimization
+from aweigh.optimization.search import Found, Search
+from aweigh.optimization.timing import Timed
 from aweigh.store import StoredPackage
 
 REPORT: Final = "optimization.json"

@@ -16,8 +16,8 @@ from aweigh.core.protocols import PackageHandle, Progress, quiet
 from aweigh.core.settings import Settings
 from aweigh.core.tensors import Tensor
 from aweigh.engine.variants import choose_variant, environments_of
-from aweigh.optimize.inside import inside_step
-from aweigh.optimize.profile import Profile, profile
+from aweigh.optimization.inside import inside_step
+from aweigh.optimization.profile import Profile, profile
 
 _MOST_ROWS = 100_000
 

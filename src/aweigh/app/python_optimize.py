@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aweigh.app.optimize import OptimizeOptions, optimize_package
 from aweigh.core.settings import read_settings
-from aweigh.optimize.report import Optimization
+from aweigh.optimization.report import Optimization
 
 
 def optimize(

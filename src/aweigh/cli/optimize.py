@@ -8,7 +8,7 @@ from aweigh.cli.options import Run, common_options
 from aweigh.cli.output import Output, size_text
 
 if TYPE_CHECKING:
-    from aweigh.optimize.report import Optimization, Result
+    from aweigh.optimization.report import Optimization, Result
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
@@ -98,7 +98,7 @@ def command(run: Run, model: str, data: str | None, **given: object) -> None:
 
 
 def _draw(out: Output, report: "Optimization", plot: str) -> None:
-    from aweigh.optimize.charts import pareto_lines
+    from aweigh.optimization.charts import pareto_lines
 
     place = f"{report.machine.processor}, {report.machine.cores} cores"
     out.text(

@@ -65,7 +65,12 @@ _KERAS: Final = ("keras", "tensorflow", "tf2onnx", "onnx", "h5py")
 _TORCH: Final = ("torch", "onnx", "onnxscript", "safetensors")
 _PASSES: Final = tuple(
     Plugin(
-        kind="pass", name=name, target=f"aweigh.optimize.passes.{target}", libraries=libraries, extra=environment, environment=environment
+        kind="pass",
+        name=name,
+        target=f"aweigh.optimization.passes.{target}",
+        libraries=libraries,
+        extra=environment,
+        environment=environment,
     )
     for name, target, libraries, environment in (
         ("onnxslim", "onnxslim:Onnxslim", ("onnx", "onnxslim"), "optimize"),
@@ -430,7 +435,7 @@ _BUILT_IN: Final = (
     Plugin(
         kind="client-transport", name="rest", target="aweigh.client.transports.rest:RestTransport", libraries=("urllib3",), extra="client"
     ),
-    Plugin(kind="chart", name="png", target="aweigh.optimize.chart_png:write_png", libraries=("matplotlib",), extra="plot"),
+    Plugin(kind="chart", name="png", target="aweigh.optimization.chart_png:write_png", libraries=("matplotlib",), extra="plot"),
     Plugin(kind="plot", name="svg", target="aweigh.bench.pictures:write_svg"),
     Plugin(kind="plot", name="html", target="aweigh.bench.pictures:write_html"),
     Plugin(kind="plot", name="png", target="aweigh.bench.png:write_png", libraries=("matplotlib",), extra="plot"),

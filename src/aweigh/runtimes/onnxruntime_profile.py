@@ -1,4 +1,4 @@
-"""What ONNX Runtime's own profiler tells of a variant: every operator of the graph that it really runs, with times, shapes and bytes. Called by `optimize`."""
+"""What ONNX Runtime's own profiler tells of a variant: every operator of the graph that it really runs, with times, shapes and bytes. Called by `optimization`."""
 
 import json
 import os

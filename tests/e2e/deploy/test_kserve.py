@@ -15,7 +15,7 @@ FILES = ("serving-runtime.yaml", "inference-service.yaml")
 
 
 def told(folder: Path, *more: str) -> list[str]:
-    words = [str(toolbox("kserve") / "python"), str(READER), *(str(folder / name) for name in FILES), *more]
+    words = [str(toolbox("kserve_models") / "python"), str(READER), *(str(folder / name) for name in FILES), *more]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     lines: list[str] = json.loads(done.stdout)

@@ -1,0 +1,99 @@
+"""A candidate: a variant on its way, the files it consists of, and what was done to make it."""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from aweigh.core.package import Departure, Variant
+from aweigh.core.signature import Signature, Tolerance
+from aweigh.optimization.passing import Kind, Made, Way
+
+_TOLERANCES: Final = {
+    "fp16": Tolerance(atol=1e-3, rtol=1e-2, scale=2e-3), "bf16": Tolerance(atol=1e-2, rtol=3e-2, scale=8e-3), "fp32": Tolerance(atol=1e-5, rtol=1e-4, scale=2e-6),
+}  # fmt: skip
+_QUANTISED: Final = Tolerance(atol=1e-3, rtol=1e-2, scale=2e-2)
+"""Of integers: a value that rounds to the neighbouring step moves what is computed from it by a step."""
+_NOT_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
+_MAX_NAME: Final = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A variant with its files. `chain` says what was done, `kinds` of what kind each pass was, `key` is a digest of all that decides the files."""
+
+    variant: Variant
+    files: Mapping[str, Path]
+    base: str
+    chain: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    departs: bool = False
+    composes: bool = True
+    notes: tuple[str, ...] = ()
+    key: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of the package's own."""
+        return not self.chain
+
+    def bare_files(self) -> dict[str, str]:
+        """What a pass is given."""
+        return {file: str(self.files[file]) for file in self.variant.bare().files}
+
+
+def step_of(name: str, way: Way) -> str:
+    """A pass and its way in words."""
+    return f"{name} ({way.name})" if way.name else name
+
+
+def name_of(chain: tuple[str, ...]) -> str:
+    """Of a variant, by what was done to make it."""
+    return _NOT_A_NAME.sub("-", "-".join(chain).lower()).strip("-")[:_MAX_NAME].rstrip("-.")
+
+
+def key_of(parent: Candidate, name: str, way: Way, decides: Mapping[str, object]) -> str:
+    """A digest of all that decides what a pass makes."""
+    told = {"parent": parent.key, "pass": name, "way": msgspec.to_builtins(way), **decides}
+    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:32]
+
+
+def derived(parent: Candidate, step: str, kind: Kind, made: Made, *, departs: bool, composes: bool, key: str) -> Candidate:
+    """What a pass made of a candidate, with the step around it kept."""
+    chain = (*parent.chain, step)
+    name = name_of(chain)
+    own = {f"variants/{name}/{path}": Path(file) for path, file in made.files.items()}
+    step_files = parent.variant.step.files if parent.variant.step else ()
+    variant = msgspec.structs.replace(
+        parent.variant,
+        name=name,
+        runtime=made.runtime,
+        precision=made.precision,
+        options=made.options,
+        environment=made.environment or parent.variant.environment,
+        files=(*own, *step_files),
+        departure=None,
+        evidence=None,
+    )
+    return Candidate(
+        variant=variant,
+        files={**own, **{file: parent.files[file] for file in step_files}},
+        base=parent.base,
+        chain=chain,
+        kinds=(*parent.kinds, kind),
+        departs=departs or parent.departs,
+        composes=composes,
+        notes=made.notes,
+        key=key,
+    )
+
+
+def departure(candidate: Candidate, keep: str, signature: Signature) -> Departure:
+    """How its variant departs from the source; without its own golden set, which comes from its answers."""
+    bound = _TOLERANCES.get(candidate.variant.precision, _QUANTISED)
+    floats = [spec.name for spec in signature.outputs if spec.datatype.is_float]
+    return Departure(base=candidate.base, passes=candidate.chain, keep=keep, tolerances=dict.fromkeys(floats, bound))

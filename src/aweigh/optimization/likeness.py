@@ -1,0 +1,98 @@
+"""How alike two sets of answers are, row by row, without right answers: agreement, nearest neighbours, cosine. Pure arithmetic.
+
+A row agrees where its label is the same. Where a model has no labels: where its largest score stands in the same place (outputs of several numbers a row),
+or where each number lies within a hundredth of the spread of the source's answers (one number a row).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aweigh.core.agreement import compare_answers
+from aweigh.core.signature import Signature, Task, TensorSpec
+from aweigh.core.tensors import Tensor
+from aweigh.optimization.budget import Figure
+
+_WITHIN: Final = 0.01
+_Z: Final = 1.959964
+_BLOCK: Final = 1024
+
+Rows = NDArray[np.bool_]
+
+
+def likeness(metric: str, signature: Signature, source: Sequence[Tensor], answers: Sequence[Tensor]) -> Figure:
+    """The figure of a metric of `LIKENESS`."""
+    if metric == "agreement":
+        return share(agreeing(signature, source, answers))
+    one, other = _vectors(signature, source), _vectors(signature, answers)
+    if metric == "neighbours":
+        return share(nearest_of(one) == nearest_of(other))
+    return _mean(cosines(one, other))
+
+
+def agreeing(signature: Signature, source: Sequence[Tensor], answers: Sequence[Tensor]) -> Rows:
+    """Of each row, whether the two agree. Shape [rows]."""
+    if signature.task in {Task.DETECTION, Task.RETRIEVAL}:
+        bad = set(compare_answers(signature, source, answers).bad_rows)
+        return np.array([row not in bad for row in range(len(source[0]))], dtype=np.bool_)
+    exact = [at for at, spec in enumerate(signature.outputs) if not spec.datatype.is_float]
+    deciding = exact or [at for at, spec in enumerate(signature.outputs) if spec.role == "probability"] or range(len(signature.outputs))
+    kept = np.ones(len(source[0]), dtype=np.bool_)
+    for at in deciding:
+        kept &= _agreeing(signature.outputs[at], source[at], answers[at])
+    return kept
+
+
+def _agreeing(spec: TensorSpec, source: Tensor, answers: Tensor) -> Rows:
+    rows = len(source)
+    one, other = source.reshape(rows, -1), answers.reshape(len(answers), -1)
+    if one.shape != other.shape:
+        return np.zeros(rows, dtype=np.bool_)
+    if not spec.datatype.is_float:
+        return np.array([a == b for a, b in zip(one.tolist(), other.tolist(), strict=True)], dtype=np.bool_)
+    if one.shape[1] > 1:
+        return np.asarray(one.argmax(axis=1) == other.argmax(axis=1))
+    allowed = _WITHIN * float(np.nanstd(one.astype(np.float64)))
+    return np.asarray(np.abs(one[:, 0].astype(np.float64) - other[:, 0].astype(np.float64)) <= allowed)
+
+
+def _vectors(signature: Signature, outputs: Sequence[Tensor]) -> NDArray[np.float64]:
+    """The first output of floats, a vector a row."""
+    at = next((at for at, spec in enumerate(signature.outputs) if spec.datatype.is_float), 0)
+    return outputs[at].reshape(len(outputs[at]), -1).astype(np.float64)
+
+
+def nearest_of(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Of each row, the other row with the greatest cosine. Shape [rows]."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    found = np.empty(len(unit), dtype=np.int64)
+    for start in range(0, len(unit), _BLOCK):
+        likenesses = unit[start : start + _BLOCK] @ unit.T
+        rows = np.arange(len(likenesses))
+        likenesses[rows, start + rows] = -np.inf
+        found[start : start + _BLOCK] = likenesses.argmax(axis=1)
+    return found
+
+
+def cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row, the cosine between the two. Shape [rows]."""
+    sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray(np.divide((one * other).sum(axis=1), sizes, out=np.zeros(len(one)), where=sizes > 0))
+
+
+def share(rows: Rows) -> Figure:
+    """A share with its Wilson interval."""
+    count, part = len(rows), float(rows.mean()) if len(rows) else 0.0
+    if not count:
+        return Figure(value=0.0)
+    middle = (part + _Z * _Z / (2 * count)) / (1 + _Z * _Z / count)
+    half = _Z * math.sqrt(part * (1 - part) / count + _Z * _Z / (4 * count * count)) / (1 + _Z * _Z / count)
+    return Figure(value=part, low=max(0.0, middle - half), high=min(1.0, middle + half))
+
+
+def _mean(values: NDArray[np.float64]) -> Figure:
+    mean, half = float(values.mean()), _Z * float(values.std()) / math.sqrt(len(values))
+    return Figure(value=mean, low=mean - half, high=mean + half)

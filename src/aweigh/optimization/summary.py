@@ -1,0 +1,37 @@
+"""A search in plain words: what was tried, what was kept and at what price, what was refused and why."""
+
+from collections import Counter
+from typing import Final
+
+from aweigh.optimization.report import Optimization, Outcome, Result
+
+_WORDS: Final[dict[Outcome, str]] = {
+    "beaten": "were faster or smaller too, and beaten",
+    "slower": "were no faster",
+    "outside": "left the budget",
+    "failed": "failed",
+    "refused": "do not apply",
+    "unproven": "were made for machines of another kind and are in the package without evidence: they answer nothing before they were verified there",
+    "untried": "were not tried: the time was over",
+}
+
+
+def summarised(report: Optimization) -> tuple[str, ...]:
+    """Sentences, the most important first."""
+    tried = [result for result in report.results if result.passes]
+    kept = [result for result in tried if result.outcome == "kept"]
+    lines = [_kept(result) for result in kept] or [
+        f"nothing is kept: of {len(tried)} candidates none is surely better than '{report.baseline}' within '{report.keep}'"
+    ]
+    counted = Counter[Outcome](result.outcome for result in tried if result.outcome != "kept")
+    if counted:
+        lines.append("of the others, " + ", ".join(f"{counted[outcome]} {words}" for outcome, words in _WORDS.items() if counted[outcome]))
+    if counted["untried"]:
+        lines.append("a later call with the same data goes on where this one ended: give it more --time")
+    return tuple(lines)
+
+
+def _kept(result: Result) -> str:
+    speeds = ", ".join(f"{speed.times:.2f} times as fast at {speed.rows} rows" for speed in result.timed.speeds) if result.timed else ""
+    figures = ", ".join(f"{each.metric} {each.found.value:.4g}" for each in result.unseen) or "answers as the source does"
+    return f"kept '{result.name}': {speeds}; {figures}"

@@ -1,0 +1,75 @@
+"""What a person gives for speed, read from text and held against figures."""
+
+import pytest
+
+from aweigh.core.errors import InvalidSetting
+from aweigh.optimization.budget import Figure, judge, parse_budget
+
+KNOWN = ("accuracy", "f1", "rmse", "ndcg")
+
+
+def better(metric: str) -> int:
+    return -1 if metric == "rmse" else 1
+
+
+def holds(text: str, source: dict[str, float], found: dict[str, float]) -> bool:
+    budget = parse_budget(text, better, KNOWN)
+    figures = [{name: Figure(value=value) for name, value in each.items()} for each in (source, found)]
+    return all(verdict.passed for verdict in judge(budget, figures[0], figures[1]))
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ("accuracy >= 99%", 0.9405, True),
+        ("accuracy >= 99%", 0.9404, False),
+        ("accuracy ≥ 0.94", 0.94, True),
+        ("accuracy within 0.5 points", 0.945, True),
+        ("accuracy within 0.5 points", 0.9449, False),
+        ("accuracy within 1 point", 0.941, True),
+    ],
+)
+def test_more_is_better(text: str, found: float, expected: bool) -> None:
+    assert holds(text, {"accuracy": 0.95}, {"accuracy": found}) is expected
+
+
+def test_less_is_better() -> None:
+    assert holds("rmse <= 102%", {"rmse": 10.0}, {"rmse": 10.2})
+    assert not holds("rmse <= 102%", {"rmse": 10.0}, {"rmse": 10.21})
+    assert holds("rmse within 1 points", {"rmse": 10.0}, {"rmse": 10.005})
+
+
+def test_several_conditions_must_all_hold() -> None:
+    source = {"accuracy": 0.9, "agreement": 1.0}
+    assert holds("accuracy >= 99%, agreement >= 98%", source, {"accuracy": 0.9, "agreement": 0.98})
+    assert not holds("accuracy >= 99%, agreement >= 98%", source, {"accuracy": 0.9, "agreement": 0.97})
+
+
+def test_a_share_of_what_compares_with_the_source_is_the_figure_itself() -> None:
+    budget = parse_budget("neighbours >= 97.5%", better, ())
+    assert budget.conditions[0].limit(1.0) == 0.975
+    assert budget.agreement == 0.975
+    assert parse_budget("exact", better, ()).exact
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fast please", "is no budget"),
+        ("accuracy <= 99%", "of accuracy, more is better"),
+        ("rmse >= 99%", "of rmse, less is better"),
+        ("agreement >= 99", "a share of at most 100%"),
+        ("acuracy >= 99%", "no metric 'acuracy'"),
+        ("x" * 400, "400 characters"),
+        ("", "is no budget"),
+    ],
+)
+def test_what_is_no_budget(text: str, said: str) -> None:
+    with pytest.raises(InvalidSetting, match=said):
+        parse_budget(text, better, KNOWN)
+
+
+def test_without_labels_there_is_no_accuracy() -> None:
+    with pytest.raises(InvalidSetting, match="need --labels") as caught:
+        parse_budget("accuracy >= 99%", better, ())
+    assert "agreement" in caught.value.hint

@@ -1,0 +1,57 @@
+"""Turns: the ratio of two contestants, whatever else the machine does to both."""
+
+import numpy as np
+import pytest
+
+from aweigh.optimization.timing import Speed, Timed, _in_turns, merged
+
+
+class Clock:
+    """A machine that is now quick, now slow, for whoever runs; each contestant's calls take so many microseconds on it."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(4)
+        self.slowness = 1.0
+
+    def contestant(self, call_us: float):  # type: ignore[no-untyped-def]  # a function of calls
+        def run(calls: int) -> tuple[float, np.ndarray]:  # type: ignore[type-arg]
+            self.slowness = max(0.5, min(8.0, self.slowness * float(self.random.lognormal(0, 0.1))))
+            times = call_us / 1e6 * self.slowness * self.random.lognormal(0, 0.05, calls)
+            return float(times.sum()), times
+
+        return run
+
+
+def test_a_ratio_on_a_machine_that_changes() -> None:
+    clock = Clock()
+    base, quick, same = _in_turns([clock.contestant(300), clock.contestant(100), clock.contestant(300)], 8, 0.0)
+    assert quick.times == pytest.approx(3, rel=0.25)
+    assert quick.low > 1.5
+    assert same.low <= 1.15
+    assert same.high >= 0.87
+    assert (base.times, base.low, base.high, base.rows) == (1, 1, 1, 8)
+
+
+def test_figures_of_calls() -> None:
+    def steady(calls: int) -> tuple[float, np.ndarray]:  # type: ignore[type-arg]
+        return calls * 0.002, np.full(calls, 0.001)
+
+    speed = _in_turns([steady], 10, 0.0)[0]
+    assert (speed.p50_us, speed.p99_us) == pytest.approx((1000, 1000))
+    assert speed.rows_per_s == pytest.approx(10_000)
+    assert speed.cpu_s_per_1000 == pytest.approx(0.2)
+
+
+def test_several_processes_of_one_variant_are_as_sure_as_all_of_them() -> None:
+    """One of three happened to be quick: surely faster is what was so in each."""
+
+    def timed(times: float, load_ms: float) -> Timed:
+        speed = Speed(
+            rows=1, p50_us=100 / times, p99_us=200, rows_per_s=1e4, cpu_s_per_1000=0.1, times=times, low=times - 0.01, high=times + 0.01
+        )
+        return Timed(speeds=(speed,), load_ms=load_ms, memory_bytes=int(load_ms), size_bytes=10)
+
+    found = merged([timed(1.2, 3), timed(0.96, 1), timed(1.05, 2)])
+    assert (found.speeds[0].times, found.speeds[0].low, found.speeds[0].high) == pytest.approx((1.05, 0.95, 1.21))
+    assert not found.speeds[0].better
+    assert (found.load_ms, found.memory_bytes, found.size_bytes) == (2, 3, 10)
