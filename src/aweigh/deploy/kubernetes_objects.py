@@ -51,6 +51,18 @@ def metadata(name: str, app: str, **more: Any) -> Object:
     return {"name": name, "labels": {_NAME: app, INSTANCE: app, **MANAGED}, **more}
 
 
+def _of_track(workload: Workload, **more: Any) -> Object:
+    """Name and labels of an object that belongs to one Deployment of several: `other_tracks` finds it by them."""
+    about = metadata(workload.name, workload.app, **more)
+    about["labels"][TRACK] = workload.track
+    return about
+
+
+def other_tracks(workload: Workload) -> str:
+    """The selector of an app's objects of other tracks. The key is asked for by itself too: `!=` alone also takes what has no such label."""
+    return f"{INSTANCE}={workload.app},{TRACK},{TRACK}!={workload.track}"
+
+
 def deployment(workload: Workload, replicas: int | None) -> Object:
     """`replicas` is None where a HorizontalPodAutoscaler decides."""
     container = workload.container
@@ -62,7 +74,7 @@ def deployment(workload: Workload, replicas: int | None) -> Object:
         "selector": {"matchLabels": workload.selector},
         "template": {"metadata": {"labels": workload.labels, "annotations": facts(container)}, "spec": pod(workload)},
     }
-    about = metadata(workload.name, workload.app, annotations=facts(container))
+    about = _of_track(workload, annotations=facts(container))
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": about, "spec": spec}
 
 
@@ -164,7 +176,7 @@ def autoscaler(workload: Workload, least: int, most: int) -> Object:
             "scaleDown": {"stabilizationWindowSeconds": 300, "policies": [{"type": "Percent", "value": 50, "periodSeconds": 60}]},
         },
     }
-    about = metadata(workload.name, workload.app)
+    about = _of_track(workload)
     return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": about, "spec": spec}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.unit.deploy.jobs import job, render, target
 
 from aweigh.core.errors import Refused
@@ -41,9 +42,39 @@ def test_kubernetes_rolls_and_then_takes_the_canary_away(tmp_path: Path) -> None
     head = "kubectl --context=one --namespace=risk"
     assert words[:2] == [f"{head} apply -k overlays/production", f"{head} rollout status deployment/fraud --timeout=120s"]
     assert words[2].startswith(
-        f"{head} delete deployments,horizontalpodautoscalers --selector=app.kubernetes.io/instance=fraud,aweigh/track!=stable "
+        f"{head} delete deployments,horizontalpodautoscalers --selector=app.kubernetes.io/instance=fraud,aweigh/track,aweigh/track!=stable "
     )
     assert len(words) == 3
+
+
+def selects(selector: str, labels: dict[str, str]) -> bool:
+    """As Kubernetes reads it: all parts must hold; `key!=value` holds where there is no such key, `key` alone where there is one."""
+    for part in selector.split(","):
+        key, unlike, value = part.partition("!=")
+        if unlike:
+            held = labels.get(key) != value
+        else:
+            key, equals, value = part.partition("=")
+            held = key in labels and (not equals or labels[key] == value)
+        if not held:
+            return False
+    return True
+
+
+def of_tracks(folder: Path) -> list[tuple[str, dict[str, str]]]:
+    """The Deployment and the autoscaler that were rendered."""
+    read = [yaml.safe_load((folder / "out/base" / name).read_bytes()) for name in ("deployment.yaml", "autoscaler.yaml")]
+    return [(each["kind"], each["metadata"]["labels"]) for each in read]
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
+def test_what_was_just_rolled_out_stays_and_other_tracks_go(tmp_path: Path, strategy: str) -> None:
+    words = applied(tmp_path, "kubernetes", Told(), strategy=strategy)
+    (selector,) = [word.removeprefix("--selector=") for word in words[-1].split() if word.startswith("--selector=")]
+    for kind, labels in of_tracks(tmp_path):
+        assert not selects(selector, labels), f"{kind} is deleted right after it was rolled out"
+        assert selects(selector, {**labels, "aweigh/track": "canary"}), f"{kind} of another track stays"
+        assert not selects(selector, {**labels, "app.kubernetes.io/instance": "other", "aweigh/track": "canary"})
 
 
 def test_blue_green_turns_the_service_only_once_the_new_pods_are_ready(tmp_path: Path) -> None:

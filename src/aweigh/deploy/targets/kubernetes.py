@@ -17,7 +17,7 @@ from aweigh.deploy import kubernetes_objects as objects
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import container_of
 from aweigh.deploy.kubectl import Kubectl, checked_by_programs, kustomized
-from aweigh.deploy.kubernetes_objects import INSTANCE, TRACK, Object, Workload
+from aweigh.deploy.kubernetes_objects import INSTANCE, Object, Workload
 from aweigh.deploy.manifest_checks import check_manifests
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
@@ -83,7 +83,7 @@ class Kubernetes:
         if options.strategy == "blue-green":
             kubectl.run("apply", "-k", "switch")
         if options.strategy != "canary":
-            kubectl.delete(_OF_TRACKS, f"{INSTANCE}={job.name},{TRACK}!={workload.track}")
+            kubectl.delete(_OF_TRACKS, objects.other_tracks(workload))
         facts = {"name": job.name, "namespace": plan.namespace, "context": options.context}
         if options.monitoring:
             facts["monitoring"] = "yes"
