@@ -123,9 +123,34 @@ def test_the_calls_to_aws_make_change_and_remove_the_function(
     assert len(aws(moto, "s3api", "list-objects-v2", "--bucket", "models")["Contents"]) == 1
     alias = aws(moto, "lambda", "get-alias", "--function-name", "linear", "--name", "live")
     assert alias["FunctionVersion"] == second.deployment.facts["version"]
+    lacking = (tmp_path / "lacking.log").read_text().splitlines()
+    assert [line.split()[1] for line in lacking] == ["delete-provisioned-concurrency-config"] * 2
     undeploy("lambda", moto)
     assert aws(moto, "lambda", "list-functions")["Functions"] == []
     assert aws(moto, "iam", "list-roles")["Roles"] == []
+
+
+@pytest.mark.index
+def test_the_functions_address_is_opened_closed_and_taken_away(deploy: Deploy, moto: dict[str, str], tmp_path: Path) -> None:
+    live = ("--function-name", "linear", "--qualifier", "live")
+
+    def after(url: str) -> tuple[str, set[str]]:
+        deploy("lambda", tmp_path / "out", f"url={url}", environment=moto)
+        said = subprocess.run(
+            [toolbox("aws") / "aws", "lambda", "get-function-url-config", *live, "--query", "AuthType", "--output", "text"],
+            capture_output=True, text=True, timeout=60, check=False, env=moto,
+        )  # fmt: skip
+        policy = subprocess.run(
+            [toolbox("aws") / "aws", "lambda", "get-policy", *live, "--query", "Policy", "--output", "text"],
+            capture_output=True, text=True, timeout=60, check=False, env=moto,
+        )  # fmt: skip
+        return said.stdout.strip(), {each["Action"] for each in json.loads(policy.stdout or '{"Statement": []}')["Statement"]}
+
+    assert after("iam") == ("AWS_IAM", set())
+    assert after("none") == ("NONE", {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"})
+    assert after("iam") == ("AWS_IAM", set())
+    assert after("none") == ("NONE", {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"})
+    assert after("off") == ("", set())
 
 
 @pytest.mark.index

@@ -51,11 +51,17 @@ def test_calls_make_and_remove_an_endpoint(deploy: Deploy, undeploy: Undeploy, m
     assert aws(moto, "sagemaker", "list-models")["Models"] == []
 
 
-def test_a_batch_transform_is_asked_for(deploy: Deploy, moto: dict[str, str], tmp_path: Path) -> None:
+def test_a_batch_transform_is_asked_for_each_time(deploy: Deploy, undeploy: Undeploy, moto: dict[str, str], tmp_path: Path) -> None:
     places = ("mode=batch", "input=s3://rows/new", "output=s3://rows/answers")
-    done = deploy("sagemaker", tmp_path / "out", ROLE, *places, environment=moto, image=IMAGE, name="nightly")
-    assert done.deployment is not None
-    name = done.deployment.facts["transform"]
-    job = aws(moto, "sagemaker", "describe-transform-job", "--transform-job-name", name)
-    assert job["TransformInput"]["SplitType"] == "Line"
-    assert job["TransformOutput"]["AssembleWith"] == "Line"
+    names = []
+    for _ in range(2):
+        done = deploy("sagemaker", tmp_path / "out", ROLE, *places, environment=moto, image=IMAGE)
+        assert done.deployment is not None
+        names.append(done.deployment.facts["transform"])
+    for name in names:
+        job = aws(moto, "sagemaker", "describe-transform-job", "--transform-job-name", name)
+        assert job["TransformInput"]["SplitType"] == "Line"
+        assert job["TransformOutput"]["AssembleWith"] == "Line"
+    assert len(set(names)) == 2
+    undeploy("sagemaker", moto)
+    assert aws(moto, "sagemaker", "list-models")["Models"] == []

@@ -1,5 +1,7 @@
 """What the vendors' clients are told, word by word: each new version rolls, a second time is no failure, and only what is ours is taken away."""
 
+import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,3 +138,68 @@ def test_systemd_gets_the_package_the_unit_and_a_restart(tmp_path: Path) -> None
         target("systemd").remove(facts, tmp_path, told)
     assert told.words == ["systemctl disable --now aweigh-fraud.service", "systemctl daemon-reload"]
     assert not list(units.iterdir())
+
+
+URL = {
+    "aws lambda get-function-url-config": '{"FunctionUrl": "https://x"}',
+    "aws lambda update-function-url-config": '{"FunctionUrl": "https://x"}',
+}
+LIVE = "--function-name fraud --qualifier live"
+
+
+def lambda_words(folder: Path, *statements: str, **set_: str) -> list[str]:
+    """What AWS's client is told of the address, who may ask, and what is kept ready, where the function is there with these statements."""
+    policy = json.dumps({"Policy": json.dumps({"Statement": [{"Sid": name} for name in statements]})})
+    role = "arn:aws:iam::123456789012:role/models"
+    words = applied(folder, "lambda", Told({**URL, "aws lambda get-policy": policy}), package="image", role=role, **set_)
+    about = ("url-config", "permission", "provisioned")
+    told = [each.removeprefix("aws lambda ").removesuffix(" --output json") for each in words if any(name in each for name in about)]
+    return [each.replace(f" {LIVE}", "") for each in told if not each.startswith("get-")]
+
+
+def test_an_address_for_anybody_takes_both_permissions_wherever_they_are_missing(tmp_path: Path) -> None:
+    url = "add-permission --statement-id anybody --action lambda:InvokeFunctionUrl --principal * --function-url-auth-type NONE"
+    function = "add-permission --statement-id anybody-by-url --action lambda:InvokeFunction --principal * --invoked-via-function-url"
+    opened = "update-function-url-config --auth-type NONE"
+    assert lambda_words(tmp_path / "a", url="none")[1:] == [opened, url, function]
+    assert lambda_words(tmp_path / "b", "anybody", url="none")[1:] == [opened, function]
+    assert lambda_words(tmp_path / "c", "anybody", "anybody-by-url", url="none")[1:] == [opened]
+
+
+def test_an_address_that_was_open_is_closed_or_taken_away(tmp_path: Path) -> None:
+    taken = [f"remove-permission --statement-id {name}" for name in ("anybody", "anybody-by-url")]
+    assert lambda_words(tmp_path / "a", "anybody", "anybody-by-url", "theirs", url="iam")[1:] == [
+        "update-function-url-config --auth-type AWS_IAM",
+        *taken,
+    ]
+    assert lambda_words(tmp_path / "b", "anybody", "anybody-by-url", url="off")[1:] == ["delete-function-url-config", *taken]
+
+
+def test_what_is_kept_ready_is_what_was_asked_for_none_too(tmp_path: Path) -> None:
+    kept = "put-provisioned-concurrency-config --provisioned-concurrent-executions 2"
+    assert lambda_words(tmp_path / "a", provisioned="2")[0] == kept
+    assert lambda_words(tmp_path / "b")[0] == "delete-provisioned-concurrency-config"
+
+
+BATCH = {"mode": "batch", "input": "s3://rows/new", "output": "s3://rows/answers", "role": "arn:aws:iam::123456789012:role/models"}
+
+
+def test_a_batch_transform_starts_under_a_name_of_its_own_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for now in (1767225600.5, 1767229200.5):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        asked = applied(tmp_path, "sagemaker", Told(), **BATCH)[-1].removeprefix("aws sagemaker create-transform-job --cli-input-json ")
+        names.append(json.loads(asked.removesuffix(" --output json"))["TransformJobName"])
+    assert names == ["fraud-1767225600", "fraud-1767229200"]
+
+
+def test_undeploying_a_batch_transform_stops_what_still_runs_of_it(tmp_path: Path) -> None:
+    names = ("fraud-1767225600", "fraud-1767229200", "fraud-eu-1767229200", "fraud-by-hand")
+    listed = json.dumps({"TransformJobSummaries": [{"TransformJobName": name} for name in names]})
+    told = Told({"aws sagemaker list-transform-jobs --name-contains fraud- --status-equals InProgress": listed})
+    target("sagemaker").remove({"region": "", "model": "fraud-1", "transform": "fraud-1767229200"}, tmp_path, told)
+    assert [each.removesuffix(" --output json") for each in told.words[1:]] == [
+        "aws sagemaker stop-transform-job --transform-job-name fraud-1767225600",
+        "aws sagemaker stop-transform-job --transform-job-name fraud-1767229200",
+        "aws sagemaker delete-model --model-name fraud-1",
+    ]

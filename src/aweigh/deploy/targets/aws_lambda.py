@@ -37,6 +37,11 @@ _PLATFORMS: Final = {"x86_64": "amd64", "arm64": "arm64"}
 _MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
 _POLICY: Final = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 _ALIAS: Final = "live"
+_ANYBODY: Final[Mapping[str, tuple[str, ...]]] = {
+    "anybody": ("--action", "lambda:InvokeFunctionUrl", "--principal", "*", "--function-url-auth-type", "NONE"),
+    "anybody-by-url": ("--action", "lambda:InvokeFunction", "--principal", "*", "--invoked-via-function-url"),
+}
+"""What lets anybody ask at the address and nowhere else, by statement: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"""
 _ZIP: Final = "function.zip"
 _TEMPLATE: Final = "template.yaml"
 _FUNCTION: Final = "function.json"
@@ -137,10 +142,7 @@ class Lambda:
             aws.call("lambda", "wait", "function-updated-v2", "--function-name", name)
         version = str(aws.call("lambda", "publish-version", "--function-name", name).get("Version", "$LATEST"))
         _point_alias(aws, name, version)
-        if options.provisioned:
-            words = ("--function-name", name, "--qualifier", _ALIAS)
-            count = str(options.provisioned)
-            aws.call("lambda", "put-provisioned-concurrency-config", *words, "--provisioned-concurrent-executions", count)
+        _keep_ready(aws, name, options.provisioned)
         facts = {"region": options.region, "function": name, "role": made, "version": version}
         return Applied(facts=facts, address=_url(aws, name, options.url))
 
@@ -286,16 +288,37 @@ def _point_alias(aws: Aws, name: str, version: str) -> None:
     aws.call("lambda", "update-alias" if there is not None else "create-alias", *words)
 
 
-def _url(aws: Aws, name: str, who: str) -> str:
-    if who == "off":
-        return ""
+def _keep_ready(aws: Aws, name: str, count: int) -> None:
+    """As many as were asked for, whatever was kept before: none is an instruction too, for what is kept is paid for."""
     words = ("--function-name", name, "--qualifier", _ALIAS)
+    if count:
+        aws.call("lambda", "put-provisioned-concurrency-config", *words, "--provisioned-concurrent-executions", str(count))
+    else:
+        aws.remove("lambda", "delete-provisioned-concurrency-config", *words)
+
+
+def _url(aws: Aws, name: str, who: str) -> str:
+    """Its address, open to whom it was asked for, whatever it was before; empty where it has none."""
+    words = ("--function-name", name, "--qualifier", _ALIAS)
+    if who == "off":
+        aws.remove("lambda", "delete-function-url-config", *words)
+        _let_anybody(aws, words, wanted=False)
+        return ""
     kind = "AWS_IAM" if who == "iam" else "NONE"
     there = aws.find("lambda", "get-function-url-config", *words)
     made = aws.call(
         "lambda", "update-function-url-config" if there is not None else "create-function-url-config", *words, "--auth-type", kind
     )
-    if who == "none" and there is None:
-        permission = ("--statement-id", "anybody", "--action", "lambda:InvokeFunctionUrl", "--principal", "*")
-        aws.call("lambda", "add-permission", *words, *permission, "--function-url-auth-type", "NONE")
+    _let_anybody(aws, words, wanted=who == "none")
     return str(made.get("FunctionUrl", ""))
+
+
+def _let_anybody(aws: Aws, words: tuple[str, ...], *, wanted: bool) -> None:
+    """Give the permissions that an address for anybody takes, or take away those that an earlier call gave."""
+    policy = json.loads((aws.find("lambda", "get-policy", *words) or {}).get("Policy", "{}"))
+    there = {statement.get("Sid") for statement in policy.get("Statement", ())}
+    for statement, permission in _ANYBODY.items():
+        if wanted and statement not in there:
+            aws.call("lambda", "add-permission", *words, "--statement-id", statement, *permission)
+        elif not wanted and statement in there:
+            aws.remove("lambda", "remove-permission", *words, "--statement-id", statement)

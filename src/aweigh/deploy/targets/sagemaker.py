@@ -1,11 +1,13 @@
 """Target `sagemaker`: a model of Amazon SageMaker from an image, behind a real-time or serverless endpoint, or as a batch transform.
 
 The files are what `aws sagemaker create-…` takes. Models and configurations never change there: their names end in a digest of what they say.
+A transform runs once under a name: the time is put behind it where it is started.
 """
 
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -61,7 +63,8 @@ class SageMaker:
         documents = _documents(job, options)
         region = f" --region {options.region}" if options.region else ""
         made = {_MODEL: "create-model", _CONFIG: "create-endpoint-config", _ENDPOINT: "create-endpoint", _TRANSFORM: "create-transform-job"}
-        commands = [f"aws sagemaker {made[name]} --cli-input-json file://{name}{region}" for name in documents]
+        again = {_TRANSFORM: f" --transform-job-name {job.name}-$(date +%s)"}
+        commands = [f"aws sagemaker {made[name]} --cli-input-json file://{name}{again.get(name, '')}{region}" for name in documents]
         mode = "serverless" if options.mode == "serverless" else ""
         memory_mib = _serverless_mib(container_of(job)) if mode else 0
         return Rendered(
@@ -84,8 +87,9 @@ class SageMaker:
         if aws.find("sagemaker", "describe-model", "--model-name", facts["model"]) is None:
             aws.patiently("sagemaker", "create-model", given=model)
         if _TRANSFORM in documents:
-            aws.call("sagemaker", "create-transform-job", given=documents[_TRANSFORM])
-            return Applied(facts={**facts, "transform": str(documents[_TRANSFORM]["TransformJobName"])}, address=options.output)
+            started = f"{documents[_TRANSFORM]['TransformJobName']}-{int(time.time())}"
+            aws.call("sagemaker", "create-transform-job", given={**documents[_TRANSFORM], "TransformJobName": started})
+            return Applied(facts={**facts, "transform": started}, address=options.output)
         facts["config"] = str(documents[_CONFIG]["EndpointConfigName"])
         if aws.find("sagemaker", "describe-endpoint-config", "--endpoint-config-name", facts["config"]) is None:
             aws.call("sagemaker", "create-endpoint-config", given=documents[_CONFIG])
@@ -101,6 +105,9 @@ class SageMaker:
         if "endpoint" in facts:
             aws.remove("sagemaker", "delete-endpoint", "--endpoint-name", facts["endpoint"])
             aws.remove("sagemaker", "delete-endpoint-config", "--endpoint-config-name", facts["config"])
+        if "transform" in facts:
+            for each in _running(aws, facts["transform"]):
+                aws.remove("sagemaker", "stop-transform-job", "--transform-job-name", each)
         aws.remove("sagemaker", "delete-model", "--model-name", facts["model"])
 
 
@@ -161,7 +168,16 @@ def _transform(job: DeployJob, options: SageMakerOptions, model: str) -> dict[st
         "TransformOutput": {"S3OutputPath": options.output, "Accept": "text/csv", "AssembleWith": "Line"},
         "TransformResources": {"InstanceType": options.instance, "InstanceCount": max(1, job.scale.least)},
     }
-    return {"TransformJobName": _named(job.name, told), **told}
+    return {"TransformJobName": job.name, **told}
+
+
+def _running(aws: Aws, started: str) -> list[str]:
+    """The jobs that were started under the name of one, and have not ended: each application starts one, and each is paid for."""
+    name = started.rpartition("-")[0]
+    words = ("--name-contains", f"{name}-", "--status-equals", "InProgress")
+    listed = (aws.find("sagemaker", "list-transform-jobs", *words) or {}).get("TransformJobSummaries", ())
+    names = [str(each.get("TransformJobName", "")) for each in listed]
+    return [each for each in names if re.fullmatch(re.escape(name) + "-[0-9]{10}", each)]
 
 
 def _named(name: str, document: Mapping[str, Any]) -> str:
