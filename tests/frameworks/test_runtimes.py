@@ -1,5 +1,6 @@
 """Runtimes whose libraries are missing here, in the environments that have them: the contract, and packages that are proven and served so."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -135,18 +136,19 @@ def session_of(package: StoredPackage, file: Path | None = None, **options: str)
     return load_session(changed, package.manifest.session_signature, path, environments=environments())
 
 
+def replay_once(package: StoredPackage, session: Session) -> None:
+    with contextlib.closing(session):
+        replay(session, package.manifest.signature, read_golden(package.manifest, package.path))
+
+
 def test_answers_in_bfloat16_never_become_ready(package: StoredPackage, tmp_path: Path) -> None:
     """What a processor with bfloat16 does where it is let: the weights keep eight bits. The same by the hint, where this processor has it."""
-    golden = read_golden(package.manifest, package.path)
-    session = session_of(package, network(tmp_path / "rounded.onnx", rounded=True))
-    try:
-        with pytest.raises(GoldenMismatch, match="sample"):
-            replay(session, package.manifest.signature, golden)
-    finally:
-        session.close()
+    rounded = network(tmp_path / "rounded.onnx", rounded=True)
+    with pytest.raises(GoldenMismatch, match="sample"):
+        replay_once(package, session_of(package, rounded))
     refusal = r"is to compute in bf16, and OpenVINO computes in f32 on this CPU"  # it has no instructions for it
     with pytest.raises((GoldenMismatch, Unsupported), match=f"sample|{refusal}"):
-        replay(session_of(package, inference_precision="bf16"), package.manifest.signature, golden)
+        replay_once(package, session_of(package, inference_precision="bf16"))
 
 
 @pytest.mark.parametrize("asked", ["f32", "bf16", "f16"])

@@ -49,7 +49,11 @@ class TensorflowRuntime:
 
 
 def load_folder(folder: Path) -> Any:
-    """A judged SavedModel. Raises InvalidFile."""
+    """A judged SavedModel, whose operations run one by one as they are written. Raises InvalidFile.
+
+    Fused ones, which TensorFlow makes on processors with AVX-512, answer numbers where a Relu gets a NaN: a package would answer otherwise from one machine to the next.
+    """
+    tf.config.optimizer.set_experimental_options({"remapping": False})
     try:
         return tf.saved_model.load(str(folder))
     except Exception as error:  # TensorFlow raises anything on a damaged folder
