@@ -1,7 +1,6 @@
 """Images of packages: the package out of the store, the base and the result from and to registries. Joins `store` and `deploy`; decides nothing."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -10,7 +9,7 @@ import msgspec
 
 from aweigh.app.models import open_model
 from aweigh.app.shipping import access_of, open_remote
-from aweigh.core.errors import Conflict, InvalidInput, Unsupported
+from aweigh.core.errors import InvalidInput, Unsupported
 from aweigh.core.package import Variant
 from aweigh.core.plugins import load
 from aweigh.core.protocols import PackageHandle, Progress, quiet
@@ -18,6 +17,7 @@ from aweigh.core.settings import Settings
 from aweigh.deploy.images import BASE, Image, ImageRequest, RunnerPayload, ServerPayload, build_image
 from aweigh.deploy.images.attach import documents_about
 from aweigh.deploy.images.base import ARCHIVE, OCI, ImageRegistry
+from aweigh.deploy.images.context import check_context, write_context
 from aweigh.deploy.images.layers import Content, Link
 from aweigh.deploy.images.output import Attached, ImageStore, Sent, check_name, check_tag, push_image, write_archive, write_layout
 from aweigh.deploy.platforms import parse_platforms
@@ -72,6 +72,8 @@ def make_image(settings: Settings, model: str, options: ImageOptions, *, access:
             "it is not said where the image goes", hint="--to oci:FOLDER, --to registry.example/team/NAME, or --dockerfile FOLDER"
         )
     place = _place(options.to) if options.to else None
+    if options.dockerfile:
+        check_context(Path(options.dockerfile), options.base)
     package = open_model(settings, model, progress=progress)
     if not isinstance(package, StoredPackage):
         raise Unsupported(f"{package.reference} is not in the store", hint="pack it first: aweigh pack FILE --name NAME")
@@ -92,28 +94,18 @@ def make_image(settings: Settings, model: str, options: ImageOptions, *, access:
     attached = documents_about(image, request, name=str(package.reference), package=package.digest, key_file=key)
     made = Made(package=package, image=image, variants=variants, attached=attached)
     if options.dockerfile:
-        made = dataclasses.replace(made, folder=_write_context(image, request, Path(options.dockerfile), progress))
+        made = dataclasses.replace(made, folder=_write_context(image, request, Path(options.dockerfile), package, progress))
     return _write(made, place, reach, options.base, progress) if place is not None else made
 
 
-def _write_context(image: Image, request: ImageRequest, folder: Path, progress: Progress) -> Path:
-    """The folder to build in with Docker. Raises Conflict for a folder that holds something else."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "Dockerfile").is_file():
-        raise Conflict(f"{folder} holds something else", hint="name a folder that is not there yet")
-    if request.base.startswith((OCI, ARCHIVE)):
-        raise InvalidInput(f"a Dockerfile cannot name {request.base!r}", hint="name a base that is in a registry: --base python:3.12-slim")
+def _write_context(image: Image, request: ImageRequest, folder: Path, package: StoredPackage, progress: Progress) -> Path:
+    """The folder to build in with Docker. Raises Conflict for files that a person put there or changed."""
     first = image.platforms[0]
     name = f"{request.labels['org.opencontainers.image.title']}:v{request.labels['org.opencontainers.image.version']}"
-    make = cast("Callable[..., dict[str, Content]]", load("image-output", "dockerfile"))
-    files = make(request.base, name, first.parts, first.start, request.labels)
-    for top in sorted({path.partition("/")[0] for path in files}):
-        place = folder / top
-        shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink(missing_ok=True)
-    for at, (path, content) in enumerate(sorted(files.items(), key=lambda item: item[0])):
-        progress("writing the folder", at, len(files))
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content.read_bytes() if isinstance(content, Path) else content if isinstance(content, bytes) else b"")
+    make = cast("Callable[..., dict[str, bytes | Path]]", load("image-output", "dockerfile"))
+    files = make(request.base, first.platform, name, first.parts, first.start, request.labels)
+    progress("writing the folder")
+    write_context(folder, files, name=str(package.reference.name), model=str(package.reference), digest=package.digest)
     return folder
 
 

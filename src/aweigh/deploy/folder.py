@@ -3,6 +3,7 @@
 `aweigh-deploy.json` beside them lists the digests of what was written last.
 """
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
@@ -65,7 +66,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes | Path], ledger: Ledger
                 _write(folder / name, content)
                 changed.append(name)
         for gone in sorted(set(known) - set(files)):
-            (folder / gone).unlink(missing_ok=True)
+            _remove(folder, gone)
             changed.append(gone)
         _write(folder / LEDGER, msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(ledger, files=digests)), indent=2) + b"\n")
     except OSError as error:
@@ -114,6 +115,17 @@ def _check_untouched(folder: Path, digests: Mapping[str, str], known: Mapping[st
             continue
         said = "was changed since it was rendered" if name in known else "is there already and was not rendered by aweigh"
         raise Conflict(f"{folder / name} {said}", hint="render into another folder with --out, or over it with --force")
+
+
+def _remove(folder: Path, name: str) -> None:
+    """Remove a file, and the folders that are empty without it: whoever copies them would have them too."""
+    (folder / name).unlink(missing_ok=True)
+    for parent in list(PurePosixPath(name).parents)[:-1]:
+        place = folder / parent
+        if place.is_dir() and any(place.iterdir()):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            place.rmdir()
 
 
 def _digest(content: bytes | Path) -> str:

@@ -6,12 +6,13 @@ Every value goes through the emitter below or through `yaml_text`: no name can e
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from aweigh.core.errors import InvalidInput
 from aweigh.deploy.images.layers import Content, Files, Link
 from aweigh.deploy.images.payload import NOBODY, Part, Start
+from aweigh.deploy.platforms import Platform
 from aweigh.deploy.yaml_text import yaml_text
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", re.ASCII)
@@ -20,17 +21,20 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _ESCAPED: Final = re.compile(r'[\\"$]')
 
 
-def docker_folder(base: str, name: str, parts: Sequence[Part], start: Start, labels: Mapping[str, str]) -> dict[str, Content]:
-    """The folder's files by path. Raises InvalidInput for what no Dockerfile can hold."""
+def docker_folder(
+    base: str, platform: Platform, name: str, parts: Sequence[Part], start: Start, labels: Mapping[str, str]
+) -> dict[str, bytes | Path]:
+    """The folder's files by path, for one platform. Raises InvalidInput for what no Dockerfile can hold."""
     files, copies = context(parts)
-    return {**files, "Dockerfile": dockerfile(base, copies, start, labels).encode(), "compose.yaml": compose(name, start)}
+    text = dockerfile(base, platform, copies, start, labels)
+    return {**files, "Dockerfile": text.encode(), "compose.yaml": compose(name, platform, start)}
 
 
-def dockerfile(base: str, copies: Mapping[str, str], start: Start, labels: Mapping[str, str]) -> str:
+def dockerfile(base: str, platform: Platform, copies: Mapping[str, str], start: Start, labels: Mapping[str, str]) -> str:
     """The text; `copies` are folders of the context and where they go. Raises InvalidInput for what no Dockerfile can hold."""
     if not _BASE.fullmatch(base):
         raise InvalidInput(f"{base[:120]!r} cannot be the base of a Dockerfile", hint="name an image in a registry: python:3.12-slim")
-    lines = [f"FROM {base}"]
+    lines = [f"FROM --platform={platform} {base}"]  # what is copied below was chosen for it
     lines += [f"COPY {_array((source, to))}" for source, to in sorted(copies.items())]
     lines += [f"ENV {_pair(name, value)}" for name, value in start.environment.items()]
     lines += [f"LABEL {_pair(name, value)}" for name, value in sorted(labels.items())]
@@ -41,11 +45,12 @@ def dockerfile(base: str, copies: Mapping[str, str], start: Start, labels: Mappi
     return "\n".join(lines) + "\n"
 
 
-def compose(name: str, start: Start) -> bytes:
+def compose(name: str, platform: Platform, start: Start) -> bytes:
     """A compose file of one service, with what the image expects: nobody's user, a read-only root, time to drain."""
     service: dict[str, Any] = {
         "build": ".",
         "image": name,
+        "platform": str(platform),
         "user": NOBODY,
         "read_only": True,
         "tmpfs": ["/tmp"],  # noqa: S108  # inside the container
@@ -58,9 +63,9 @@ def compose(name: str, start: Start) -> bytes:
     return yaml_text({"services": {re.sub(r"[^a-z0-9]+", "-", name.partition(":")[0].lower()).strip("-"): service}})
 
 
-def context(parts: Sequence[Part]) -> tuple[dict[str, Content], dict[str, str]]:
+def context(parts: Sequence[Part]) -> tuple[dict[str, bytes | Path], dict[str, str]]:
     """The files of the context by path, and which of its folders go where."""
-    files: dict[str, Content] = {}
+    files: dict[str, bytes | Path] = {}
     for part in parts:
         found = part.files()
         files |= {path: _followed(content, found) for path, content in found.items()}
@@ -68,9 +73,9 @@ def context(parts: Sequence[Part]) -> tuple[dict[str, Content], dict[str, str]]:
     return files, {f"{top}/": f"/{top}/" for top in tops}
 
 
-def _followed(content: Content, files: Files) -> Content:
+def _followed(content: Content, files: Files) -> bytes | Path:
     """A link's own content: a context has no second names."""
-    return files[content.to] if isinstance(content, Link) else content
+    return _followed(files[content.to], files) if isinstance(content, Link) else content
 
 
 def _array(words: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from aweigh.core.errors import InvalidInput
 from aweigh.deploy.images.dockerfile import compose, docker_folder, dockerfile
 from aweigh.deploy.images.layers import Link
 from aweigh.deploy.images.payload import Part, Start
+from aweigh.deploy.platforms import LINUX_AMD64, LINUX_ARM64
 from aweigh.deploy.yaml_text import read_yaml
 
 START = Start(
@@ -31,9 +32,9 @@ def values(text: str, name: str) -> str:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_change_no_instruction(value: str) -> None:
-    plain = dockerfile("python:3.12-slim", {"app/": "/app/"}, START, {"title": "iris"})
+    plain = dockerfile("python:3.12-slim", LINUX_AMD64, {"app/": "/app/"}, START, {"title": "iris"})
     start = Start(entrypoint=("/p", value), command=(value,), environment={"A": value}, health=("/h", value), folder="/app")
-    text = dockerfile("python:3.12-slim", {"app/": "/app/"}, start, {"title": value})
+    text = dockerfile("python:3.12-slim", LINUX_AMD64, {"app/": "/app/"}, start, {"title": value})
     assert instructions(text) == instructions(plain)
     assert values(text, "A") == values(text, "title") == value
     assert json.loads(next(line for line in text.splitlines() if line.startswith("CMD"))[4:]) == [value]
@@ -48,23 +49,23 @@ def test_line_breaks_and_control_characters_are_refused(value: str) -> None:
         (START, {"title": value}),
     ):
         with pytest.raises(InvalidInput):
-            dockerfile("python:3.12", {}, start, labels)
+            dockerfile("python:3.12", LINUX_AMD64, {}, start, labels)
 
 
 @pytest.mark.parametrize("base", ["a\nRUN true", "a b", "-x", "", "a#b", "$BASE"])
 def test_a_base_that_is_no_address_is_refused(base: str) -> None:
     with pytest.raises(InvalidInput):
-        dockerfile(base, {}, START, {})
+        dockerfile(base, LINUX_AMD64, {}, START, {})
 
 
 @pytest.mark.parametrize("name", ["A B", "A=B", "A\nB", "", "1A"])
 def test_names_of_variables_are_checked(name: str) -> None:
     with pytest.raises(InvalidInput):
-        dockerfile("python:3.12", {}, Start(entrypoint=("/p",), environment={name: "x"}), {})
+        dockerfile("python:3.12", LINUX_AMD64, {}, Start(entrypoint=("/p",), environment={name: "x"}), {})
 
 
 def test_the_compose_file_hardens_what_runs() -> None:
-    (document,) = read_yaml(compose("iris:v1", START), place="compose.yaml")
+    (document,) = read_yaml(compose("iris:v1", LINUX_AMD64, START), place="compose.yaml")
     service = document["services"]["iris"]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -73,6 +74,16 @@ def test_the_compose_file_hardens_what_runs() -> None:
 
 def test_the_folder_holds_what_is_copied_and_no_links() -> None:
     part = Part(title="x", key="x", files=lambda: {"models/blob": b"w", "models/view": Link("models/blob"), "app/a.py": b""})
-    files = docker_folder("python:3.12", "iris:v1", [part], START, {})
+    files = docker_folder("python:3.12", LINUX_AMD64, "iris:v1", [part], START, {})
     assert files["models/view"] == b"w"
     assert b'COPY ["app/", "/app/"]\nCOPY ["models/", "/models/"]' in files["Dockerfile"]  # type: ignore[operator]
+
+
+def test_the_base_is_taken_for_the_platform_that_the_wheels_are_for() -> None:
+    """Without it, Docker takes the builder's own, and no compiled module among the copied ones can be imported."""
+    files = docker_folder("python:3.12", LINUX_ARM64, "iris:v1", [], START, {})
+    text = files["Dockerfile"]
+    assert isinstance(text, bytes)
+    assert text.startswith(b"FROM --platform=linux/arm64 python:3.12\n")
+    (document,) = read_yaml(files["compose.yaml"], place="compose.yaml")  # type: ignore[arg-type]
+    assert document["services"]["iris"]["platform"] == "linux/arm64"
