@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+=@")
 _MAX_ID = 128
-_PUBLIC = ("live", "ready", "ping")
+_PUBLIC = ("/", "/live", "/ready", "/ping", "/v2/health/live", "/v2/health/ready")
+"""What GET and HEAD ask without a key."""
 
 
 def setting(name: str, default: str = "") -> str:
@@ -60,14 +61,15 @@ class Forms:
             **({("GET", ping): _always(b"")} if ping else {}),
             **({("POST", predict): self._instances} if predict else {}),
         }
-        self._public = {ping, *(f"/{name}" for name in _PUBLIC), "/", "/v2/health/live", "/v2/health/ready"}
+        self._public = {("GET", path) for path in (*_PUBLIC, ping)}
 
     def answer(self, request: Request) -> Response:
         """The answer, whatever happens."""
         request.id = self._identity(request)
         try:
-            self._check_key(request)
-            handler, rest = self._find("GET" if request.method == "HEAD" else request.method, request.path)
+            method = "GET" if request.method == "HEAD" else request.method
+            self._check_key(request, method)
+            handler, rest = self._find(method, request.path)
             return handler(request, rest)
         except Refusal as error:
             return self.failure(error, request)
@@ -93,8 +95,8 @@ class Forms:
         self._count += 1
         return f"runner-{self._count:x}"
 
-    def _check_key(self, request: Request) -> None:
-        if not self._key or request.path in self._public:
+    def _check_key(self, request: Request, method: str) -> None:
+        if not self._key or (method, request.path) in self._public:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         sent = key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()

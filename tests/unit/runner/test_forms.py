@@ -58,6 +58,24 @@ def test_a_key_is_asked_for_where_one_is_set(monkeypatch: pytest.MonkeyPatch) ->
     assert ask(forms, "/predict/iris", [ROW], x_api_key="a long enough secret").status == 200
 
 
+def test_a_key_guards_every_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that are public for GET as well: the front page, and a path that Vertex names for health and predictions alike."""
+    from aweigh.runner import forms as module
+
+    monkeypatch.setitem(module.environ, b"AWEIGH_API_KEY", b"a long enough secret")
+    monkeypatch.setitem(module.environ, b"AIP_HEALTH_ROUTE", b"/same")
+    monkeypatch.setitem(module.environ, b"AIP_PREDICT_ROUTE", b"/same")
+    forms = forms_of(answer, signature())
+    for path, body in (("/", [ROW]), ("/same", {"instances": [ROW]})):
+        assert [ask(forms, path, method=method).status for method in ("GET", "HEAD")] == [200, 200]
+        assert ask(forms, path, body).status == 401
+        assert ask(forms, path, body, x_api_key="a long enough secret").status == 200
+    for path in ("/", "/prod/fraud"):
+        event = {"rawPath": path, "requestContext": {"http": {"method": "POST"}}, "body": json.dumps([ROW]), "headers": {}}
+        assert handle(forms, event)["statusCode"] == 401
+        assert handle(forms, event | {"headers": {"X-Api-Key": "a long enough secret"}})["statusCode"] == 200
+
+
 def test_vertex_has_the_routes_that_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from aweigh.runner import forms as module
 
