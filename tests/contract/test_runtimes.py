@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import joblib
@@ -20,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests.serving.trouble import require_alike_in_a_process
 
-from aweigh.core.errors import NotTrusted
+from aweigh.core.errors import InternalError, NotTrusted
 from aweigh.core.package import Variant
 from aweigh.core.protocols import Runtime
 from aweigh.core.signature import Column, ColumnKind, Signature, TensorSpec
@@ -36,7 +37,7 @@ from aweigh.testing import RuntimeContract, RuntimeSample
 B = "batch"
 
 
-def _spec(name: str, datatype: Datatype, *tail: int, role: str = "") -> TensorSpec:
+def _spec(name: str, datatype: Datatype, *tail: int | str, role: str = "") -> TensorSpec:
     return TensorSpec(name=name, datatype=datatype, shape=(B, *tail), role=role)
 
 
@@ -184,6 +185,16 @@ class TestFunctionRuntime(RuntimeContract):
 
     def samples(self, folder: Path) -> Sequence[RuntimeSample]:
         return [function(folder)]
+
+    def test_sizes_behind_the_rows_are_kept_where_requests_have_none_of_their_own(self, tmp_path: Path) -> None:
+        (tmp_path / "features.py").write_text("def narrow(tensors):\n    return {'y': tensors['x'][:, :2]}\n")
+        variant = _variant("function", "features.py", options={"function": "features.py:narrow"})
+        for columns, kept in ((3, True), ("n", False)):
+            signature = Signature(inputs=(_spec("x", Datatype.FP64, columns),), outputs=(_spec("y", Datatype.FP64, 3),))
+            session = self.runtime().load(variant, signature, lambda name: tmp_path / name)
+            with pytest.raises(InternalError, match=r"gave float64 \[4, 2\] as 'y' for 4 rows") if kept else nullcontext():
+                session.run({"x": np.zeros((4, 3))})
+            session.close()
 
 
 def forest(folder: Path) -> RuntimeSample:

@@ -7,7 +7,7 @@ import importlib.machinery
 import importlib.util
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Never
 
@@ -111,6 +111,11 @@ def _as_text(tensor: Tensor) -> Tensor:
     return found.reshape(tensor.shape)
 
 
+def _fixed(shape: Sequence[int | str]) -> tuple[tuple[int, int], ...]:
+    """The axes behind the rows that have one size, and that size: the sample's, which is no promise where inputs have sizes of their own."""
+    return tuple((at, size) for at, size in enumerate(shape) if at and isinstance(size, int))
+
+
 class _FunctionSession:
     concurrent = True  # what a function gives depends on its inputs alone, as its proof asks
     isolated = False
@@ -120,20 +125,22 @@ class _FunctionSession:
         self._text = text
         self._texts = [spec.name for spec in signature.inputs if spec.datatype is Datatype.BYTES]
         self._rows_of = signature.inputs[0].name
-        self._outputs = [(spec.name, spec.datatype.dtype, spec.shape) for spec in signature.outputs]
+        held = all(isinstance(axis, int) for spec in signature.inputs for axis in spec.shape[1:])
+        self._outputs = [(spec.name, spec.datatype.dtype, spec.shape, _fixed(spec.shape) if held else ()) for spec in signature.outputs]
 
     def run(self, inputs: Tensors) -> list[Tensor]:
         given = call_function(self._function, self._text, {**inputs, **{name: _as_text(inputs[name]) for name in self._texts}})
         rows = len(inputs[self._rows_of])
         found: list[Tensor] = []
-        for name, dtype, shape in self._outputs:
+        for name, dtype, shape, fixed in self._outputs:
             tensor = given.get(name)
             if tensor is None:
                 raise InternalError(f"function {self._text} gave no '{name}'", hint="it must always give the same names")
-            if tensor.dtype != dtype or len(tensor.shape) != len(shape) or len(tensor) != rows:
+            sizes = tensor.shape
+            if tensor.dtype != dtype or len(sizes) != len(shape) or sizes[0] != rows or any(sizes[at] != size for at, size in fixed):
                 raise InternalError(
-                    f"function {self._text} gave {tensor.dtype} {list(tensor.shape)} as '{name}' for {rows} rows, and not {dtype} {list(shape)}",
-                    hint="it must give one row for each row, always of the same datatype",
+                    f"function {self._text} gave {tensor.dtype} {list(sizes)} as '{name}' for {rows} rows, and not {dtype} {list(shape)}",
+                    hint="it must give one row for each row, always of the same datatype and sizes",
                 )
             found.append(tensor)
         return found

@@ -52,6 +52,7 @@ def weighted_mean(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor
 
 def vote(tensors: Sequence[Tensor]) -> Tensor:
     """What most of them say; of several that as many say, what the first of these in the order of the inputs says."""
+    _check_alike(tensors)
     if tensors[0].size <= _SMALL:  # the array machinery would cost more than a loop
         chosen_labels = [max(said, key=said.count) for said in zip(*[tensor.ravel().tolist() for tensor in tensors], strict=True)]
         small: Tensor = np.empty(tensors[0].shape, dtype=tensors[0].dtype)
@@ -67,6 +68,7 @@ def vote(tensors: Sequence[Tensor]) -> Tensor:
 
 def largest(tensors: Sequence[Tensor]) -> Tensor:
     """The largest of each element; NaN where one is."""
+    _check_alike(tensors)
     return np.asarray(np.maximum.reduce(tuple(tensors)))
 
 
@@ -119,8 +121,16 @@ def _text_holds(condition: Condition, tested: Tensor) -> Tensor:
     return ~found if condition.operator is Operator.DIFFERENT else found
 
 
+def _check_alike(tensors: Sequence[Tensor]) -> None:
+    """Raises InternalError for different shapes, which numpy would stretch where it can."""
+    first = tensors[0].shape
+    if any(tensor.shape != first for tensor in tensors):
+        raise InternalError(f"tensors of different shapes cannot be combined: {', '.join(str(list(tensor.shape)) for tensor in tensors)}")
+
+
 def _numbers(tensors: Sequence[Tensor]) -> list[Any]:
-    """In one datatype of floats; what has it already is not copied."""
+    """In one datatype of floats; what has it already is not copied. Raises InternalError for different shapes."""
+    _check_alike(tensors)
     first = tensors[0].dtype
     if first.kind == "f" and all(tensor.dtype == first for tensor in tensors):
         return list(tensors)

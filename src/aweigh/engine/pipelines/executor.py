@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic, perf_counter
 from typing import Final
 
-from aweigh.core.errors import AweighError, Overloaded
+from aweigh.core.errors import AweighError, Kind, Overloaded
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.batching.joined import Turns, Work
 from aweigh.engine.model import LoadedModel
@@ -120,12 +120,17 @@ class Flight:
         while ready and not self.over:
             node = plan.nodes[ready.pop(0)]  # in order: the first is what a refusal names
             try:
-                finished = self._start(node)
+                if self._start(node):
+                    self._finish(node, ready)
             except AweighError as error:
                 self.end(None, error)
-                return
-            if finished:
-                self._finish(node, ready)
+            except Exception:  # noqa: BLE001  # the request's boundary: nobody may wait for ever, nor keep a place among the flights
+                self._break(node)
+
+    def _break(self, node: Node) -> None:
+        """The end by an exception that nobody expected, while it is handled."""
+        node.statistics.failure(Kind.INTERNAL)
+        self.end(None, self.plan.broken(node, "it failed"))
 
     def _finish(self, node: Node, ready: list[int]) -> None:
         self.left -= 1
@@ -193,9 +198,12 @@ class Flight:
         if outputs is None:
             self.end(None, self.plan.named(error or Overloaded("it gave no answer"), node))
             return
-        self.flow.keep(node, outputs)
         ready: list[int] = []
-        self._finish(node, ready)
+        try:
+            self.flow.keep(node, outputs)
+            self._finish(node, ready)
+        except Exception:  # noqa: BLE001  # as above; and others of the same batch are answered after this
+            self._break(node)
         self._advance(ready)
 
 

@@ -203,14 +203,13 @@ class Plan:
             raise self.named(error, node) from error
         except Exception as error:
             statistics.failure(Kind.INTERNAL, perf_counter() - started)
-            _LOG.exception("a step failed", extra={"pipeline": self.name, "step": node.name})
-            raise self.named(InternalError("its session failed", hint="the server's log has more"), node) from error
+            raise self.broken(node, "its session failed") from error
         statistics.last = ended = perf_counter()
         statistics.success(ended - started, rows)
         return outputs
 
     def combine(self, node: Node, flow: Flow, *, counted: bool = True) -> None:
-        """Run a combining step here, and count it."""
+        """Run a combining step here, and count it. Raises AweighError that names the step."""
         started = perf_counter()
         try:
             output = flow.combined(node, self)
@@ -218,11 +217,20 @@ class Plan:
             if counted:
                 node.statistics.failure(error.kind, perf_counter() - started)
             raise self.named(error, node) from error
+        except Exception as error:
+            if counted:
+                node.statistics.failure(Kind.INTERNAL, perf_counter() - started)
+            raise self.broken(node, "what it was given could not be combined") from error
         flow.keep(node, (output,))
         if not counted:
             return
         node.statistics.last = ended = perf_counter()
         node.statistics.success(ended - started, len(output))
+
+    def broken(self, node: Node, what: str) -> AweighError:
+        """For an exception that nobody expected of a node, while it is handled: it is logged, and what is told names the step."""
+        _LOG.exception("a step failed", extra={"pipeline": self.name, "step": node.name})
+        return self.named(InternalError(what, hint="the server's log has more"), node)
 
     def named(self, error: AweighError, node: Node) -> AweighError:
         """The same error, which says whose it is."""

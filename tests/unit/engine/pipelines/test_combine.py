@@ -1,11 +1,13 @@
 """The arithmetic of built-in steps, and how branches split rows and put them together again."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from aweigh.core.errors import InternalError
 from aweigh.core.pipeline import Condition, Operator
-from aweigh.engine.pipelines.combine import holds, join_rows, largest, mean, side_by_side, vote, weighted_mean
+from aweigh.engine.pipelines.combine import Combination, holds, join_rows, largest, mean, side_by_side, vote, weighted_mean
 
 A = np.array([[0.1, 0.9], [0.7, 0.3]], dtype=np.float32)
 B = np.array([[0.3, 0.7], [0.2, 0.8]], dtype=np.float32)
@@ -77,6 +79,13 @@ def test_branches_of_different_shapes_do_not_join() -> None:
 def test_conditions_and_what_is_no_number_holds_for_none(operator: Operator, values: tuple[int, ...], expected: list[bool]) -> None:
     tested = np.array([0.0, 1.0, 2.0, np.nan])
     assert holds(Condition(source="a.b", operator=operator, values=values), tested).tolist() == expected
+
+
+@pytest.mark.parametrize("combine", [mean, partial(weighted_mean, (1.0, 1.0)), vote, largest])
+def test_tensors_of_different_shapes_are_not_stretched(combine: Combination) -> None:
+    for other in (A[:, :1], A[:1]):
+        with pytest.raises(InternalError, match="different shapes"):
+            combine([A, other])
 
 
 def test_conditions_on_texts_take_bytes_as_well() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.serving import kit
 
-from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InvalidInput, Overloaded
+from aweigh.core.errors import AweighError, Cancelled, DeadlineExceeded, InternalError, InvalidInput, Kind, Overloaded
 from aweigh.core.names import Digest
 from aweigh.core.package import Part
 from aweigh.core.pipeline import Combine, Condition, Feed, Graph, Operator, Output, Step
@@ -270,3 +270,73 @@ def test_tensors_are_passed_as_they_are() -> None:
     x = np.zeros((2, 1), dtype=np.float32)
     assert plan.run({"x": x})[0] is x
     assert all(each is x for each in seen)
+
+
+def breaks(_: Tensors) -> list[Tensor]:
+    raise ValueError("operands could not be broadcast together")
+
+
+def broken(plan: Plan, name: str) -> Plan:
+    """The same plan, a combining step of which fails with what nobody expected."""
+    plan.nodes = [dataclasses.replace(node, run=breaks) if node.name == name else node for node in plan.nodes]
+    return plan
+
+
+@on_a_loop
+async def test_a_combining_step_that_fails_unexpectedly_is_told_and_gives_its_place_back() -> None:
+    held = {"left": kit.HeldThreads()}
+    plan = broken(made(FAN, {"left": plus(1), "right": plus(3)}, out="both.output", threads=held), "both")
+    executor = PipelineExecutor(plan, max_flights=1)
+    for times in (1, 2):
+        asked = Asked(executor, 0.0)
+        held["left"].release()
+        assert isinstance(asked.error, InternalError)
+        assert asked.error.message == "step 'both' of pipeline 'pipe': what it was given could not be combined"
+        assert (asked.times, executor.waiting) == (1, 0)
+        assert plan.nodes[2].statistics.failed == {Kind.INTERNAL: times}
+
+
+@on_a_loop
+async def test_a_combining_step_that_fails_while_it_is_submitted_is_told_as_well() -> None:
+    plan = broken(made(FAN, {"left": plus(1), "right": plus(3)}, out="both.output"), "both")
+    executor = PipelineExecutor(plan, max_flights=1)
+    asked = Asked(executor, 0.0)
+    assert asked.times == 0, "never before submit has returned"
+    await turns()
+    assert (type(asked.error), asked.times, executor.waiting) == (InternalError, 1, 0)
+    with pytest.raises(InternalError, match="step 'both'"):
+        plan.run({"x": np.zeros((1, 1), dtype=np.float32)})
+
+
+@on_a_loop
+async def test_of_a_batch_others_are_answered_when_one_flight_breaks() -> None:
+    def picky(inputs: Tensors) -> list[Tensor]:
+        if inputs["0"][0, 0] < 0:
+            raise ValueError("nobody expected this")
+        return [inputs["0"]]
+
+    plan = made(FAN, {"left": plus(0), "right": plus(0)}, out="both.output", turn_rows={"left": 8, "right": 8})
+    plan.nodes = [dataclasses.replace(node, run=picky) if node.name == "both" else node for node in plan.nodes]
+    executor = PipelineExecutor(plan, max_flights=8)
+    bad, good = Asked(executor, -1.0), Asked(executor, 1.0)
+    await turns()
+    assert isinstance(bad.error, InternalError)
+    assert (good.values, executor.waiting) == ([1.0], 0)
+
+
+@on_a_loop
+async def test_a_step_that_gives_too_few_tensors_ends_its_flight() -> None:
+    held = {"a": kit.HeldThreads()}
+    plan = made(CHAIN, {"a": lambda _: [], "b": plus(1)}, out="b.y", threads=held)
+    executor = PipelineExecutor(plan, max_flights=8)
+    asked = Asked(executor, 0.0)
+    held["a"].release()
+    assert isinstance(asked.error, InternalError)
+    assert asked.error.message == "step 'a' of pipeline 'pipe': it failed"
+    assert (asked.times, executor.waiting) == (1, 0)
+
+
+def test_tensors_of_different_shapes_are_not_stretched() -> None:
+    plan = made(FAN, {"left": lambda inputs: [np.zeros((2, 3), np.float32)], "right": plus(1)}, out="both.output")
+    with pytest.raises(InternalError, match=r"step 'both' of pipeline 'pipe': tensors of different shapes .* \[2, 3\], \[2, 1\]"):
+        plan.run({"x": np.zeros((2, 1), dtype=np.float32)})
