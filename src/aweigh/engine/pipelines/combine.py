@@ -110,7 +110,8 @@ def holds(condition: Condition, tensor: Tensor) -> Tensor:
     if tested.dtype == object:
         return _text_holds(condition, tested)
     if condition.operator is Operator.IN:
-        return np.isin(tested, np.asarray(condition.values))
+        equal = [np.equal(tested, value) for value in condition.values]  # np.isin would compare in another datatype than `==` does
+        return np.asarray(np.logical_or.reduce(equal))
     return np.asarray(_COMPARE[condition.operator](tested, condition.values[0]))
 
 

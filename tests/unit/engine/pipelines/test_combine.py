@@ -81,6 +81,14 @@ def test_conditions_and_what_is_no_number_holds_for_none(operator: Operator, val
     assert holds(Condition(source="a.b", operator=operator, values=values), tested).tolist() == expected
 
 
+@pytest.mark.parametrize("value", [0.1, 0.5, 3])
+def test_in_says_the_same_as_equal(value: float) -> None:
+    tested = np.array([0.1, 0.5, 3.0, np.nan], dtype=np.float32)
+    expected = holds(Condition(source="a.b", operator=Operator.EQUAL, values=(value,)), tested).tolist()
+    assert holds(Condition(source="a.b", operator=Operator.IN, values=(value, 7)), tested).tolist() == expected
+    assert expected.count(True) == 1
+
+
 @pytest.mark.parametrize("combine", [mean, partial(weighted_mean, (1.0, 1.0)), vote, largest])
 def test_tensors_of_different_shapes_are_not_stretched(combine: Combination) -> None:
     for other in (A[:, :1], A[:1]):
