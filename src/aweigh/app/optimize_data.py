@@ -66,13 +66,11 @@ def _alone() -> Split:
 def measure(
     signature: Signature, data: Data, budget: Budget, answers: Sequence[Tensor], source: Sequence[Tensor], rows: Index
 ) -> dict[str, Figure]:
-    """The budget's metrics of answers to all rows, on those that count. Neighbours are looked for among all rows."""
+    """The budget's metrics of answers to all rows, on those that count."""
     found = {}
     for metric in budget.metrics:
         if metric in LIKENESS:
-            every = metric == "neighbours" or not signature.batched
-            pair = [[output if every else output[rows] for output in each] for each in (source, answers)]
-            found[metric] = likeness(metric, signature, *pair)
+            found[metric] = likeness(metric, signature, source, answers, rows if signature.batched else None)
     if data.right is not None and any(metric not in LIKENESS for metric in budget.metrics):
         found |= _metrics(signature, [output[rows] for output in answers], [data.right[row] for row in rows])
     return found

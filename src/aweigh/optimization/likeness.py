@@ -21,16 +21,19 @@ _Z: Final = 1.959964
 _BLOCK: Final = 1024
 
 Rows = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
 
-def likeness(metric: str, signature: Signature, source: Sequence[Tensor], answers: Sequence[Tensor]) -> Figure:
-    """The figure of a metric of `LIKENESS`."""
+def likeness(metric: str, signature: Signature, source: Sequence[Tensor], answers: Sequence[Tensor], rows: Index | None = None) -> Figure:
+    """The figure of a metric of `LIKENESS`, on those rows that count: all, without `rows`. Neighbours are looked for among all."""
+    if metric == "neighbours":
+        kept = nearest_of(_vectors(signature, source)) == nearest_of(_vectors(signature, answers))
+        return share(kept if rows is None else kept[rows])
+    if rows is not None:
+        source, answers = [output[rows] for output in source], [output[rows] for output in answers]
     if metric == "agreement":
         return share(agreeing(signature, source, answers))
-    one, other = _vectors(signature, source), _vectors(signature, answers)
-    if metric == "neighbours":
-        return share(nearest_of(one) == nearest_of(other))
-    return _mean(cosines(one, other))
+    return _mean(cosines(_vectors(signature, source), _vectors(signature, answers)))
 
 
 def agreeing(signature: Signature, source: Sequence[Tensor], answers: Sequence[Tensor]) -> Rows:

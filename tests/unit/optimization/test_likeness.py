@@ -59,3 +59,15 @@ def test_neighbours() -> None:
     assert likeness("neighbours", SCORES, [vectors], [vectors * 7]).value == 1
     assert likeness("neighbours", SCORES, [vectors], [moved]).value == 0.25  # only the second keeps the first
     assert likeness("cosine", SCORES, [vectors], [vectors * 7]).value == pytest.approx(1)
+
+
+def test_rows_that_do_not_count_are_neighbours_and_no_more() -> None:
+    """Rows that a pass was calibrated with, and those of the search, decide nothing of what is unseen."""
+    vectors = np.array([[1, 0, 0], [1, 0.1, 0], [0, 1, 0], [0, 1, 0.1]], dtype=np.float32)
+    moved = vectors.copy()
+    moved[3] = [1, 0, 0.05]
+    for rows, kept in (([1], 1.0), ([2, 3], 0.0), ([0, 1], 0.5)):
+        assert likeness("neighbours", SCORES, [vectors], [moved], np.array(rows)).value == kept
+    for metric in ("agreement", "cosine"):
+        assert likeness(metric, SCORES, [vectors], [moved], np.array([0, 1])).value == pytest.approx(1)
+        assert likeness(metric, SCORES, [vectors], [moved], np.array([3])).value < 0.1
