@@ -1,7 +1,8 @@
-"""A graph made ready for a quantiser: constants folded, batch normalisation inside its convolution, every shape known that can be."""
+"""A graph made ready for a quantiser: constants folded, batch normalisation inside its convolution, every shape known that can be, biases of one axis."""
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
 from onnxruntime.quantization import quant_pre_process
 
 from aweigh.core.errors import Unsupported
-from aweigh.optimization.graphs.files import name_nodes, tensor_bytes, write_graph
+from aweigh.optimization.graphs.files import name_nodes, tensor_bytes, weights_of, write_graph
 
 _ATTEMPTS: Final[tuple[dict[str, bool], ...]] = (
     {},
@@ -38,8 +39,29 @@ def prepared(model: Any, folder: Path) -> Path:
             quant_pre_process(source, str(out), save_as_external_data=large, all_tensors_to_one_file=True, **attempt)
             ready = onnx.load(str(out))
             name_nodes(ready.graph)
+            _flatten_biases(ready.graph)
             write_graph(ready, folder, out.name)
             return out
         except Exception as error:  # noqa: BLE001  # whatever the library raises, the next attempt asks less of it
             said = f"{type(error).__name__}: {str(error)[:300]}"
     raise Unsupported(f"the graph's shapes cannot be inferred: {said}")
+
+
+def _flatten_biases(graph: Any) -> None:
+    """Write biases of shape [1, N] as [N], where nothing else reads them: ONNX Runtime's quantiser takes the first axis for the channels."""
+    weights = weights_of(graph)
+    others = {name for node in graph.node for at, name in enumerate(node.input) if (node.op_type, at) != ("Gemm", 2)}
+    others |= {output.name for output in graph.output} | {name for node in graph.node for name in _read_inside(node)}
+    for bias in {node.input[2] for node in graph.node if node.op_type == "Gemm" and len(node.input) > 2} - others:
+        if bias in weights and len(weights[bias].dims) == 2 and weights[bias].dims[0] == 1:
+            del weights[bias].dims[0]
+
+
+def _read_inside(node: Any) -> Iterator[str]:
+    """Names that the branches and bodies of a node read, of whatever depth."""
+    for attribute in node.attribute:
+        for inner in [attribute.g, *attribute.graphs]:
+            for each in inner.node:
+                yield from each.input
+                yield from _read_inside(each)
+            yield from (output.name for output in inner.output)
