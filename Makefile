@@ -36,7 +36,7 @@ test-all: test environments ## Every test: the slow ones and those that install 
 	@$(PYTEST) $(TOGETHER) -m "not alone and (slow or index) and not soak"
 	@$(PYTEST) $(MEASURED) -m "alone and (slow or index) and not soak"
 
-soak: $(READY) packages ## The long runs: ten million mixed requests whose clients leave when they please; two hours of faults at random
+soak: $(READY) packages ## The long runs: ten million mixed requests whose clients leave when they please; two hours of faults at random; thousands of damaged files
 	@$(PYTEST) -m soak -s
 
 check: lint types layers rules ## Everything a machine can check without running aweigh

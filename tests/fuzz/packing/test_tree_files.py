@@ -42,11 +42,11 @@ def test_60_mutants(tmp_path: Path, library: str, form: str) -> None:
     check(judged(sound_file(tmp_path, library, form), 60), 60)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("count", [pytest.param(400, marks=pytest.mark.slow), pytest.param(2000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("library", "form"), FORMS)
-def test_2000_mutants(tmp_path: Path, library: str, form: str) -> None:
-    check(judged(sound_file(tmp_path, library, form), 2000), 2000)
+def test_many_mutants(tmp_path: Path, library: str, form: str, count: int) -> None:
+    check(judged(sound_file(tmp_path, library, form), count), count)
 
 
 @pytest.mark.slow
