@@ -127,7 +127,20 @@ def once(folder: Path, *words: str, python: str = PYTHON) -> dict[str, Any]:
 @contextlib.contextmanager
 def running(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Iterator["Running"]:
     """A runner that is ready; ended by SIGTERM, and waited for."""
-    command = [PYTHON, "-IS", str(folder / "run.py"), *words]
+    with started([PYTHON, "-IS", str(folder / "run.py"), *words], environment) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def serving(**limits: float) -> Iterator["Running"]:
+    """The runner's server over a model that takes as long as it is told, with these limits (`sleeper.py`)."""
+    with started([sys.executable, "-m", "tests.runner.sleeper", json.dumps(limits)]) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def started(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator["Running"]:
+    """A process that says when it is ready; ended by SIGTERM, and waited for."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"], **(environment or {})})
     try:
         yield Running(process)

@@ -81,6 +81,7 @@ class Forms:
 
     def failure(self, error: Refusal, request: Request) -> Response:
         """An error as JSON, in the form of the door that was knocked at."""
+        request.id = request.id or self._identity(request)
         if request.path.startswith("/v2"):
             said = {"error": error.message, **({"hint": error.hint} if error.hint else {})}
         else:

@@ -24,7 +24,8 @@ class Reader:
         self.buffer = bytearray()
         self._max_head = max_head
         self._max_body = max_body
-        self._head: Request | None = None
+        self.head: Request | None = None
+        """Of the request whose body has not come yet; or of the one that was refused."""
         self._length = 0
         self._chunks: _Chunks | None = None
         self._blank = False
@@ -34,16 +35,21 @@ class Reader:
     @property
     def idle(self) -> bool:
         """Whether nothing of a request has come yet."""
-        return self._head is None and not self.buffer
+        return self.head is None and not self.buffer
+
+    def forget(self) -> None:
+        """Keep nothing of what has come: the connection ends."""
+        self.buffer.clear()
+        self.head = self._chunks = None
 
     def take(self) -> Request | None:
         """The next request that is whole, or None. Raises Refusal, after which nothing of this connection can be read."""
-        if self._head is None and not self._read_head():
+        if self.head is None and not self._read_head():
             return None
         body = self._read_body()
         if body is None:
             return None
-        request, self._head, self.expects, self._blank = self._head, None, False, False
+        request, self.head, self.expects, self._blank = self.head, None, False, False
         if request is not None:
             request.body = body
         return request
@@ -62,7 +68,7 @@ class Reader:
             return False
         head = bytes(buffer[:end])
         del buffer[: end + 4]
-        self._head = request = parse_head(head)
+        self.head = request = parse_head(head)
         self._length, chunked = body_form(request)
         self._chunks = _Chunks(self._max_body) if chunked else None
         if self._length > self._max_body:

@@ -30,6 +30,9 @@ _MOST_WAITING = 1024 * 1024
 """Bytes of answers that a peer may leave unread before its next request waits."""
 _LAST_REQUEST_S = 0.5
 """How long a connection on which nothing is under way may still bring a request while the server stops: it may be on its way."""
+_LINGER_BYTES = 32 * 1024 * 1024
+_LINGER_S = 2.0
+"""How much is dropped of what still comes to a connection that was told its end, and for how long."""
 _UNIX = "unix:"
 
 
@@ -48,7 +51,7 @@ def open_port(host: str, port: int) -> _socket.socket:
 class _Peer:
     """One connection."""
 
-    __slots__ = ("deadline", "last", "out", "reader", "socket")
+    __slots__ = ("deadline", "last", "lingers", "out", "reader", "socket", "unread")
 
     def __init__(self, socket: _socket.socket, reader: Reader, deadline: float) -> None:
         self.socket = socket
@@ -57,6 +60,10 @@ class _Peer:
         self.out = bytearray()
         self.last = False
         """Whether the connection ends with what is in `out`."""
+        self.unread = False
+        """Whether more may come behind that, which nobody will read."""
+        self.lingers = 0
+        """How many bytes of it are still dropped: nothing is left to be said."""
 
 
 class Server:
@@ -136,6 +143,9 @@ class Server:
         del peer
 
     def _move(self, peer: _Peer, events: int) -> None:
+        if peer.lingers:
+            self._drop(peer)
+            return
         if events & POLLIN and not peer.last:
             try:
                 data = peer.socket.recv(_PIECE)
@@ -160,8 +170,7 @@ class Server:
             try:
                 request = peer.reader.take()
             except Refusal as error:
-                peer.out += render(self._forms.failure(error, Request("", "", {})), identity="", keep_alive=False)
-                peer.last = True
+                self._refuse(peer, error)
                 break
             if request is None:
                 if peer.reader.expects:
@@ -170,9 +179,19 @@ class Server:
                 break
             response = self._forms.answer(request)
             peer.last = not request.keep_alive or self._stopping
+            peer.unread = self._stopping or bool(peer.reader.buffer)
             peer.out += render(response, identity=request.id, keep_alive=not peer.last, head_only=request.method == "HEAD")
             peer.deadline = monotonic() + self._limits["idle_s" if peer.reader.idle else "request_s"]
         return bool(peer.out)
+
+    def _refuse(self, peer: _Peer, error: Refusal) -> None:
+        """Nothing more of this connection is read: its last answer says why."""
+        request = peer.reader.head or Request("", "", {})
+        response = self._forms.failure(error, request)
+        peer.out += render(response, identity=request.id, keep_alive=False, head_only=request.method == "HEAD")
+        peer.last = peer.unread = True
+        peer.reader.forget()
+        peer.deadline = monotonic() + _LINGER_S
 
     def _send(self, peer: _Peer) -> bool:
         """Send what is waiting; whether all of it went and the connection goes on."""
@@ -187,10 +206,30 @@ class Server:
                 peer.deadline = monotonic() + self._limits["request_s"]
             return False
         if peer.last:
-            self._close(peer)
+            if peer.unread:
+                self._linger(peer)
+            else:
+                self._close(peer)
             return False
         self._poll.modify(peer.socket.fileno(), POLLIN)
         return True
+
+    def _linger(self, peer: _Peer) -> None:
+        """RFC 9112, 9.6: a connection that is closed with bytes unread is reset, and takes along the answer that its peer has not read yet."""
+        peer.reader.forget()
+        peer.socket.shutdown(_socket.SHUT_WR)
+        peer.lingers = _LINGER_BYTES
+        peer.deadline = monotonic() + _LINGER_S
+        self._poll.modify(peer.socket.fileno(), POLLIN)
+
+    def _drop(self, peer: _Peer) -> None:
+        try:
+            dropped = len(peer.socket.recv(_PIECE))
+        except BlockingIOError:
+            return
+        peer.lingers -= dropped
+        if not dropped or peer.lingers <= 0:
+            self._close(peer)
 
     def _drain(self) -> None:
         self._poll.unregister(self._listener.fileno())
@@ -204,10 +243,9 @@ class Server:
         now = monotonic()
         for peer in [each for each in self._peers.values() if each.deadline <= now]:
             if not peer.reader.idle and not peer.out:
-                late = Refusal("the request took too long to arrive", hint="send it at once", status=408, code="deadline-exceeded")
-                peer.out += render(self._forms.failure(late, Request("", "", {})), identity="", keep_alive=False)
-                peer.last = True
-                peer.deadline = now + 1.0
+                self._refuse(
+                    peer, Refusal("the request took too long to arrive", hint="send it at once", status=408, code="deadline-exceeded")
+                )
                 try:
                     self._send(peer)
                 except OSError:
