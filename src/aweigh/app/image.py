@@ -79,11 +79,12 @@ def make_image(settings: Settings, model: str, options: ImageOptions, *, access:
         raise Unsupported(f"{package.reference} is not in the store", hint="pack it first: aweigh pack FILE --name NAME")
     variants = _variants(package, options.variants)
     reach = access or access_of(settings)
+    stranger = _to_strangers(reach, settings, place)
     request = ImageRequest(
         payload=RunnerPayload(package=package, variant=_one(variants)) if options.runner else _server(package, variants),
         platforms=parse_platforms(options.platforms),
         base=options.base,
-        registry=lambda text: _open(text, reach),
+        registry=lambda text: _open(text, reach if place and place.address and place.address.host == base_address(text).host else stranger),
         cache=Path(settings.image_cache).expanduser(),
         epoch=options.epoch,
         bytecode=options.bytecode,
@@ -153,17 +154,33 @@ def _write(made: Made, place: _Place, access: Access, base: str, progress: Progr
     return dataclasses.replace(made, where=f"{address}@{made.image.digest}", sent=sent)
 
 
+def _to_strangers(access: Access, settings: Settings, place: _Place | None) -> Access:
+    """How to reach a registry other than the one that the image goes to: over TLS, and as nobody who is known to that one.
+
+    Where the image goes to none, a user name that the settings do not have was given for the base.
+    """
+    access = dataclasses.replace(access, plain_http=False, mount_from="")
+    if access.username != settings.registry_username and not (place and place.address):
+        return access
+    return dataclasses.replace(access, username="", password="")
+
+
 def _open(text: str, access: Access) -> tuple[ImageRegistry, str]:
     address = base_address(text)
     return cast("ImageRegistry", open_remote(address, access)), address.digest or address.tag or "latest"
 
 
 def base_address(text: str) -> Address:
-    """The address that a base's name means, as Docker has it: `python:3.12-slim` and `team/base` are Docker Hub's. Raises InvalidInput."""
-    head, slash, _ = text.partition("/")
-    if slash and ("." in head or ":" in head or head == "localhost"):
-        return parse_address(text)
-    return parse_address(f"docker.io/{text}" if slash else f"docker.io/library/{text}")
+    """The address that a base's name means, as Docker has it: `python:3.12-slim` and `team/base` are Docker Hub's; beside a digest a tag says nothing.
+
+    Raises InvalidInput.
+    """
+    name, at, digest = text.partition("@")
+    head, slash, _ = name.partition("/")
+    if not (slash and ("." in head or ":" in head or head == "localhost")):
+        name = f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+    address = parse_address(name)
+    return parse_address(f"{dataclasses.replace(address, tag='')}@{digest}") if at else address
 
 
 def _variants(package: StoredPackage, names: Sequence[str]) -> list[Variant]:

@@ -6,6 +6,8 @@ from aweigh.app.image import ImageOptions, base_address, make_image
 from aweigh.core.errors import InvalidInput
 from aweigh.core.settings import Settings
 
+DIGEST = "sha256:" + "0" * 64
+
 
 @pytest.mark.parametrize(
     ("text", "means"),
@@ -15,13 +17,19 @@ from aweigh.core.settings import Settings
         ("localhost/base:1", "localhost/base:1"),
         ("127.0.0.1:5000/base:1", "127.0.0.1:5000/base:1"),
         ("gcr.io/distroless/python3-debian12:nonroot", "gcr.io/distroless/python3-debian12:nonroot"),
+        (f"python:3.12-slim@{DIGEST}", f"docker.io/library/python@{DIGEST}"),
+        (f"localhost:5000/team/base:1@{DIGEST}", f"localhost:5000/team/base@{DIGEST}"),
+        (f"team/base@{DIGEST}", f"docker.io/team/base@{DIGEST}"),
     ],
 )
 def test_bases_are_named_as_docker_names_them(text: str, means: str) -> None:
     assert str(base_address(text)) == means
 
 
-@pytest.mark.parametrize("text", ["", "a b", "python:3.12\nRUN true", "user:secret@registry.example/x", "../x", "oci", "-x/y"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "python:3.12\nRUN true", "user:secret@registry.example/x", "../x", "oci", "-x/y", "a:b c@" + DIGEST, "a@", "a@sha256:0"],
+)
 def test_names_that_are_no_addresses(text: str) -> None:
     with pytest.raises(InvalidInput):
         base_address(text if text != "oci" else "oci:")
