@@ -1,7 +1,7 @@
 """Which versions a server serves of the names it was given, at its start and as the store changes. Joins the store, the policy and what loads."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aweigh.app.models import meaning
 from aweigh.app.repository import StoreRepository
@@ -53,8 +53,8 @@ class WorkersHands:
     def served(self, name: str) -> list[int] | None:
         return None if self._changes.busy or self._changes.rolled(name) else self._desired.versions(name)
 
-    async def load(self, name: str, number: int, *, default: bool, first: bool) -> None:
-        await self._changes.join(Version(name=name, number=number), default=default, first=first)
+    async def load(self, name: str, number: int, *, default: bool, first: bool, wanted: Callable[[], bool]) -> None:
+        await self._changes.join(Version(name=name, number=number), default=default, first=first, wanted=wanted)
 
     async def unload(self, name: str, number: int) -> None:
         await self._changes.drop(Version(name=name, number=number))

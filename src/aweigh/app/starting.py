@@ -36,8 +36,12 @@ class OneProcessHands:
             return None
         return [int(version) for version in [*self._dataplane.versions(name), *self._dataplane.asleep.versions(name)]]
 
-    async def load(self, name: str, number: int, *, default: bool, first: bool) -> None:
-        self._control.join(await loaded(self._control, name, number, first=first), default=default)
+    async def load(self, name: str, number: int, *, default: bool, first: bool, wanted: Callable[[], bool]) -> None:
+        model = await loaded(self._control, name, number, first=first)
+        if wanted():
+            self._control.join(model, default=default)
+        else:
+            self._control.discard(model)
 
     async def unload(self, name: str, number: int) -> None:
         self._control.let_go(name, str(number))

@@ -7,9 +7,10 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 
-from aweigh.core.errors import AweighError
+from aweigh.core.errors import AweighError, InternalError
 from aweigh.core.settings import Settings
 from aweigh.core.version_policy import Selection
 from aweigh.engine.versions import State, Step, Versions
@@ -44,8 +45,11 @@ class Hands(Protocol):
         """The versions that are served of a name, loaded or not; None while somebody else is changing them."""
         ...
 
-    async def load(self, name: str, number: int, *, default: bool, first: bool) -> None:
-        """Serve a version beside the others; with `first`, what the bare name means makes way before. Raises what loading raises."""
+    async def load(self, name: str, number: int, *, default: bool, first: bool, wanted: Callable[[], bool]) -> None:
+        """Serve a version beside the others; with `first`, what the bare name means makes way before. Raises what loading raises.
+
+        `wanted` is asked once it is loaded, just before it would answer: where it is not any more, it is let go of instead, or Conflict is raised.
+        """
         ...
 
     async def unload(self, name: str, number: int) -> None:
@@ -104,11 +108,19 @@ class Follower:
             self._versions.drop(name, known.number)
 
     async def run(self) -> None:
-        """For ever, where the store is to be looked at."""
+        """For ever, where the store is to be looked at. Whatever goes wrong in one look, there is a next one."""
+        said = ""
         while self._poll_s:
             due_s = self._versions.due_in_s()
             await asyncio.sleep(self._poll_s if due_s is None else min(self._poll_s, max(0.01, due_s)))
-            await self.look()
+            trouble = ""
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001  # the follower's boundary: a server would follow no name any more, and nobody would hear of it
+                trouble = f"{type(error).__name__}: {error}"
+                if trouble != said:
+                    _LOG.exception("the store cannot be followed: what is served stays as it is until the next look")
+            said = trouble
 
     async def look(self) -> None:
         """Read the store, and do what is to be done. A store that cannot be read changes nothing."""
@@ -143,17 +155,27 @@ class Follower:
 
     async def _load(self, step: Step) -> None:
         name, number = step.name, step.number
+        wanted = partial(self._versions.loading, name, number)
         try:
-            await self._hands.load(name, number, default=number == self._wanted[name][-1], first=name in self._made_way)
+            await self._hands.load(name, number, default=number == self._wanted[name][-1], first=name in self._made_way, wanted=wanted)
         except AweighError as error:
-            self._versions.failed(name, number, error)
-            told = {"model": name, "version": number, "code": error.code, "error": error.message, "hint": error.hint}
-            _LOG.warning("a version in the store cannot be served: what is served stays", extra=told)
+            if wanted():
+                self._failed(step, error)
             return
+        except Exception as error:
+            self._failed(step, InternalError(f"{type(error).__name__}: {error}"))
+            raise
+        if not wanted():
+            return  # a client has unloaded it meanwhile
         self._versions.loaded(name, number)
         before = self._made_way.pop(name, None)
         if before is not None and before != number:
             await self._hands.unload(name, before)
+
+    def _failed(self, step: Step, error: AweighError) -> None:
+        self._versions.failed(step.name, step.number, error)
+        told = {"model": step.name, "version": step.number, "code": error.code, "error": error.message, "hint": error.hint}
+        _LOG.warning("a version in the store cannot be served: what is served stays", extra=told)
 
     async def _unload(self, step: Step) -> None:
         """Where a successor is to take its place in memory, it makes way when that is loaded, and can come back if that fails."""

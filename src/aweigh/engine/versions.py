@@ -91,13 +91,22 @@ class Versions:
             known[step.number].state = State.LOADING if step.verb == "load" else State.ENDING
         return step
 
+    def loading(self, name: str, number: int) -> bool:
+        """Whether a version that `next` had loaded is still to be: False once it was dropped."""
+        version = self._known.get(name, {}).get(number)
+        return version is not None and version.state is State.LOADING
+
     def loaded(self, name: str, number: int) -> None:
-        """A load succeeded."""
-        self._known[name][number] = Known(number=number, aspired=self._known[name][number].aspired, state=State.READY)
+        """A load succeeded. What was dropped meanwhile stays so, here as in `failed` and `ended`."""
+        version = self._known.get(name, {}).get(number)
+        if version is not None:
+            self._known[name][number] = Known(number=number, aspired=version.aspired, state=State.READY)
 
     def failed(self, name: str, number: int, error: AweighError) -> None:
         """A load failed: it is tried again after a pause, or given up until the version is listed anew."""
-        version = self._known[name][number]
+        version = self._known.get(name, {}).get(number)
+        if version is None:
+            return
         version.tries += 1
         version.error = error
         again = error.kind in _MAY_PASS and version.tries < self._tries
@@ -106,7 +115,9 @@ class Versions:
 
     def ended(self, name: str, number: int) -> None:
         """An unloaded version has released what it held; listed again meanwhile, it is new."""
-        version = self._known[name].pop(number)
+        version = self._known.get(name, {}).pop(number, None)
+        if version is None:
+            return
         if version.aspired:
             self._known[name][number] = Known(number=number)
         self._forget(name)

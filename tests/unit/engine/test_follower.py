@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.serving.kit import Clock
 
-from aweigh.core.errors import AweighError, GoldenMismatch, StoreUnavailable, Unavailable
+from aweigh.core.errors import GoldenMismatch, StoreUnavailable, Unavailable
 from aweigh.core.settings import Settings
 from aweigh.core.version_policy import Selection
 from aweigh.engine.follower import Followed, Follower, Shelved
@@ -20,7 +20,9 @@ class Server:
         self.stored: dict[str, Shelved] = {"iris": Shelved(numbers=(1,))}
         self.running: dict[str, list[int]] = {"iris": [1]}
         self.meant: dict[str, int] = {"iris": 1}
-        self.broken: dict[int, AweighError] = {}
+        self.broken: dict[int, Exception] = {}
+        self.meanwhile: Callable[[], None] | None = None
+        """What happens while a version is loaded."""
         self.done: list[str] = []
         self.others = False
         self.clock = Clock()
@@ -42,10 +44,15 @@ class Server:
     def served(self, name: str) -> list[int] | None:
         return None if self.others else list(self.running.get(name, ()))
 
-    async def load(self, name: str, number: int, *, default: bool, first: bool) -> None:
+    async def load(self, name: str, number: int, *, default: bool, first: bool, wanted: Callable[[], bool]) -> None:
         self.done.append(f"load {number}{' first' if first else ''}")
+        if self.meanwhile is not None:
+            self.meanwhile()
         if number in self.broken:
             raise self.broken[number]
+        if not wanted():
+            self.done.append(f"discard {number}")
+            return
         self.running.setdefault(name, []).append(number)
         if default:
             self.meant[name] = number
@@ -147,6 +154,34 @@ def test_what_clients_decide_holds_until_they_load_the_newest() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("transition", ["availability", "resource"])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_client_unloads_while_it_is_loaded_stays_unloaded(
+    transition: str, *, fails: bool, again: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unload(server: Server) -> None:
+        server.follower.decided("iris", None, loaded=False)
+        server.running["iris"], server.meanwhile = [], None
+        if again:
+            server.follower.decided("iris", None, loaded=True)
+
+    async def main(server: Server) -> None:
+        server.shelve(1, 2)
+        server.meanwhile = lambda: unload(server)
+        if fails:
+            server.broken[2] = Unavailable("not now")
+        done = await server.look()
+        assert done[0].startswith("load 2")
+        assert done[1:] == ([] if fails else ["discard 2"])
+        assert server.running == {"iris": []}
+        server.broken.clear()
+        assert await server.look() == (["load 2"] if again else [])
+        assert "cannot be served" not in caplog.text
+
+    play(main, version_transition=transition)
+
+
 def test_nothing_is_done_while_others_change_the_name() -> None:
     async def main(server: Server) -> None:
         server.shelve(1, 2)
@@ -168,6 +203,28 @@ def test_aliases_that_move_are_told() -> None:
         assert server.done == ["relabel"]
 
     play(main)
+
+
+def test_whatever_goes_wrong_in_a_look_there_is_a_next_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(server: Server) -> None:
+        server.shelve(1, 2)
+        server.broken[2] = TypeError("nobody expected this")
+        running = asyncio.ensure_future(server.follower.run())
+        for _ in range(200):
+            if "the store cannot be followed" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+        server.broken.clear()
+        server.clock.seconds += 60.0
+        for _ in range(200):
+            if server.running == {"iris": [2]}:
+                break
+            await asyncio.sleep(0.01)
+        running.cancel()
+        assert server.running == {"iris": [2]}
+
+    play(main)
+    assert "TypeError: nobody expected this" in caplog.text
 
 
 def test_it_looks_again_and_again() -> None:

@@ -181,6 +181,23 @@ def test_loads_are_tried_again_after_a_pause_then_given_up() -> None:
     assert server.list(1, 2) == {1, 2}, "listed anew, it is tried anew"
 
 
+def test_what_was_dropped_while_it_was_loaded_or_ended_is_not_known_any_more() -> None:
+    versions = Versions("availability", Clock(), tries=5, pause_s=60.0)
+    for done in (
+        versions.loaded,
+        lambda name, number: versions.failed(name, number, Unavailable("not now")),
+        versions.ended,
+    ):
+        versions.aspire("test", [1, 2])
+        assert versions.next("test") == load(2)
+        assert versions.loading("test", 2)
+        for number in (1, 2):
+            versions.drop("test", number)
+        assert not versions.loading("test", 2)
+        done("test", 2)
+        assert versions.names() == []
+
+
 def test_what_cannot_get_better_is_not_tried_again() -> None:
     server = Server()
     server.broken[1] = GoldenMismatch("it answers differently here")

@@ -55,7 +55,7 @@ class Changes:
             number = version if version is not None else await asyncio.get_running_loop().run_in_executor(None, self._newest, name)
             async with self._turn:
                 self._check_settled(name)
-                await self._move(Version(name=name, number=number), first=self._first)
+                await self._move(Version(name=name, number=number), first=self._first, wanted=lambda: not self._overruled)
             if self.decided is not None:
                 self.decided(name, version, loaded=True)
         finally:
@@ -74,10 +74,13 @@ class Changes:
         await asyncio.gather(*[member.tell(Remove(number=number, name=name)) for member in self._settled(self._ready())])
         self._converge()
 
-    async def join(self, model: Version, *, default: bool, first: bool) -> None:
-        """Serve a version beside the others of its name; waits for its turn. Raises what loading raised in the first worker that failed."""
+    async def join(self, model: Version, *, default: bool, first: bool, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Serve a version beside the others of its name; waits for its turn. Raises what loading raised in the first worker that failed.
+
+        `wanted` is asked when all have loaded it: where it is not any more, none moves, and Conflict is raised.
+        """
         async with self._turn:
-            await self._move(model, first=first, beside=True, default=default)
+            await self._move(model, first=first, beside=True, default=default, wanted=wanted)
 
     async def drop(self, model: Version) -> None:
         """Serve a version no more."""
@@ -104,7 +107,7 @@ class Changes:
         """Whether something is being changed."""
         return bool(self._loading) or self._turn.locked()
 
-    async def _move(self, model: Version, *, first: bool = False, beside: bool = False, default: bool = False) -> None:
+    async def _move(self, model: Version, *, first: bool, wanted: Callable[[], bool], beside: bool = False, default: bool = False) -> None:
         members = self._ready()
         if not members:
             raise NotReady("no worker is ready to load a model", hint="try again in a moment")
@@ -122,7 +125,7 @@ class Changes:
                 f"every worker ended while '{model.name}' version {model.number} was loaded: it is not served",
                 hint="the log says how they ended; try it with 'aweigh serve --workers 1'",
             )
-        if self._overruled and not beside:
+        if not wanted():
             await asyncio.gather(*[member.tell(Abort(number=number_then)) for member in still])
             raise Conflict(f"model '{model.name}' was unloaded while it was loaded", hint="load it again")
         if beside:

@@ -141,6 +141,29 @@ def test_what_is_unloaded_while_it_is_loaded_stays_unloaded() -> None:
     asyncio.run(main())
 
 
+def test_what_is_unloaded_while_it_joins_stays_unloaded() -> None:
+    async def main() -> None:
+        follower = Follower(holds=True)
+        desired, made, _ = changes(follower)
+        followed = {"iris"}
+        made.decided = lambda name, version, *, loaded: followed.discard(name)
+        version = Version(name="iris", number=2)
+        joining = asyncio.ensure_future(made.join(version, default=True, first=False, wanted=lambda: "iris" in followed))
+        await asyncio.sleep(0)
+        unloading = asyncio.ensure_future(made.unload("iris"))
+        while not (joining.done() and unloading.done()):
+            for future, done in list(follower.waiting):
+                if not future.done():
+                    future.set_result(done)
+            await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="'iris' was unloaded while it was loaded"):
+            await joining
+        assert desired.models == ()
+        assert follower.kinds() == [Prepare, Remove, Abort]
+
+    asyncio.run(main())
+
+
 def test_a_version_whose_loading_ends_every_worker_is_not_what_their_successors_begin_with() -> None:
     for beside in (False, True):
         desired, made, converged = changes(Follower(dies=True), Follower(dies=True))
