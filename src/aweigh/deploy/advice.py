@@ -12,13 +12,11 @@ import msgspec
 
 from aweigh.core.objective import Objective, duration_text
 from aweigh.deploy.capacity import HEADROOM, Capacity
-from aweigh.deploy.prices import MachinePrice, Prices, Usage, monthly
+from aweigh.deploy.prices import SYSTEM_MIB, MachinePrice, Prices, Usage, monthly
 
 _PLACES: Final = Path(__file__).with_name("places.json")
 _SPARE: Final = 1.25
 """What is planned beyond the memory that was reckoned."""
-_SYSTEM_MIB: Final = 300
-"""What a machine takes for itself."""
 _IMAGE_MIB: Final = 300
 """Of the server and the libraries of one runtime, unpacked."""
 
@@ -163,7 +161,7 @@ def _usage(place: Place, capacity: Capacity, wish: Wish, *, memory_mib: int, req
     cores = wish.requests_per_second / (capacity.requests_per_second * HEADROOM)
     if place.alone:
         cores = wish.requests_per_second * request_s / HEADROOM
-    spare_mib = _SYSTEM_MIB if place.kind == "machines" else 0
+    spare_mib = SYSTEM_MIB if place.kind == "machines" else 0
     return Usage(
         requests_per_second=wish.requests_per_second,
         busy=wish.busy,

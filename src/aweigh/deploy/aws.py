@@ -11,6 +11,8 @@ import msgspec
 from aweigh.core.errors import InvalidInput, Refused
 from aweigh.deploy.commands import Commands
 
+FULL_CORE_MIB: Final = 1769
+"""Memory at which a function has one whole processor: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 _REGION: Final = re.compile(r"(?:[a-z]{2}(?:-[a-z]+){1,3}-[0-9])?", re.ASCII)
 _ROLE: Final = re.compile(r"(?:arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512})?", re.ASCII)
 _BUCKET: Final = re.compile(r"(?:[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?", re.ASCII)

@@ -16,6 +16,8 @@ from aweigh.deploy.target import DeployJob
 
 HOURS_A_MONTH: Final = 730
 SECONDS_A_MONTH: Final = HOURS_A_MONTH * 3600
+SYSTEM_MIB: Final = 300
+"""What a machine takes for itself."""
 _TABLE: Final = Path(__file__).with_name("prices.json")
 _MACHINE: Final = "machine"
 _LIKE: Final = {
@@ -194,25 +196,45 @@ def monthly(price: Price, usage: Usage, currency: str) -> Cost | None:
 
 
 def cost_lines(target: str, job: DeployJob, *, cores: float = 1.0, memory_mib: int = 0, mode: str = "") -> tuple[str, ...]:
-    """For `Rendered.costs`: a month of what is rendered, at the load that was stated, else of a million requests. `cores` and `memory_mib` are of one instance."""
+    """For `Rendered.costs`: a month of what is rendered, at the load that was stated, else of a million requests.
+
+    `cores` and `memory_mib` are of one instance; of less than a core, where a request has one to itself, it takes so much longer.
+    """
     table = read_prices()
     price = table.find(target, mode)
     if price is None:
         return (f"what '{target}' costs is not in the table of prices",)
     stated = job.demand.requests_per_second
+    alone = isinstance(price, UsePrice) and not price.shared
+    rented = isinstance(price, MachinePrice)
     usage = Usage(
         requests_per_second=stated or 1e6 / SECONDS_A_MONTH,
-        request_s=job.capacity.latency_ms / 1000,
+        request_s=job.capacity.latency_ms / 1000 / (min(1.0, cores) if alone else 1.0),
         cores=stated / (job.capacity.requests_per_second * HEADROOM),
         instance_cores=cores,
-        instance_gib=(memory_mib or job.capacity.memory_mib) / 1024,
-        least=job.scale.least,
+        instance_gib=((memory_mib or job.capacity.memory_mib) + (SYSTEM_MIB if rented else 0)) / 1024,
+        least=0 if rented else job.scale.least,  # what counts processes there, and not machines
     )
     cost = monthly(price, usage, table.currency)
     if cost is None:
         return (f"no machine in the table of prices has {usage.instance_gib:.1f} GiB",)
     load = f"{stated:g} requests/s all the time" if stated else "a million requests a month (say --load for yours)"
     return (f"about {cost.amount:.2f} {cost.currency} a month for {load}: {cost.size}", *cost.lines)
+
+
+def machine_lines(target: str, machine: str, count: int, *, all_month: bool = True) -> tuple[str, ...]:
+    """For `Rendered.costs`: machines of the size that is rendered, which run all month, or an hour of them where they end by themselves."""
+    table = read_prices()
+    price = table.find(target)
+    sizes = {each.name: each for each in price.machines} if isinstance(price, MachinePrice) else {}
+    found = sizes.get(machine)
+    if not isinstance(price, MachinePrice) or found is None:
+        return (f"what {count} x {machine} cost is not in the table of prices: look at the vendor's own",)
+    hour = count * found.per_hour
+    if not all_month:
+        return (f"about {hour:.2f} {table.currency} for each hour that it runs: {count} x {machine} x {found.per_hour:g}", _said(price))
+    month = _machines(price, found, count, table.currency)
+    return (f"about {month.amount:.2f} {month.currency} a month, whatever is asked: {month.size}", *month.lines)
 
 
 def _by_use(price: UsePrice, usage: Usage, currency: str) -> Cost:
@@ -268,6 +290,10 @@ def _by_machine(price: MachinePrice, usage: Usage, currency: str) -> Cost | None
     if not ways:
         return None
     _, count, _, machine = min(ways)
+    return _machines(price, machine, count, currency)
+
+
+def _machines(price: MachinePrice, machine: Machine, count: int, currency: str) -> Cost:
     total = count * HOURS_A_MONTH * machine.per_hour
     line = f"machines: {count} x {machine.name} x {HOURS_A_MONTH} h x {machine.per_hour:g} = {total:.2f} {currency}"
     return Cost(amount=total, currency=currency, lines=(line, _said(price)), size=f"{count} x {machine.name}", price=price)

@@ -1,16 +1,19 @@
 """What is rendered for AWS's own formats: names that stand in commands, archives as Lambda reads them, libraries that its machines cannot load."""
 
+import dataclasses
 import struct
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
-from tests.unit.deploy.jobs import IMAGE, job, render, target
+from tests.unit.deploy.jobs import CAPACITY, IMAGE, job, render, target
 
 from aweigh.core.errors import InvalidInput
 from aweigh.deploy.elf import glibc_of, is_elf, machine_of
+from aweigh.deploy.target import Scale
 from aweigh.deploy.targets.aws_lambda import LambdaOptions, check_archive
 from aweigh.deploy.zipped import zipped
 
@@ -73,6 +76,15 @@ def test_a_function_from_an_image(tmp_path: Path) -> None:
     rendered, function = image(tmp_path)
     assert "Role" not in function
     assert not any("kept ready:" in line for line in rendered.costs)
+
+
+def test_less_memory_is_less_of_a_processor_and_so_a_longer_request(tmp_path: Path) -> None:
+    """A million requests of 5 ms with a whole core: at 885 MiB 9.995, rounded up to 10 ms, 10 000 s x 885/1024 GiB."""
+    slow = dataclasses.replace(
+        job(tmp_path, "lambda", set_={"package": "image", "memory_mib": "885"}, scale=Scale()),
+        capacity=msgspec.structs.replace(CAPACITY, latency_ms=5.0),
+    )
+    assert target("lambda").render(slow).costs[2].startswith("memory while answering: 8,643 GiB-s")
 
 
 def test_what_the_two_files_say_must_agree(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """What a month costs, against cases reckoned by hand; the table that comes with aweigh; a person's own."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from tests.unit.deploy.jobs import job
 
 from aweigh.core.errors import FileMissing, InvalidFile
 from aweigh.core.plugins import plugins
-from aweigh.deploy.prices import Machine, MachinePrice, SharePrice, Usage, UsePrice, monthly, read_prices
+from aweigh.deploy.prices import Machine, MachinePrice, SharePrice, Usage, UsePrice, cost_lines, monthly, read_prices
+from aweigh.deploy.target import Demand, Scale
 
 SAID = {"target": "t", "region": "r", "date": "2026-01", "source": "a test"}
 
@@ -79,6 +82,13 @@ def test_a_part_of_a_cluster() -> None:
     cost = monthly(price, usage, "USD")
     assert cost is not None
     assert cost.amount == near(1460 * 0.04 + 365 * 0.005)
+
+
+def test_one_machine_is_priced_however_many_processes_the_load_takes(tmp_path: Path) -> None:
+    """Three processes are not three machines: without a load one is enough; 3000 requests/s at 70 % of 2000 take 2.15 cores, three t3.small of 0.8."""
+    one = job(tmp_path, "systemd", scale=Scale(least=3, most=6), demand=Demand(requests_per_second=3000))
+    assert cost_lines("systemd", one)[0].endswith("3 x t3.small")
+    assert cost_lines("systemd", dataclasses.replace(one, demand=Demand()))[0].endswith("1 x t3.small")
 
 
 def test_every_target_has_a_price_and_every_price_says_where_it_is_from() -> None:

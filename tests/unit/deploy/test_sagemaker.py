@@ -40,7 +40,7 @@ def test_the_services_own_model_takes_the_documents(tmp_path: Path, options: dic
         shape = service.operation_model(CALLS[name]).input_shape
         report = validate.ParamValidator().validate(read(tmp_path, name), shape)
         assert not report.has_errors(), report.generate_report()
-    assert "USD a month" in done.costs[0]
+    assert ("USD for each hour that it runs" if options is BATCH else "USD a month") in done.costs[0]
 
 
 def test_names_follow_what_is_said(tmp_path: Path) -> None:
@@ -58,6 +58,18 @@ def test_a_serverless_endpoint_has_a_size_that_there_is(tmp_path: Path) -> None:
     variant = read(tmp_path, "endpoint-config.json")["ProductionVariants"][0]
     assert variant["ServerlessConfig"] == {"MemorySizeInMB": 1024, "MaxConcurrency": 9}
     assert "InstanceType" not in variant
+
+
+def test_what_it_costs_is_of_what_is_rendered(tmp_path: Path) -> None:
+    """Two machines of 0.461 for 730 hours; one that the table lacks; a transform by its hours; 1024 of 1769 MiB take a request 0.5 ms x 1.73."""
+    assert "673.06 USD a month" in rendered(tmp_path, instance="ml.m5.2xlarge").costs[0]
+    assert rendered(tmp_path, instance="ml.p4d.24xlarge").costs == (
+        "what 2 x ml.p4d.24xlarge cost is not in the table of prices: look at the vendor's own",
+    )
+    batch = rendered(tmp_path, **BATCH, instance="ml.m5.2xlarge").costs
+    assert batch[0] == "about 0.92 USD for each hour that it runs: 2 x ml.m5.2xlarge x 0.461"
+    assert not any("a month" in line for line in batch)
+    assert rendered(tmp_path, mode="serverless").costs[1].startswith("memory while answering: 1,000 GiB-s")
 
 
 @pytest.mark.parametrize(

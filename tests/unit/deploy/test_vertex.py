@@ -24,6 +24,15 @@ def test_what_is_rendered_passes_its_own_checks(tmp_path: Path) -> None:
     assert done.commands[0].endswith("--flags-file=model.yaml --region=europe-west1")
 
 
+def test_what_it_costs_is_of_the_machine_that_is_rendered(tmp_path: Path) -> None:
+    """Two of 0.1541 for 730 hours."""
+    done = render(tmp_path / "out", KIND, job(tmp_path, KIND, set_={"machine": "e2-standard-4"}))
+    assert done.costs[0] == "about 224.99 USD a month, whatever is asked: 2 x e2-standard-4"
+    assert done.costs[-1] == "up to 6 run, and are paid for, while more is asked"
+    done = render(tmp_path / "out", KIND, job(tmp_path, KIND, set_={"machine": "a3-highgpu-8g"}))
+    assert done.costs[0] == "what 2 x a3-highgpu-8g cost is not in the table of prices: look at the vendor's own"
+
+
 @pytest.mark.parametrize(
     ("name", "before", "after", "said"),
     [

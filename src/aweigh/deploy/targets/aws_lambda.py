@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from aweigh.core.errors import InvalidInput, Unsupported
-from aweigh.deploy.aws import Aws, checked
+from aweigh.deploy.aws import FULL_CORE_MIB, Aws, checked
 from aweigh.deploy.bundle import runner_bundle
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import image_address
@@ -29,8 +29,6 @@ from aweigh.deploy.zipped import zipped
 MIB: Final = 1024 * 1024
 _MAX_ZIP: Final = 50 * MIB
 _MAX_UNZIPPED: Final = 250 * MIB
-_FULL_CORE_MIB: Final = 1769
-"""Memory at which a function has one whole processor: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 _GLIBC: Final = {"python3.11": (2, 26), "python3.12": (2, 34), "python3.13": (2, 34), "python3.14": (2, 34)}
 """Of Amazon Linux 2 and of Amazon Linux 2023, on which AWS runs its Pythons."""
 _PLATFORMS: Final = {"x86_64": "amd64", "arm64": "arm64"}
@@ -81,7 +79,7 @@ class Lambda:
         checked(region=options.region, role=options.role, bucket=options.bucket)
         memory_mib = _memory(job, options)
         files: dict[str, bytes | Path] = {}
-        notes = [f"{memory_mib} MB of memory come with {memory_mib / _FULL_CORE_MIB:.2f} of a processor"]
+        notes = [f"{memory_mib} MB of memory come with {memory_mib / FULL_CORE_MIB:.2f} of a processor"]
         if options.package == "zip":
             files[_ZIP], unzipped = _archive(job, options)
             notes.append(
@@ -102,7 +100,7 @@ class Lambda:
             costs=cost_lines(
                 "lambda",
                 dataclasses.replace(job, scale=Scale(least=options.provisioned)),
-                cores=memory_mib / _FULL_CORE_MIB,
+                cores=memory_mib / FULL_CORE_MIB,
                 memory_mib=memory_mib,
             ),
             commands=_commands(job, options),

@@ -10,7 +10,7 @@ from aweigh.deploy.azure import Azure, checked
 from aweigh.deploy.bundle import runner_bundle
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.platforms import Platform, WheelTarget
-from aweigh.deploy.prices import cost_lines
+from aweigh.deploy.prices import machine_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import read_yaml, yaml_text
 
@@ -57,7 +57,7 @@ class AzureMl:
         return Rendered(
             files=files,
             does=[f"an endpoint '{_name(job)}' of {count} x {options.instance}, which runs and is paid for until it is undeployed"],
-            costs=cost_lines("azureml", job),
+            costs=machine_lines("azureml", options.instance, count),
             commands=[
                 f"az ml online-endpoint create --file {_ENDPOINT}{place}",
                 f"az ml online-deployment create --file {_DEPLOYMENT} --all-traffic{place}",

@@ -4,6 +4,7 @@ The files are what `aws sagemaker create-…` takes. Models and configurations n
 A transform runs once under a name: the time is put behind it where it is started.
 """
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -15,11 +16,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from aweigh.core.errors import InvalidInput
-from aweigh.deploy.aws import Aws, checked
+from aweigh.deploy.aws import FULL_CORE_MIB, Aws, checked
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import Container, container_of
-from aweigh.deploy.prices import cost_lines
-from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
+from aweigh.deploy.prices import cost_lines, machine_lines
+from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered, Scale
 
 _MODEL: Final = "model.json"
 _CONFIG: Final = "endpoint-config.json"
@@ -65,12 +66,10 @@ class SageMaker:
         made = {_MODEL: "create-model", _CONFIG: "create-endpoint-config", _ENDPOINT: "create-endpoint", _TRANSFORM: "create-transform-job"}
         again = {_TRANSFORM: f" --transform-job-name {job.name}-$(date +%s)"}
         commands = [f"aws sagemaker {made[name]} --cli-input-json file://{name}{again.get(name, '')}{region}" for name in documents]
-        mode = "serverless" if options.mode == "serverless" else ""
-        memory_mib = _serverless_mib(container_of(job)) if mode else 0
         return Rendered(
             files={name: json.dumps(document, indent=2).encode() + b"\n" for name, document in documents.items()},
             does=_does(job, options),
-            costs=cost_lines("sagemaker", job, memory_mib=memory_mib, mode=mode),
+            costs=_costs(job, options),
             commands=commands,
             notes=["the image must lie in a registry of AWS (ECR) that the role may read"],
         )
@@ -188,6 +187,14 @@ def _named(name: str, document: Mapping[str, Any]) -> str:
 def _serverless_mib(container: Container) -> int:
     wanted = container.memory_mib + _ROOM_MIB
     return next((size for size in _SERVERLESS_MIB if size >= wanted), _SERVERLESS_MIB[-1])
+
+
+def _costs(job: DeployJob, options: SageMakerOptions) -> tuple[str, ...]:
+    if options.mode != "serverless":
+        return machine_lines("sagemaker", options.instance, max(1, job.scale.least), all_month=options.mode != "batch")
+    memory_mib = _serverless_mib(container_of(job))  # its share of a processor is not told: taken as Lambda's
+    none = dataclasses.replace(job, scale=Scale(least=0))
+    return cost_lines("sagemaker", none, cores=memory_mib / FULL_CORE_MIB, memory_mib=memory_mib, mode="serverless")
 
 
 def _does(job: DeployJob, options: SageMakerOptions) -> list[str]:

@@ -11,7 +11,7 @@ from aweigh.core.errors import InvalidInput, Refused
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import PORT, container_of
 from aweigh.deploy.google import Google, checked, where
-from aweigh.deploy.prices import cost_lines
+from aweigh.deploy.prices import machine_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import read_yaml, yaml_text
 
@@ -20,7 +20,7 @@ _ENDPOINT: Final = "endpoint.yaml"
 _DEPLOY: Final = "deployed-model.yaml"
 _HEALTH: Final = "/ready"
 _PREDICT: Final = "/vertex/predict"
-_MACHINE: Final = re.compile(r"[a-z][a-z0-9]{1,7}-[a-z0-9]{1,16}(?:-[0-9]{1,4})?", re.ASCII)
+_MACHINE: Final = re.compile(r"[a-z][a-z0-9]{1,7}-[a-z0-9]{1,16}(?:-[0-9]{1,4}g?)?", re.ASCII)
 
 
 class VertexOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,13 +49,15 @@ class Vertex:
         documents = _documents(job, options)
         place = " ".join(["", *where(options.project, options.region)])
         least = max(1, job.scale.least)
+        most = max(least, job.scale.most)
+        more = [f"up to {most} run, and are paid for, while more is asked"] if most > least else []
         return Rendered(
             files={name: yaml_text(document, said=said) for name, document in documents.items()},
             does=[
-                f"a model '{job.name}', an endpoint of that name, and {least} to {max(least, job.scale.most)} x {options.machine} behind it",
+                f"a model '{job.name}', an endpoint of that name, and {least} to {most} x {options.machine} behind it",
                 "they run, and are paid for, until it is undeployed",
             ],
-            costs=cost_lines("vertex", job),
+            costs=[*machine_lines("vertex", options.machine, least), *more],
             commands=[
                 f"gcloud ai models upload --flags-file={_MODEL}{place}",
                 f"gcloud ai endpoints create --flags-file={_ENDPOINT}{place}",
