@@ -92,12 +92,13 @@ class Server:
         ready()
         end = 0.0
         while True:
+            asked = monotonic()
             for number, events in self._poll.poll(self._patience(end)):
                 self._turn(number, events)
             if self._stopping and not end:
                 end = monotonic() + self._limits["drain_s"]
                 self._drain()
-            self._end_late()
+            self._end_late(asked)
             if self._stopping and (not self._peers or monotonic() >= end):
                 break
         for peer in list(self._peers.values()):
@@ -117,30 +118,30 @@ class Server:
         if number == self._wake:
             posix.read(self._wake, 4096)
         elif not self._stopping and number == self._listener.fileno():
-            self._accept()
+            self._turn(self._accept(), POLLIN)  # the request has often come with the connection
         elif (peer := self._peers.get(number)) is not None:
             try:
                 self._move(peer, events)
             except OSError:  # the peer has left
                 self._close(peer)
 
-    def _accept(self) -> None:
+    def _accept(self) -> int:
+        """Take a connection in; its number, or -1 where none waits."""
         try:
             number, _ = self._listener._accept()  # type: ignore[attr-defined]  # as the public shell does
         except OSError:
-            return
+            return -1
         socket = _socket.socket(fileno=number)
         if len(self._peers) >= self._limits["connections"]:
             socket.close()
-            return
+            return int(number)
         socket.settimeout(0)
         if socket.family != _socket.AF_UNIX:
             socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         reader = Reader(max_head=self._limits["head_bytes"], max_body=self._limits["body_bytes"])
-        peer = self._peers[number] = _Peer(socket, reader, monotonic() + self._limits["idle_s"])
+        self._peers[number] = _Peer(socket, reader, monotonic() + self._limits["idle_s"])
         self._poll.register(number, POLLIN)
-        self._turn(number, POLLIN)  # the request has often come with the connection
-        del peer
+        return int(number)
 
     def _move(self, peer: _Peer, events: int) -> None:
         if peer.lingers:
@@ -232,6 +233,10 @@ class Server:
             self._close(peer)
 
     def _drain(self) -> None:
+        """Close the port, once all are in who have connected: those who wait in its queue would be reset with it."""
+        for _ in range(2 * _BACKLOG):
+            if self._accept() < 0:
+                break
         self._poll.unregister(self._listener.fileno())
         self._listener.close()
         soon = monotonic() + _LAST_REQUEST_S
@@ -239,9 +244,9 @@ class Server:
             if peer.reader.idle and not peer.out:
                 peer.deadline = min(peer.deadline, soon)
 
-    def _end_late(self) -> None:
-        now = monotonic()
-        for peer in [each for each in self._peers.values() if each.deadline <= now]:
+    def _end_late(self, asked: float) -> None:
+        """End those whose time was up when all were `asked` for what had come: while others were answered nobody looked."""
+        for peer in [each for each in self._peers.values() if each.deadline <= asked]:
             if not peer.reader.idle and not peer.out:
                 self._refuse(
                     peer, Refusal("the request took too long to arrive", hint="send it at once", status=408, code="deadline-exceeded")

@@ -1,7 +1,9 @@
-"""The runner's connections, over a model that sleeps as long as it is told: what is refused is read by whoever sent it."""
+"""The runner's connections, over a model that sleeps as long as it is told: what is refused is read by whoever sent it,
+and a stop answers all who were there."""
 
 import contextlib
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -88,3 +90,43 @@ def test_an_answer_that_ends_a_connection_is_read_whatever_follows(served: Runni
         stream.sendall(asking(0, b"connection: close") + asking(0) * 20_000)
         (told,) = rest(stream)
     assert told.status == 200
+
+
+def test_all_who_have_connected_are_answered_before_the_end() -> None:
+    """They wait in the port's queue while one long request is answered."""
+    with serving() as process, contextlib.ExitStack() as open_lines:
+        lines = [open_lines.enter_context(line(process)) for _ in range(6)]
+        lines[0].sendall(asking(1.0))
+        time.sleep(0.3)
+        lines += [open_lines.enter_context(line(process)) for _ in range(6)]
+        for stream in lines[1:]:
+            stream.sendall(asking())
+        process.process.send_signal(signal.SIGTERM)
+        assert [[each.status for each in rest(stream)] for stream in lines] == [[200]] * 12
+        for stream in lines:
+            stream.close()
+        assert process.process.wait(5) == 0
+
+
+def test_a_request_that_came_while_another_was_answered_is_no_late_one() -> None:
+    """Connections that are kept, at a stop: what they bring within the grace is answered, however long what stands before it takes."""
+    with serving() as process, line(process) as long, line(process) as kept:
+        for stream in (long, kept):
+            stream.sendall(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert stream.recv(4096).startswith(b"HTTP/1.1 200")
+        process.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        long.sendall(asking(1.0))
+        time.sleep(0.1)
+        kept.sendall(asking())
+        assert [each.status for each in rest(long) + rest(kept)] == [200, 200]
+
+
+def test_an_idle_connection_is_not_closed_on_its_request() -> None:
+    with serving(idle_s=0.5) as process, line(process) as long, line(process) as kept:
+        kept.sendall(asking())
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        long.sendall(asking(1.0))
+        time.sleep(0.2)
+        kept.sendall(asking())
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
