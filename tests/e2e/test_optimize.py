@@ -178,6 +178,8 @@ def test_an_exact_budget_refuses_what_departs(home: Path) -> None:
         ({"goal": "speed"}, InvalidInput, "--for 'speed'"),
         ({"keep": "accuracy > 99"}, InvalidSetting, "is no budget"),
         ({"labels": None, "keep": "accuracy >= 99%"}, InvalidSetting, "need --labels"),
+        ({"keep": "rmse <= 102%"}, InvalidSetting, "the source's answers to these rows have no 'rmse'"),
+        ({"keep": "f1[3] >= 99%, f1[11] >= 99%"}, InvalidSetting, r"have no 'f1\[11\]'"),
         ({"labels": HELD_Y[:5]}, InvalidInput, "899 rows have 5 labels"),
         ({"train": "mine:train"}, InvalidInput, "--train trains the model that the package came from"),
     ],

@@ -72,15 +72,18 @@ def measure(
         if metric in LIKENESS:
             found[metric] = likeness(metric, signature, source, answers, rows if signature.batched else None)
     if data.right is not None and any(metric not in LIKENESS for metric in budget.metrics):
-        found |= _metrics(signature, [output[rows] for output in answers], [data.right[row] for row in rows])
+        found |= _metrics(signature, [output[rows] for output in answers], [data.right[row] for row in rows], budget)
     return found
 
 
-def _metrics(signature: Signature, answers: Sequence[Tensor], right: Sequence[Any]) -> dict[str, Figure]:
+def _metrics(signature: Signature, answers: Sequence[Tensor], right: Sequence[Any], budget: Budget) -> dict[str, Figure]:
+    """Of all rows together, and those of single classes that the budget names."""
     candidate = Answering(model="", digest="", variant="", signature=signature, outputs=answers)
-    measured = evaluate([candidate], Question(right=right, data="", resamples=_RESAMPLES)).candidates[0].metrics
+    measured = evaluate([candidate], Question(right=right, data="", resamples=_RESAMPLES)).candidates[0]
+    of_classes = {f"{metric}[{label}]": figure for label, row in measured.classes.items() for metric, figure in row.items()}
+    wanted = {**measured.metrics, **{name: figure for name, figure in of_classes.items() if name in budget.metrics}}
     return {
-        name: Figure(value=figure.value, low=figure.low, high=figure.high) for name, figure in measured.items() if figure.value is not None
+        name: Figure(value=figure.value, low=figure.low, high=figure.high) for name, figure in wanted.items() if figure.value is not None
     }
 
 

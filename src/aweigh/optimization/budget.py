@@ -88,8 +88,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metric: str
     passed: bool
     source: float
-    found: Figure
+    found: Figure | None = None
+    """None where the variant's answers have no such figure: of NaN, most likely."""
     limit: float
+
+    @property
+    def told(self) -> str:
+        """What was found, in figures."""
+        return f"{self.found.value:.4g}" if self.found else "nothing"
 
 
 def parse_budget(text: str, better: Direction, known: tuple[str, ...]) -> Budget:
@@ -129,13 +135,24 @@ def _parse(text: str, better: Direction, known: tuple[str, ...]) -> Condition:
 
 
 def judge(budget: Budget, source: Mapping[str, Figure], found: Mapping[str, Figure]) -> list[Judged]:
-    """Hold a variant's figures against its source's. A figure that there is not passes nothing."""
+    """Hold a variant's figures against its source's, which `check_measured` has seen. A figure that there is not passes nothing."""
     verdicts = []
     for condition in budget.conditions:
-        own, other = source[condition.metric], found[condition.metric]
+        own, other = source[condition.metric], found.get(condition.metric)
         limit = condition.limit(own.value)
-        passed = other.value >= limit if condition.at_least else other.value <= limit
+        passed = other is not None and (other.value >= limit if condition.at_least else other.value <= limit)
         verdicts.append(
             Judged(condition=condition.text, metric=condition.metric, passed=passed, source=own.value, found=other, limit=limit)
         )
     return verdicts
+
+
+def check_measured(budget: Budget, source: Mapping[str, Figure]) -> None:
+    """Raise InvalidSetting, with the nearest name, for a metric that the source's answers have no figure of: nothing could be held against it."""
+    lacking = next((metric for metric in budget.metrics if metric not in source), "")
+    if lacking:
+        near = nearest(lacking, source)
+        raise InvalidSetting(
+            f"--keep {budget.text!r}: the source's answers to these rows have no {lacking!r}",
+            hint=f"did you mean {near!r}?" if near else f"there are: {', '.join((*LIKENESS, *source))}",
+        )

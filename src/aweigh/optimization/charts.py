@@ -37,7 +37,7 @@ COLUMNS: Final = ("variant", "outcome", "us, 1 row", "times", "us, batch", "time
 def row_of(result: Result) -> tuple[object, ...]:
     """A line of the table of all candidates."""
     timed = result.timed
-    metric = ", ".join(f"{each.metric} {each.found.value:.4g}" for each in (result.unseen or result.judged))
+    metric = ", ".join(f"{each.metric} {each.told}" for each in (result.unseen or result.judged))
     if timed is None:
         return (result.name, result.outcome, None, None, None, None, metric, None, None, None, result.why)
     first, last = timed.speeds[0], timed.speeds[-1]
@@ -108,7 +108,8 @@ def pareto_lines(report: Optimization) -> list[str]:
 def lost_of(result: Result) -> float:
     """What is lost of the budget's first metric; 0 where nothing is."""
     judged = result.unseen or result.judged
-    return max(0.0, abs(judged[0].source - judged[0].found.value)) if judged else 0.0
+    found = judged[0].found if judged else None
+    return abs(judged[0].source - found.value) if found else 0.0
 
 
 def on_front(results: Sequence[Result]) -> set[str]:

@@ -10,7 +10,7 @@ from aweigh.core.evidence import NOT_GATING, Check, Evidence
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.protocols import Session
 from aweigh.core.tensors import Tensor
-from aweigh.optimization.budget import Figure, Judged, judge
+from aweigh.optimization.budget import Figure, Judged, check_measured, judge
 from aweigh.optimization.candidates import Candidate, departure
 from aweigh.optimization.material import Material, ask_all
 from aweigh.runtimes.finite import finite_rows
@@ -40,13 +40,13 @@ class Proof:
         """What it failed, in words."""
         failed = [each for each in (*self.judged, *self.unseen) if not each.passed]
         if failed:
-            return "; ".join(dict.fromkeys(f"{each.condition}: found {each.found.value:.4g}, needed {each.limit:.4g}" for each in failed))
+            return "; ".join(dict.fromkeys(f"{each.condition}: found {each.told}, needed {each.limit:.4g}" for each in failed))
         checks = [check for check in self.evidence.checks if not check.passed and check.name not in NOT_GATING]
         return "; ".join(f"{check.name} failed{f': {check.note}' if check.note else ''}" for check in checks)
 
 
 class Judge:
-    """Of one search. `source` are the baseline's answers to all rows, `figures` the budget's metrics of them."""
+    """Of one search. `source` are the baseline's answers to all rows, `figures` the budget's metrics of them. Raises InvalidSetting for a metric without a figure."""
 
     def __init__(self, material: Material) -> None:
         self._material = material
@@ -57,6 +57,8 @@ class Judge:
             session.close()
         self.figures = material.measure(self.source, self.source, material.split.judged)
         self._searched = material.measure(self.source, self.source, material.split.searched)
+        for figures in (self.figures, self._searched):
+            check_measured(material.budget, figures)
 
     def prove(self, candidate: Candidate) -> Proof:
         """One that should answer as the source does and does not may still keep the budget. Raises what loading and asking the candidate raise."""

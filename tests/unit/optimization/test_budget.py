@@ -3,7 +3,7 @@
 import pytest
 
 from aweigh.core.errors import InvalidSetting
-from aweigh.optimization.budget import Figure, judge, parse_budget
+from aweigh.optimization.budget import Figure, check_measured, judge, parse_budget
 
 KNOWN = ("accuracy", "f1", "rmse", "ndcg")
 
@@ -50,6 +50,23 @@ def test_a_share_of_what_compares_with_the_source_is_the_figure_itself() -> None
     assert budget.conditions[0].limit(1.0) == 0.975
     assert budget.agreement == 0.975
     assert parse_budget("exact", better, ()).exact
+
+
+def test_a_figure_that_there_is_not_passes_nothing() -> None:
+    assert not holds("rmse <= 102%", {"rmse": 10.0}, {})
+    verdict = judge(parse_budget("rmse <= 102%", better, KNOWN), {"rmse": Figure(value=10.0)}, {})[0]
+    assert (verdict.found, verdict.told) == (None, "nothing")
+
+
+def test_what_the_source_has_no_figure_of_is_no_budget() -> None:
+    figures = {"accuracy": Figure(value=0.9), "f1": Figure(value=0.9), "f1[3]": Figure(value=0.8)}
+    check_measured(parse_budget("f1[3] >= 99%, accuracy >= 99%", better, KNOWN), figures)
+    with pytest.raises(InvalidSetting, match=r"have no 'f1\[33\]'") as caught:
+        check_measured(parse_budget("accuracy >= 99%, f1[33] >= 99%", better, KNOWN), figures)
+    assert caught.value.hint == "did you mean 'f1[3]'?"
+    with pytest.raises(InvalidSetting, match="have no 'rmse'") as caught:
+        check_measured(parse_budget("rmse <= 102%", better, KNOWN), figures)
+    assert "agreement, neighbours, cosine, accuracy" in caught.value.hint
 
 
 @pytest.mark.parametrize(
