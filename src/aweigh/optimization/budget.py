@@ -72,7 +72,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def agreement(self) -> float:
         """The share of rows that may be expected to agree with the source: for passes that choose what stays in float."""
-        shares = [each.bound for each in self.conditions if each.form == "share" or each.metric in LIKENESS]
+        shares = [
+            1 - each.bound if each.form == "points" else each.bound
+            for each in self.conditions
+            if each.form == "share" or each.metric in LIKENESS
+        ]
         return min(1.0, max([0.5, *(share for share in shares if share <= 1)])) if shares else 0.99
 
     @property

@@ -52,6 +52,20 @@ def test_a_share_of_what_compares_with_the_source_is_the_figure_itself() -> None
     assert parse_budget("exact", better, ()).exact
 
 
+@pytest.mark.parametrize(
+    ("text", "agreement"),
+    [
+        ("agreement within 0.5 points", 0.995),
+        ("agreement within 20 points", 0.8),
+        ("cosine within 1 point, accuracy within 0.5 points", 0.99),
+        ("accuracy within 5 points", 0.99),
+        ("accuracy >= 97%", 0.97),
+    ],
+)
+def test_what_passes_go_by_when_they_choose_what_stays_in_float(text: str, agreement: float) -> None:
+    assert parse_budget(text, better, KNOWN).agreement == pytest.approx(agreement)
+
+
 def test_a_figure_that_there_is_not_passes_nothing() -> None:
     assert not holds("rmse <= 102%", {"rmse": 10.0}, {})
     verdict = judge(parse_budget("rmse <= 102%", better, KNOWN), {"rmse": Figure(value=10.0)}, {})[0]
