@@ -1,6 +1,6 @@
 """How alike two sets of answers are, row by row, without right answers: agreement, nearest neighbours, cosine. Pure arithmetic.
 
-A row agrees where its label is the same. Where a model has no labels: where its largest score stands in the same place (outputs of several numbers a row),
+A row agrees where its label is the same, and all is finite that is so at the source. Where a model has no labels: where its largest score stands in the same place (outputs of several numbers a row),
 or where each number lies within a hundredth of the spread of the source's answers (one number a row).
 """
 
@@ -27,7 +27,8 @@ Index = NDArray[np.int64]
 def likeness(metric: str, signature: Signature, source: Sequence[Tensor], answers: Sequence[Tensor], rows: Index | None = None) -> Figure:
     """The figure of a metric of `LIKENESS`, on those rows that count: all, without `rows`. Neighbours are looked for among all."""
     if metric == "neighbours":
-        kept = nearest_of(_vectors(signature, source)) == nearest_of(_vectors(signature, answers))
+        one, other = _vectors(signature, source), _vectors(signature, answers)
+        kept = (nearest_of(one) == nearest_of(other)) & _as_finite(one, other)
         return share(kept if rows is None else kept[rows])
     if rows is not None:
         source, answers = [output[rows] for output in source], [output[rows] for output in answers]
@@ -46,6 +47,9 @@ def agreeing(signature: Signature, source: Sequence[Tensor], answers: Sequence[T
     kept = np.ones(len(source[0]), dtype=np.bool_)
     for at in deciding:
         kept &= _agreeing(signature.outputs[at], source[at], answers[at])
+    for at, spec in enumerate(signature.outputs):
+        if spec.datatype.is_float:
+            kept &= _as_finite(source[at], answers[at])
     return kept
 
 
@@ -62,6 +66,13 @@ def _agreeing(spec: TensorSpec, source: Tensor, answers: Tensor) -> Rows:
     return np.asarray(np.abs(one[:, 0].astype(np.float64) - other[:, 0].astype(np.float64)) <= allowed)
 
 
+def _as_finite(source: Tensor, answers: Tensor) -> Rows:
+    """Of each row, whether the answer is finite wherever the source's is: of NaN the largest stands in the first place, and a label is made of that."""
+    if source.shape != answers.shape:
+        return np.zeros(len(source), dtype=np.bool_)
+    return np.asarray((np.isfinite(answers) | ~np.isfinite(source)).reshape(len(source), -1).all(axis=1))
+
+
 def _vectors(signature: Signature, outputs: Sequence[Tensor]) -> NDArray[np.float64]:
     """The first output of floats, a vector a row."""
     at = next((at for at, spec in enumerate(signature.outputs) if spec.datatype.is_float), 0)
@@ -69,19 +80,23 @@ def _vectors(signature: Signature, outputs: Sequence[Tensor]) -> NDArray[np.floa
 
 
 def nearest_of(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Of each row, the other row with the greatest cosine. Shape [rows]."""
+    """Of each row, the other row with the greatest cosine; one that is not finite is near to none. Shape [rows]."""
+    lost = ~np.asarray(np.isfinite(vectors).all(axis=1))
+    vectors = np.where(lost[:, None], 0.0, vectors)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
     found = np.empty(len(unit), dtype=np.int64)
     for start in range(0, len(unit), _BLOCK):
         likenesses = unit[start : start + _BLOCK] @ unit.T
         rows = np.arange(len(likenesses))
-        likenesses[rows, start + rows] = -np.inf
+        likenesses[:, lost] = likenesses[rows, start + rows] = -np.inf
         found[start : start + _BLOCK] = likenesses.argmax(axis=1)
     return found
 
 
 def cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row, the cosine between the two. Shape [rows]."""
+    """Of each row, the cosine between the two; 0 where one has no direction. Shape [rows]."""
+    lost = ~np.asarray(np.isfinite(one).all(axis=1) & np.isfinite(other).all(axis=1))
+    one, other = np.where(lost[:, None], 0.0, one), np.where(lost[:, None], 0.0, other)
     sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return np.asarray(np.divide((one * other).sum(axis=1), sizes, out=np.zeros(len(one)), where=sizes > 0))
 

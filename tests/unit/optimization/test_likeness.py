@@ -71,3 +71,26 @@ def test_rows_that_do_not_count_are_neighbours_and_no_more() -> None:
     for metric in ("agreement", "cosine"):
         assert likeness(metric, SCORES, [vectors], [moved], np.array([0, 1])).value == pytest.approx(1)
         assert likeness(metric, SCORES, [vectors], [moved], np.array([3])).value < 0.1
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf])
+def test_what_is_not_finite_is_like_nothing(nothing: float) -> None:
+    """Though of NaN the largest stands in the first place, and all distances to it are NaN."""
+    one = np.array([[2, 1, 0], [2, 1.1, 0], [0, 1, 2], [0, 1.1, 2]], dtype=np.float32)
+    other = one.copy()
+    other[0] = nothing
+    assert agreeing(SCORES, [one], [other]).tolist() == [False, True, True, True]
+    assert nearest_of(other.astype(np.float64)).tolist()[2:] == [3, 2]
+    assert likeness("neighbours", SCORES, [one], [other]).value == 0.5  # the first, and the second, whose neighbour it was
+    assert likeness("cosine", SCORES, [one], [other]).value == pytest.approx(0.75)
+    assert agreeing(SCORES, [other], [other]).all()
+
+
+def test_a_label_made_of_nothing_agrees_with_none() -> None:
+    labelled = signature(
+        TensorSpec(name="label", datatype=Datatype.INT64, shape=(BATCH,), role="label"),
+        TensorSpec(name="p", datatype=Datatype.FP32, shape=(BATCH, 2), role="probability"),
+    )
+    one = [np.array([0, 0]), np.array([[0.6, 0.4], [0.7, 0.3]], dtype=np.float32)]
+    other = [np.array([0, 0]), np.array([[np.nan, np.nan], [0.6, 0.4]], dtype=np.float32)]
+    assert agreeing(labelled, one, other).tolist() == [False, True]
