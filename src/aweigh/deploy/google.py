@@ -8,6 +8,10 @@ import msgspec
 from aweigh.core.errors import InvalidInput, Refused
 from aweigh.deploy.commands import Commands
 
+MEMORY_OF_CPU: Final = {1: (512, 4096), 2: (512, 8192), 4: (2048, 16384), 6: (4096, 24576), 8: (4096, 32768)}
+"""Least and most memory, in MiB, that goes with so many processors: https://cloud.google.com/run/docs/configuring/services/memory-limits"""
+_TIMEOUT_S: Final = 3600
+"""Deploying a model to an endpoint of Vertex AI takes a quarter of an hour and more."""
 _REGION: Final = re.compile(r"(?:[a-z]+-[a-z]+[0-9]{1,2})?", re.ASCII)
 _PROJECT: Final = re.compile(r"(?:(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9])?", re.ASCII)
 _ACCOUNT: Final = re.compile(r"(?:[a-z0-9-]{1,63}@[a-z0-9.-]{1,253})?", re.ASCII)
@@ -23,7 +27,7 @@ class Google:
 
     def call(self, *words: str) -> str:
         """What it printed. Raises Unavailable, Refused with its own words."""
-        return self._commands.run(["gcloud", *words, *where(self._project, self._region), "--quiet"])
+        return self._commands.run(["gcloud", *words, *where(self._project, self._region), "--quiet"], timeout_s=_TIMEOUT_S)
 
     def document(self, *words: str) -> Any:
         """The same as JSON; None where it printed none."""
@@ -39,6 +43,22 @@ class Google:
         except Refused as error:
             if not any(word in error.message for word in _GONE):
                 raise
+
+
+def cpu_of(memory_mib: int) -> int:
+    """Processors that so much memory goes with, as few as may be; as many as there are where it is more than goes with any."""
+    return next((cpu for cpu, (_, most) in MEMORY_OF_CPU.items() if most >= memory_mib), max(MEMORY_OF_CPU))
+
+
+def memory_mistake(cpu: int, memory_mib: int) -> str:
+    """What Google would refuse of the two; empty where it takes them."""
+    if cpu not in MEMORY_OF_CPU:
+        return f"cpu is {str(cpu)!r}: it may be {', '.join(map(str, MEMORY_OF_CPU))}"
+    least, most = MEMORY_OF_CPU[cpu]
+    if memory_mib > most:
+        enough = cpu_of(memory_mib)
+        return f"{memory_mib} MiB need {enough if memory_mib <= MEMORY_OF_CPU[enough][1] else 'more'} processors"
+    return f"{cpu} processors need {least} MiB of memory at least, and not {memory_mib}" if memory_mib < least else ""
 
 
 def where(project: str, region: str) -> list[str]:

@@ -10,7 +10,7 @@ from aweigh.app.deploy import list_targets
 
 def test_the_list_knows_what_each_target_takes():
     listed = {each.name: each for each in list_targets()}
-    assert listed["cloud-run"].options["cpu"] == "1"
+    assert (listed["cloud-run"].options["cpu"], listed["cloud-run"].options["timeout_s"]) == ("0", "60")
     assert listed["cloud-run"].needs == ["image"]
     assert not any(each.install for each in listed.values())
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from tests.unit.deploy.jobs import CAPACITY, IMAGE, job, render, target, wrong
@@ -43,6 +44,28 @@ def test_concurrency_is_what_the_capacity_answers(tmp_path: Path) -> None:
     assert CAPACITY.concurrency == 1
 
 
+@pytest.mark.parametrize(
+    ("memory_mib", "options", "size"),
+    [
+        (82, {}, ("1", "512Mi", None)),
+        (82, {"cpu": "4"}, ("4", "2048Mi", "4")),
+        (82, {"cpu": "8"}, ("8", "4096Mi", "8")),
+        (800, {"cpu": "8"}, ("8", "8192Mi", "8")),
+        (5000, {}, ("2", "6272Mi", "1")),
+        (3000, {"cpu": "2"}, ("2", "7552Mi", "2")),
+        (82, {"memory_mib": "6000"}, ("2", "6000Mi", "2")),
+    ],
+)
+def test_memory_is_what_every_worker_takes_and_what_google_asks(
+    tmp_path: Path, memory_mib: int, options: dict[str, str], size: tuple[str, str, str | None]
+) -> None:
+    document = service(tmp_path, set_=options, capacity=msgspec.structs.replace(CAPACITY, memory_mib=memory_mib))
+    container = document["spec"]["template"]["spec"]["containers"][0]
+    workers = {each["name"]: each["value"] for each in container["env"]}.get("AWEIGH_WORKERS")
+    limits = container["resources"]["limits"]
+    assert (limits["cpu"], limits["memory"], workers) == size
+
+
 def test_costs_and_commands_are_told(tmp_path: Path) -> None:
     options = {"project": "my-project", "region": "europe-west1", "public": "true"}
     rendered = target(KIND).render(job(tmp_path, KIND, set_=options))
@@ -68,6 +91,7 @@ CHANGES: dict[str, tuple[str, str, str]] = {
     "scale": ('minScale: "2"', 'minScale: "9"', "at least 9 instances and at most 6"),
     "probe": ("failureThreshold: 60", "failureThreshold: 600", "waits longer than 240 s"),
     "memory": ("memory: \"512Mi\"", "memory: \"9000Mi\"", "9000 MiB need 4 processors"),
+    "too little memory": ('cpu: "1"', 'cpu: "8"', "8 processors need 4096 MiB of memory at least, and not 512"),
     "cpu": ('cpu: "1"', 'cpu: "3"', "cpu is '3'"),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ import msgspec
 
 from aweigh.deploy.bundle import runner_bundle
 from aweigh.deploy.commands import Commands
-from aweigh.deploy.google import Google, checked, where
+from aweigh.deploy.google import Google, checked, cpu_of, memory_mistake, where
 from aweigh.deploy.platforms import Platform, WheelTarget
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
@@ -37,7 +37,7 @@ class CloudFunctionsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     region: str = ""
     runtime: Literal["python312", "python313"] = "python312"
     memory_mib: Annotated[int, msgspec.Meta(ge=0, le=32768)] = 0
-    """0: what the model takes, half a gibibyte at least."""
+    """0: what the model takes, half a gibibyte at least. Processors come with it: one for each four gibibytes."""
     timeout_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
     service_account: str = ""
     public: bool = False
@@ -66,7 +66,7 @@ class CloudFunctions:
                 f"a function '{job.name}' on Google's own {options.runtime}, {job.scale.least} to {job.scale.most} instances",
                 "anybody may ask it" if options.public else "who has the role Cloud Run Invoker may ask it",
             ],
-            costs=cost_lines("cloud-functions", job, memory_mib=memory_mib),
+            costs=cost_lines("cloud-functions", job, cores=cpu_of(memory_mib), memory_mib=memory_mib),
             commands=[f"gcloud functions deploy {job.name} --flags-file={_FLAGS} --source=.{place}"],
             notes=["an instance answers one request at a time"],
         )
@@ -78,6 +78,9 @@ class CloudFunctions:
         found += [Finding(place=f"{_FLAGS}: {flag}", message="is missing") for flag in ("--runtime", "--entry-point") if flag not in flags]
         if flags.get("--min-instances", 0) > flags.get("--max-instances", 1):
             found.append(Finding(place=f"{_FLAGS}: --min-instances", message="is more than --max-instances"))
+        cpu, memory = str(flags.get("--cpu", "")), str(flags.get("--memory", "")).removesuffix("Mi")
+        if said := memory_mistake(int(cpu) if cpu.isdecimal() else 0, int(memory) if memory.isdecimal() else 0):
+            found.append(Finding(place=f"{_FLAGS}: --memory", message=said))
         try:
             compile((folder / _MAIN).read_bytes(), _MAIN, "exec")
         except SyntaxError as error:
@@ -107,7 +110,7 @@ def _flags(job: DeployJob, options: CloudFunctionsOptions, memory_mib: int) -> d
         "--entry-point": "predict",
         "--trigger-http": None,
         "--memory": f"{memory_mib}Mi",
-        "--cpu": "1",
+        "--cpu": str(cpu_of(memory_mib)),
         "--concurrency": 1,
         "--min-instances": job.scale.least,
         "--max-instances": job.scale.most,

@@ -3,6 +3,7 @@
 Requests reach an instance once its start-up probe has seen it ready: until then Cloud Run holds them, so that the first one is answered and not refused.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
@@ -12,7 +13,7 @@ import msgspec
 from aweigh.deploy.capacity import HEADROOM, Capacity
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import PORT, Container, container_of
-from aweigh.deploy.google import Google, checked, where
+from aweigh.deploy.google import MEMORY_OF_CPU, Google, checked, cpu_of, memory_mistake, where
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import read_yaml, yaml_text
@@ -26,10 +27,6 @@ _TRANSIT_MS: Final = 5.0
 """What a request is counted as in flight for beside its answering: between Cloud Run's front and the instance."""
 _MAX_CONCURRENCY: Final = 1000
 _MAX_START_S: Final = 240
-_LEAST_MIB: Final = 512
-"""Of the second generation of Cloud Run's machines."""
-_MEMORY_OF_CPU: Final = {1: 4096, 2: 8192, 4: 16384, 6: 24576, 8: 32768}
-"""Most memory that goes with so many processors."""
 
 
 class CloudRunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,9 +35,10 @@ class CloudRunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     project: str = ""
     """Empty: the one that gcloud is configured with; `region` the same."""
     region: str = ""
-    cpu: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    cpu: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0
+    """1, 2, 4, 6 or 8; 0: one, or as many as the memory goes with."""
     memory_mib: Annotated[int, msgspec.Meta(ge=0, le=32768)] = 0
-    """0: what the model takes, half a gibibyte at least."""
+    """0: what the model takes in every worker, half a gibibyte at least."""
     concurrency: Annotated[int, msgspec.Meta(ge=0, le=_MAX_CONCURRENCY)] = 0
     """Requests in flight at one instance; 0: what its capacity answers."""
     timeout_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
@@ -60,9 +58,9 @@ class CloudRun:
         options = _options(job)
         checked(project=options.project, region=options.region, account=options.service_account)
         container = container_of(job)
-        memory_mib = options.memory_mib or max(_LEAST_MIB, container.memory_mib)
-        concurrency = options.concurrency or _concurrency(job.capacity, options.cpu)
-        document = _service(job, container, memory_mib=memory_mib, concurrency=concurrency)
+        size = _size(options, container)
+        concurrency = options.concurrency or _concurrency(job.capacity, size.workers)
+        document = _service(job, container, size, concurrency=concurrency)
         said = [f"{job.package.reference} on Google Cloud Run. Made by `aweigh deploy`; {job.capacity.source}."]
         scale = job.scale
         held = (
@@ -82,9 +80,9 @@ class CloudRun:
                 held,
                 "anybody may ask it" if options.public else "who has the role Cloud Run Invoker may ask it",
             ],
-            costs=cost_lines("cloud-run", job, cores=options.cpu, memory_mib=memory_mib),
+            costs=cost_lines("cloud-run", job, cores=size.cpu, memory_mib=size.memory_mib),
             commands=commands,
-            notes=[f"concurrency {concurrency}: what {options.cpu} cores answer while a request is on its way"],
+            notes=[f"concurrency {concurrency}: what {size.workers} cores answer while a request is on its way"],
         )
 
     def check(self, folder: Path, job: DeployJob) -> list[Finding]:
@@ -108,18 +106,36 @@ def _options(job: DeployJob) -> CloudRunOptions:
     return job.options if isinstance(job.options, CloudRunOptions) else CloudRunOptions()
 
 
-def _concurrency(capacity: Capacity, cpu: int) -> int:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    """Of one instance."""
+
+    cpu: int
+    memory_mib: int
+    workers: int
+    """Processes, each of which holds the model: a processor has one, as far as there is memory for them."""
+
+
+def _size(options: CloudRunOptions, container: Container) -> _Size:
+    one = container.memory_mib
+    cpu = options.cpu or cpu_of(options.memory_mib or one)
+    least, most = MEMORY_OF_CPU.get(cpu, (0, 0))
+    workers = max(1, min(cpu, (options.memory_mib or most) // one))
+    return _Size(cpu=cpu, memory_mib=options.memory_mib or max(least, workers * one), workers=workers)
+
+
+def _concurrency(capacity: Capacity, cores: int) -> int:
     """Little's law, of what a core answers with headroom, for as long as a request is counted."""
-    rate = capacity.requests_per_second * HEADROOM * cpu
+    rate = capacity.requests_per_second * HEADROOM * cores
     return min(_MAX_CONCURRENCY, max(1, round(rate * (capacity.latency_ms + _TRANSIT_MS) / 1000)))
 
 
-def _service(job: DeployJob, container: Container, *, memory_mib: int, concurrency: int) -> dict[str, Any]:
+def _service(job: DeployJob, container: Container, size: _Size, *, concurrency: int) -> dict[str, Any]:
     """https://cloud.google.com/run/docs/reference/yaml/v1"""
     options, scale = _options(job), job.scale
     environment = {**container.environment, "AWEIGH_DRAIN_TIMEOUT_S": str(_DRAIN_S), "AWEIGH_REQUEST_TIMEOUT_S": str(options.timeout_s)}
-    if options.cpu > 1:
-        environment["AWEIGH_WORKERS"] = str(options.cpu)
+    if size.cpu > 1:
+        environment["AWEIGH_WORKERS"] = str(size.workers)
     labels = {"aweigh-model": job.package.reference.name.replace(".", "_")[:63], "aweigh-version": container.version}
     start_s = min(_MAX_START_S, container.start_limit_s)
     pod: dict[str, Any] = {
@@ -131,7 +147,7 @@ def _service(job: DeployJob, container: Container, *, memory_mib: int, concurren
                 "image": container.image,
                 "ports": [{"containerPort": PORT}],
                 "env": [{"name": name, "value": value} for name, value in environment.items() if name not in _RESERVED],
-                "resources": {"limits": {"cpu": str(options.cpu), "memory": f"{memory_mib}Mi"}},
+                "resources": {"limits": {"cpu": str(size.cpu), "memory": f"{size.memory_mib}Mi"}},
                 "startupProbe": {
                     "httpGet": {"path": "/ready", "port": PORT},
                     "periodSeconds": 1,
@@ -252,9 +268,6 @@ def check_service(data: bytes) -> list[Finding]:
     if least.isdecimal() and most.isdecimal() and int(least) > max(int(most), 1):
         found.append(("$.spec.template.metadata.annotations", f"at least {least} instances and at most {most}"))
     cpu, memory = container.resources.limits.cpu, int(container.resources.limits.memory.removesuffix("Mi"))
-    if not cpu.isdecimal() or int(cpu) not in _MEMORY_OF_CPU:
-        found.append(("$.spec.template.spec.containers[0].resources", f"cpu is {cpu!r}: it may be {', '.join(map(str, _MEMORY_OF_CPU))}"))
-    elif memory > _MEMORY_OF_CPU[int(cpu)]:
-        least_cpu = next((str(each) for each, most_mib in _MEMORY_OF_CPU.items() if most_mib >= memory), "more")
-        found.append(("$.spec.template.spec.containers[0].resources", f"{memory} MiB need {least_cpu} processors"))
+    if said := memory_mistake(int(cpu) if cpu.isdecimal() else 0, memory):
+        found.append(("$.spec.template.spec.containers[0].resources", said))
     return [Finding(place=f"{_FILE}: {place}", message=message) for place, message in found]
