@@ -19,7 +19,18 @@ from aweigh.deploy.images.attach import documents_about
 from aweigh.deploy.images.base import ARCHIVE, OCI, ImageRegistry
 from aweigh.deploy.images.context import check_context, write_context
 from aweigh.deploy.images.layers import Content, Link
-from aweigh.deploy.images.output import Attached, ImageStore, Sent, check_name, check_tag, push_image, write_archive, write_layout
+from aweigh.deploy.images.output import (
+    Attached,
+    ImageStore,
+    Sent,
+    check_archive,
+    check_layout,
+    check_name,
+    check_tag,
+    push_image,
+    write_archive,
+    write_layout,
+)
 from aweigh.deploy.platforms import parse_platforms
 from aweigh.engine.variants import choose_variant, in_order
 from aweigh.store import StoredPackage
@@ -65,7 +76,7 @@ class Made:
 def make_image(settings: Settings, model: str, options: ImageOptions, *, access: Access | None = None, progress: Progress = quiet) -> Made:
     """Build an image of a model, and put it where `options.to` says.
 
-    Raises ModelNotFound, InvalidInput, Unsupported, Refused where a wheel does not fit the base, MissingLibrary, and what registries raise.
+    Raises ModelNotFound, InvalidInput, Conflict, Unsupported, Refused where a wheel does not fit the base, MissingLibrary, and what registries raise.
     """
     if not options.to and not options.dockerfile:
         raise InvalidInput(
@@ -121,13 +132,15 @@ class _Place:
 
 
 def _place(to: str) -> _Place:
-    """What is wrong with it is said before anything is built."""
+    """What is wrong with it is said before anything is built. Raises InvalidInput, and Conflict for a place that holds something else."""
     head, _, name = to.removeprefix(OCI).removeprefix(ARCHIVE).partition(":")
     if to.startswith((OCI, ARCHIVE)) and not head:
         raise InvalidInput(f"{to!r} names no file", hint="oci:FOLDER, oci:FOLDER:TAG, docker-archive:FILE or docker-archive:FILE:NAME:TAG")
     if to.startswith(OCI):
+        check_layout(Path(head))
         return _Place(folder=Path(head), name=check_tag(name) if name else "")
     if to.startswith(ARCHIVE):
+        check_archive(Path(head))
         return _Place(file=Path(head), name=check_name(name) if name else "")
     address = parse_address(to)
     if address.scheme != REGISTRY or address.digest:
@@ -138,8 +151,8 @@ def _place(to: str) -> _Place:
 def _write(made: Made, place: _Place, access: Access, base: str, progress: Progress) -> Made:
     tag = place.name or f"v{made.package.reference.version}"
     if place.folder is not None:
-        write_layout(made.image, place.folder, tag, made.attached)
-        return dataclasses.replace(made, where=f"{OCI}{place.folder}:{tag}")
+        beside = write_layout(made.image, place.folder, tag, made.attached)
+        return dataclasses.replace(made, where=f"{OCI}{place.folder}:{tag}", attached=beside)
     if place.file is not None:
         name = place.name or f"{made.package.reference.name}:{tag}"
         write_archive(made.image, place.file, name)
@@ -151,7 +164,7 @@ def _write(made: Made, place: _Place, access: Access, base: str, progress: Progr
     if near is not None and near.host == address.host and not access.mount_from:
         access = dataclasses.replace(access, mount_from=near.repository)
     sent = push_image(made.image, cast("ImageStore", open_remote(address, access)), tag, made.attached, progress=progress)
-    return dataclasses.replace(made, where=f"{address}@{made.image.digest}", sent=sent)
+    return dataclasses.replace(made, where=f"{address}@{made.image.digest}", sent=sent, attached=sent.attached)
 
 
 def _to_strangers(access: Access, settings: Settings, place: _Place | None) -> Access:

@@ -87,7 +87,7 @@ def _document(made: "Made") -> dict[str, object]:
             for each in made.attached
         ],
         "dockerfile": str(made.folder) if made.folder else "",
-        "sent": None if made.sent is None else {name: getattr(made.sent, name) for name in made.sent.__slots__},
+        "sent": None if made.sent is None else {name: getattr(made.sent, name) for name in ("sent", "sent_bytes", "kept")},
     }
 
 

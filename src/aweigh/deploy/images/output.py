@@ -8,25 +8,25 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from aweigh.core.errors import Conflict, InvalidInput, Unsupported
+from aweigh.core.errors import Conflict, InvalidInput, NotFound, Unsupported
 from aweigh.core.names import Digest
 from aweigh.core.oci import REF_NAME, Descriptor, encode
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.whole import whole
 from aweigh.deploy.images.build import Image, describe
-from aweigh.deploy.images.documents import CONFIG_TYPE, Index, decode
+from aweigh.deploy.images.documents import ALL_TYPES, CONFIG_TYPE, INDEX_TYPES, Index, decode
+from aweigh.deploy.images.joined import join_documents
 from aweigh.deploy.images.layers import open_plain
 
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
-
-
+_ANOTHER: Final = "name a folder that is not there yet"
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._:/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
@@ -35,6 +35,10 @@ class ImageStore(Protocol):
 
     def put(self, digest: Digest, size_bytes: int, path: Path) -> bool:
         """Send a blob; False where it was there."""
+        ...
+
+    def fetch(self, tag: str, accept: Sequence[str]) -> bytes:
+        """The document that a tag or digest names. Raises NotFound."""
         ...
 
     def keep(self, name: str, document: bytes, media_type: str) -> None:
@@ -62,6 +66,8 @@ class Sent:
     sent: int
     sent_bytes: int
     kept: int
+    attached: Sequence[Attached] = ()
+    """What stands beside the image now: with what others had put there."""
 
 
 def check_tag(text: str) -> str:
@@ -78,29 +84,45 @@ def check_name(text: str) -> str:
     return text
 
 
-def write_layout(image: Image, folder: Path, tag: str, attached: Sequence[Attached] = ()) -> None:
-    """Add the image to an OCI layout, which is made where it is not there; what had the tag loses it. Raises Conflict for a folder of something else."""
+def check_layout(folder: Path) -> None:
+    """Raise Conflict unless it is an OCI layout, or one can be made there."""
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not above.is_dir():
+        raise Conflict(f"{above} is a file, and an OCI layout is a folder", hint=_ANOTHER)
+    if above == folder and any(folder.iterdir()) and not (folder / "oci-layout").is_file():
+        raise Conflict(f"{folder} holds something else than an OCI layout", hint=_ANOTHER)
+
+
+def check_archive(file: Path) -> None:
+    """Raise Conflict unless a file can be written there."""
+    above = next(place for place in file.absolute().parents if place.exists())
+    if file.is_dir():
+        raise Conflict(f"{file} is a folder, and an archive is a file", hint="name a file that is not there yet")
+    if not above.is_dir():
+        raise Conflict(f"{above} is a file, and {file} would be in it", hint="name a file in a folder")
+
+
+def write_layout(image: Image, folder: Path, tag: str, attached: Sequence[Attached] = ()) -> Sequence[Attached]:
+    """Add the image to an OCI layout, which is made where it is not there; what had the tag loses it. What stands beside the image then.
+
+    Raises Conflict for a folder of something else, InvalidFile.
+    """
+    check_layout(folder)
     blobs = folder / "blobs" / "sha256"
-    if folder.exists() and any(folder.iterdir()) and not (folder / "oci-layout").is_file():
-        raise Conflict(f"{folder} holds something else than an OCI layout", hint="name a folder that is not there yet")
     blobs.mkdir(parents=True, exist_ok=True)
-    for digest, content in _contents(image, attached).items():
+    index = folder / "index.json"
+    before = decode(index.read_bytes(), Index, place=str(index)).manifests if index.is_file() else ()
+    known = {each.annotations.get(REF_NAME): blobs / each.digest.removeprefix("sha256:") for each in before}
+    beside = [one for each in attached for one in _joined(each, lambda name: _if_there(known.get(name)))]
+    for digest, content in _contents(image, beside).items():
         _place(blobs / digest.removeprefix("sha256:"), content)
     _replace(folder / "oci-layout", LAYOUT)
     top = msgspec.structs.replace(image.descriptor, annotations={REF_NAME: tag})
-    entries = [top, *(msgspec.structs.replace(each.descriptor, annotations={REF_NAME: each.tag} if each.tag else {}) for each in attached)]
-    taken = {entry.digest for entry in entries}
-    before = (
-        decode((folder / "index.json").read_bytes(), Index, place=f"{folder}/index.json") if (folder / "index.json").is_file() else None
-    )
-    tags = {entry.annotations.get(REF_NAME) for entry in entries} - {None}
-    others = before.manifests if before else ()
-    kept = [
-        each
-        for each in others
-        if each.annotations.get(REF_NAME) not in tags and (each.annotations.get(REF_NAME) or each.digest not in taken)
-    ]
-    _replace(folder / "index.json", encode(Index(schema_version=2, manifests=(*kept, *entries))))
+    entries = [top, *(msgspec.structs.replace(each.descriptor, annotations={REF_NAME: each.tag} if each.tag else {}) for each in beside)]
+    taken, tags = {entry.digest for entry in entries}, {entry.annotations.get(REF_NAME) for entry in entries} - {None}
+    kept = [each for each in before if (name := each.annotations.get(REF_NAME)) not in tags and (name or each.digest not in taken)]
+    _replace(index, encode(Index(schema_version=2, manifests=(*kept, *entries))))
+    return beside
 
 
 def write_archive(image: Image, file: Path, name: str) -> None:
@@ -132,20 +154,54 @@ def push_image(image: Image, registry: ImageStore, tag: str, attached: Sequence[
     contents = _contents(image, attached)
     manifests = {found.descriptor.digest for found in image.platforms} | {image.digest} | {each.descriptor.digest for each in attached}
     blobs = [(digest, content) for digest, content in contents.items() if digest not in manifests]
-    sent = sent_bytes = 0
+    sizes: list[int] = []
     for at, (digest, content) in enumerate(blobs):
         progress("sending layers", at, len(blobs))
-        with _on_disk(content) as path:
-            size_bytes = path.stat().st_size
-            if registry.put(digest, size_bytes, path):
-                sent, sent_bytes = sent + 1, sent_bytes + size_bytes
+        sizes += _put(registry, digest, content)
     for found in image.platforms:
         registry.keep(found.descriptor.digest, found.manifest, found.descriptor.media_type)
     registry.keep(image.digest, image.document, image.descriptor.media_type)
+    beside: list[Attached] = []
     for each in attached:
-        registry.keep(each.tag or each.descriptor.digest, each.manifest, each.descriptor.media_type)
+        for one in _joined(each, lambda name: _if_named(registry, name)):
+            for digest, blob in _named(one.blobs).items():
+                if digest not in contents:
+                    _put(registry, digest, blob)
+            registry.keep(one.tag or one.descriptor.digest, one.manifest, one.descriptor.media_type)
+            beside.append(one)
     registry.keep(tag, image.document, image.descriptor.media_type)
-    return Sent(sent=sent, sent_bytes=sent_bytes, kept=len(blobs) - sent)
+    return Sent(sent=len(sizes), sent_bytes=sum(sizes), kept=len(blobs) - len(sizes), attached=beside)
+
+
+def _put(registry: ImageStore, digest: Digest, content: bytes | Path) -> list[int]:
+    """Send a blob; its size, or nothing where it was there."""
+    with _on_disk(content) as path:
+        size_bytes = path.stat().st_size
+        return [size_bytes] if registry.put(digest, size_bytes, path) else []
+
+
+def _joined(ours: Attached, there: Callable[[str], bytes | None]) -> list[Attached]:
+    """The document, and under its tag what it is together with what others put there. Raises InvalidFile where that is of another kind."""
+    before = there(ours.tag) if ours.tag else None
+    if before is None:
+        return [ours]
+    document, kind, blobs = join_documents(ours.manifest, before, ours.descriptor.media_type, place=f"what is under {ours.tag[:20]}…")
+    if document == ours.manifest:
+        return [ours]
+    descriptor = msgspec.structs.replace(describe(document, kind), artifact_type=ours.descriptor.artifact_type)
+    both = dataclasses.replace(ours, manifest=document, descriptor=descriptor, blobs=blobs)
+    return [both] if kind in INDEX_TYPES else [dataclasses.replace(ours, tag=""), both]  # the list of referrers names ours by its digest
+
+
+def _if_named(registry: ImageStore, name: str) -> bytes | None:
+    try:
+        return registry.fetch(name, ALL_TYPES)
+    except NotFound:
+        return None
+
+
+def _if_there(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path is not None and path.is_file() else None
 
 
 def _contents(image: Image, attached: Sequence[Attached]) -> Mapping[Digest, bytes | Path]:
@@ -157,9 +213,13 @@ def _contents(image: Image, attached: Sequence[Attached]) -> Mapping[Digest, byt
         found[each.descriptor.digest] = each.manifest
     found[image.digest] = image.document
     for document in attached:
-        found |= {describe(blob, "").digest: blob for blob in document.blobs}
+        found |= _named(document.blobs)
         found[document.descriptor.digest] = document.manifest
     return found
+
+
+def _named(blobs: Sequence[bytes]) -> Mapping[Digest, bytes]:
+    return {describe(blob, "").digest: blob for blob in blobs}
 
 
 @contextlib.contextmanager

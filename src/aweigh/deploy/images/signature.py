@@ -14,8 +14,12 @@ from aweigh.core.errors import FileMissing, InvalidFile
 
 
 def sign(payload: bytes, key_file: Path) -> bytes:
-    """The signature of a payload, DER. Raises FileMissing, InvalidFile for a key that is none, or has a password."""
-    return _key(key_file).sign(payload, ec.ECDSA(SHA256()))
+    """The signature of a payload, DER: the same each time, where OpenSSL can (RFC 6979, since 3.2). Raises FileMissing, InvalidFile for a key that is none, or has a password."""
+    key = _key(key_file)
+    try:
+        return key.sign(payload, ec.ECDSA(SHA256(), deterministic_signing=True))
+    except UnsupportedAlgorithm:
+        return key.sign(payload, ec.ECDSA(SHA256()))
 
 
 def _key(file: Path) -> ec.EllipticCurvePrivateKey:

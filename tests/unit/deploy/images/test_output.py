@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from aweigh.app.image import ImageOptions, make_image
 from aweigh.core.errors import Conflict, InvalidInput
-from aweigh.core.oci import MANIFEST_TYPE
+from aweigh.core.oci import INDEX_TYPE, MANIFEST_TYPE, encode
+from aweigh.core.settings import Settings
 from aweigh.deploy.images.build import Image, describe
 from aweigh.deploy.images.bytecode import compile_modules
-from aweigh.deploy.images.output import check_name, check_tag, write_layout
+from aweigh.deploy.images.documents import Index
+from aweigh.deploy.images.output import Attached, check_archive, check_layout, check_name, check_tag, write_layout
 
 
 def image(text: bytes) -> Image:
@@ -37,6 +40,29 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Conflict):
         write_layout(image(b"{}"), tmp_path, "v1")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_documents_that_others_put_in_a_layout_stay_in_the_list(tmp_path: Path) -> None:
+    folder, about = tmp_path / "layout", image(b"{}")
+    for data in (b"one", b"two", b"two"):
+        document = encode(Index(schema_version=2, media_type=INDEX_TYPE, manifests=(describe(data, MANIFEST_TYPE),)))
+        ours = Attached(subject=about.digest, manifest=document, descriptor=describe(document, INDEX_TYPE), blobs=(), tag="sha256-0")
+        (found,) = write_layout(about, folder, "v1", [ours])
+    listed = json.loads((folder / "blobs/sha256" / tags(folder)["sha256-0"].removeprefix("sha256:")).read_text())
+    assert [each["digest"] for each in listed["manifests"]] == [describe(data, "").digest for data in (b"one", b"two")]
+    assert found.descriptor.digest == tags(folder)["sha256-0"]
+
+
+def test_places_that_cannot_be_written_are_said_before_an_image_is_built(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("")
+    for to in ("oci:{}/file", "oci:{}/file/below:v1", "oci:{}/folder", "docker-archive:{}/folder", "docker-archive:{}/file/x.tar"):
+        with pytest.raises(Conflict):
+            make_image(Settings(home="/nowhere"), "absent", ImageOptions(to=to.format(tmp_path)))
+    check_layout(tmp_path / "a/b")
+    check_archive(tmp_path / "a/b.tar")
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("text", ["", "-x", "a b", "a\nb", "../x", "a/b", "é", "a" * 129])
