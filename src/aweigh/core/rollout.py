@@ -9,7 +9,8 @@ import msgspec
 from aweigh.core.errors import InvalidInput
 
 State = Literal["loading", "running", "promoted", "rolled back", "refused"]
-_MAX_ENDED: Final = 20
+MAX_ENDED: Final = 20
+"""Ends that a record keeps."""
 MAX_OFFENCES: Final = 5
 """Inputs that a report shows."""
 ENDLESS: Final = sys.float_info.max
@@ -147,7 +148,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_end(self, report: Report) -> "Record":
         """One more that has ended; nothing is under way any more."""
-        return Record(ended=(report, *self.ended)[:_MAX_ENDED])
+        return Record(ended=(report, *self.ended)[:MAX_ENDED])
 
     def before(self, live: int | None) -> int | None:
         """The version that was live before the one that is: what a rollback goes to."""

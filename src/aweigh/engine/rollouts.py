@@ -1,7 +1,7 @@
 """Rollouts from beginning to end, whoever serves: prepare the candidate beside the stable version, try it, judge it, promote it or roll it back.
 
-One process and a supervisor of many use the same rules through a `Fleet`. A rollout's end is written down before anybody is told of it, and the
-alias moves only once the candidate has taken over. On an event loop; `Keeper` blocks, and is called on a thread.
+One process and a supervisor of many use the same rules through a `Fleet`. A rollout's end is written down before anybody is told that it went well,
+and the alias moves only once the candidate has taken over. On an event loop; `Keeper` blocks, and is called on a thread.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from aweigh.core.errors import AweighError, Conflict, InternalError, ModelNotFound, NotFound, NotReady
-from aweigh.core.rollout import Plan, Record, Report, Seen, State, check_plan, now_text
+from aweigh.core.rollout import Plan, Report, Seen, State, check_plan, now_text
 from aweigh.engine.judge import done_of, fault_of, since, version_of
+from aweigh.engine.rollout_records import Keeper, Records
 
 _LOG: Final = logging.getLogger("aweigh.rollout")
 _ROUND_S: Final = 0.1
@@ -55,35 +56,6 @@ class Fleet(Protocol):
         ...
 
 
-class Keeper(Protocol):
-    """What outlives the server: the records of rollouts, and the alias that names the version which is live. Blocks; raises StoreUnavailable."""
-
-    def names(self) -> list[str]:
-        """The names that have a record."""
-        ...
-
-    def read(self, name: str) -> Record: ...
-    def write(self, name: str, record: Record) -> None:
-        """Replace a record as a whole."""
-        ...
-
-    def newest(self, name: str) -> int:
-        """The newest version of a name. Raises ModelNotFound."""
-        ...
-
-    def live(self, name: str) -> int | None:
-        """The version that the alias names."""
-        ...
-
-    def check(self, name: str, stable: int, candidate: int) -> None:
-        """Raises Conflict where the candidate cannot answer what the stable version does; ModelNotFound."""
-        ...
-
-    def move(self, name: str, number: int) -> None:
-        """Let the alias name a version."""
-        ...
-
-
 class Rollouts:
     """The rollouts of one server, at most one for each name."""
 
@@ -98,6 +70,7 @@ class Rollouts:
         self._ending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aweigh-rollouts")
+        self._records = Records(keeper, self._thread)
 
     async def begin(self, plan: Plan, *, why: str = "promoted at once") -> Report:
         """Load the candidate and try it out, or let it take over at once where the plan tries nothing. The report of what was begun, or done.
@@ -143,7 +116,10 @@ class Rollouts:
         """End the rollout under way; where there is none, go back to the version that was live before. Raises NotFound, and what loading raises."""
         if name in self._reports:
             return await self._undo(await self._looked(self._under_way(name)), "rolled back by request")
-        record = await self._aside(self._keeper.read, name)
+        if (unwritten := self._records.unwritten(name)) is not None and unwritten.state == "rolled back":
+            await self._records.end(unwritten)  # asked again, because it could not be written down
+            return unwritten
+        record = await self._records.read(name)
         before = record.before(self._fleet.stable(name))
         if before is None:
             raise NotFound(f"model '{name}' has no rollout to go back from", hint=f"'aweigh promote {name}:VERSION' goes to any version")
@@ -151,12 +127,12 @@ class Rollouts:
 
     async def reports(self, name: str = "") -> list[Report]:
         """Those under way and those that ended, newest first, of one name or of all. Raises ModelNotFound for a name that is neither served nor known."""
-        names = [name] if name else await self._aside(self._keeper.names)
+        names = [name] if name else await self._records.names()
         found: list[Report] = []
         for each in sorted({*names, *([] if name else self._reports)}):
             if (report := self._reports.get(each)) is not None:
                 found.append(await self._looked(report))
-            found += [known for known in (await self._aside(self._keeper.read, each)).ended if known not in found]
+            found += [known for known in (await self._records.read(each)).ended if known not in found]
         if name and not found and self._fleet.stable(name) is None:
             raise ModelNotFound(f"Request for unknown model: '{name}' is not found", hint="the repository index lists what is served")
         return found
@@ -164,14 +140,14 @@ class Rollouts:
     async def resume(self) -> None:
         """Go on with what was under way when the server ended, however it ended. A rollout that cannot go on is no reason not to serve."""
         try:
-            for name in await self._aside(self._keeper.names):
+            for name in await self._records.names():
                 await self._resume(name)
         except AweighError as error:
             _LOG.error("the rollouts that were under way do not go on", extra={"error": error.message, "hint": error.hint})
 
     async def _resume(self, name: str) -> None:
         try:
-            report, stable = (await self._aside(self._keeper.read, name)).current, self._fleet.stable(name)
+            report, stable = (await self._records.read(name)).current, self._fleet.stable(name)
             if report is None or stable is None or report.plan.name != name:
                 return
             if stable == report.plan.candidate:
@@ -197,9 +173,10 @@ class Rollouts:
             self._judging[name].set()
 
     def close(self) -> None:
-        """Judge no more. What is under way goes on after a restart."""
+        """Judge no more. What is under way goes on after a restart; what ended does not."""
         for task in self._tasks:
             task.cancel()
+        self._records.close()
         self._thread.shutdown(wait=False)
 
     async def _check_trial(self, plan: Plan, stable: int | None) -> None:
@@ -224,7 +201,7 @@ class Rollouts:
             await self._fleet.try_out(plan)
             report = msgspec.structs.replace(report, state="running")
             self._reports[plan.name] = report
-            await self._save(report)
+            await self._records.save(report)
         except BaseException as error:
             await self._fleet.discard(plan.name, plan.candidate)
             await self._end(report, "refused", _said(error))
@@ -252,7 +229,7 @@ class Rollouts:
             except Conflict:
                 continue  # it is being ended already
             except AweighError as error:
-                trouble = error.message
+                trouble = error.message if self._judging.get(name) is event else ""  # that an end cannot be written has been told
             except Exception as error:  # noqa: BLE001  # the judge's boundary: a candidate that nobody judges would answer for ever
                 trouble = f"{type(error).__name__}: {error}"
             if trouble and trouble != said:
@@ -269,7 +246,7 @@ class Rollouts:
         elif done_of(seen, report.plan):
             await self._finish(report, f"within its bounds for {report.plan.promote_after} requests")
         elif save:
-            await self._save(report)
+            await self._records.save(report)
 
     def _runs(self, report: Report) -> bool:
         """Whether that rollout, and no later one of its name, is still tried out."""
@@ -348,16 +325,11 @@ class Rollouts:
         level = logging.INFO if state == "promoted" else logging.ERROR
         _LOG.log(level, f"rollout {state}", extra={"model": plan.name, "stable": report.stable, "candidate": plan.candidate, "why": why})
         try:
-            record = await self._aside(self._keeper.read, plan.name)
-            await self._aside(self._keeper.write, plan.name, record.with_end(ended))
+            await self._records.end(ended)
         finally:
             self._reports.pop(plan.name, None)
             self._ending.discard(plan.name)
         return ended
-
-    async def _save(self, report: Report) -> None:
-        record = await self._aside(self._keeper.read, report.plan.name)
-        await self._aside(self._keeper.write, report.plan.name, msgspec.structs.replace(record, current=report))
 
     def _under_way(self, name: str) -> Report:
         report = self._reports.get(name)

@@ -446,3 +446,85 @@ def test_while_it_is_loaded_after_a_restart_it_cannot_be_promoted() -> None:
     run(killed, keeper=keeper)
     gate = asyncio.Event()
     run(again, Waiting(), keeper)
+
+
+async def rolled_back_unwritten(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> Report:
+    """The judge rolls back while nothing can be written."""
+    await rollouts.begin(CANARY)
+    keeper.fails = "write"
+    fleet.now = Seen(stable=answered(90), candidate=answered(5), failed=5)
+    rollouts.alarm("m")
+    report = await ended(rollouts)
+    assert (report.state, fleet.done[-1], rollouts.rolls("m")) == ("rolled back", "give up 2", False)
+    assert keeper.read("m").current is not None, "as the disk has it, it goes on"
+    return report
+
+
+def test_an_end_that_could_not_be_written_is_written_as_soon_as_it_can_be(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        report = await rolled_back_unwritten(rollouts, fleet, keeper)
+        keeper.fails = ""
+        for _ in range(400):
+            if keeper.read("m").current is None:
+                break
+            await asyncio.sleep(0.01)
+        assert keeper.read("m") == Record(ended=(report,))
+        assert await rollouts.reports("m") == [report]
+
+    run(scene)
+    assert "the end of a rollout cannot be written down" in caplog.text
+    assert "could not be judged" not in caplog.text
+
+
+def test_an_end_that_could_not_be_written_is_written_at_the_latest_when_the_server_ends() -> None:
+    keeper, fleet = Keeper(), Fleet()
+
+    async def full(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        await rolled_back_unwritten(rollouts, fleet, keeper)
+        keeper.fails = ""
+
+    async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        fleet.done.clear()
+        await rollouts.resume()
+        assert (rollouts.rolls("m"), fleet.done) == (False, []), "what was judged bad does not answer again"
+
+    run(full, fleet, keeper)
+    assert [report.state for report in keeper.read("m").ended] == ["rolled back"]
+    run(again, fleet, keeper)
+
+
+def test_the_next_rollout_does_not_lose_an_end_that_could_not_be_written() -> None:
+    async def scene(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        report = await rolled_back_unwritten(rollouts, fleet, keeper)
+        keeper.fails, fleet.now = "", Seen()
+        begun = await rollouts.begin(CANARY)
+        assert keeper.read("m") == Record(current=begun, ended=(report,))
+        rollouts.close()
+        assert keeper.read("m") == Record(current=begun, ended=(report,))
+
+    run(scene)
+
+
+def test_who_asks_again_for_what_could_not_be_written_goes_no_further_back() -> None:
+    async def scene(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        await rollouts.begin(Plan(name="m", candidate=2))
+        await rollouts.begin(Plan(name="m", candidate=3, canary=0.1))
+        keeper.fails = "write"
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await rollouts.rollback("m")
+        keeper.fails = ""
+        assert (await rollouts.rollback("m")).plan.candidate == 3
+        assert fleet.serving == {"m": 2}
+        assert [report.plan.candidate for report in keeper.read("m").ended] == [3, 2]
+
+    run(scene)
+
+
+def test_a_server_whose_disk_stays_full_ends_and_says_what_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        await rolled_back_unwritten(rollouts, fleet, keeper)
+        rollouts.close()
+
+    run(scene)
+    assert caplog.text.count("the end of a rollout is not written down") == 1

@@ -16,7 +16,7 @@ import msgspec
 from aweigh.core.errors import AweighError, ChildDied, InternalError, from_dict
 from aweigh.core.rollout import Report
 from aweigh.core.settings import Settings
-from aweigh.engine.rollouts import Keeper as RolloutKeeper
+from aweigh.engine.rollout_records import Keeper as RolloutKeeper
 from aweigh.engine.rollouts import Rollouts
 from aweigh.engine.slab import BEATS, ENDED, PATIENT_UNTIL, STATE, Board
 from aweigh.serve.overview import ModelFacts, Overview, private_bytes_of
