@@ -1,7 +1,6 @@
 """The check-up: what this machine and this installation can do, and what is in the way. Changes nothing but one file it takes away again."""
 
 import enum
-import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -10,7 +9,6 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -19,6 +17,7 @@ import msgspec
 from aweigh.core.errors import AweighError
 from aweigh.core.plugins import Plugin, load, plugins
 from aweigh.core.settings import Settings
+from aweigh.core.versions import of_libraries
 
 if TYPE_CHECKING:
     from aweigh.runtimes.onnxruntime import OnnxRuntime
@@ -166,13 +165,4 @@ def _provider(row: Plugin, there: bool, install: str) -> Finding:
 
 
 def _version(library: str) -> str:
-    distributions = _distributions().get(library, [library])
-    try:
-        return importlib.metadata.version(distributions[0])
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
+    return of_libraries([library]).get(library, "of unknown version")

@@ -1,7 +1,6 @@
 """Optimising: a package, a budget and data become the next version with further variants, each proven to keep the budget. Wires optimization, evaluation, verify and store."""
 
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -10,12 +9,11 @@ from time import monotonic
 from typing import cast
 
 import msgspec
-import numpy as np
 
-import aweigh
 from aweigh.app.models import meaning, open_model
 from aweigh.app.optimize_data import Data, default_budget, measure, read_data
 from aweigh.app.optimize_host import Host
+from aweigh.app.optimize_keys import search_key, training_key
 from aweigh.app.optimize_publish import chosen_anew, publish
 from aweigh.app.tables import write_whole
 from aweigh.core.errors import FileMissing, InvalidInput, StoreUnavailable, Unsupported
@@ -73,7 +71,7 @@ def optimize_package(
     budget = parse_budget(options.keep or default_budget(handle.manifest.session_signature, rows.right), better, known)
     with tempfile.TemporaryDirectory(prefix="aweigh-optimize-") as folder:
         host, material = _material(settings, handle, rows, budget, options, Path(folder), progress)
-        journal = Journal(settings.home_folder / "cache" / "optimize" / _digest(host, options))
+        journal = Journal(settings.home_folder / "cache" / "optimize" / search_key(host, options.device))
         search = Search(material, journal, names, deadline=began + options.seconds, progress=progress)
         found = search.run()
         report = Optimization(
@@ -148,30 +146,15 @@ def _training(options: OptimizeOptions) -> Training:
     """Raises InvalidInput for training code without what it trains."""
     if options.train and not options.source:
         raise InvalidInput("--train trains the model that the package came from", hint="give --source FILE, and --class for weights alone")
-    paths = (str(Path.cwd()),)
-    told = hashlib.sha256(f"{options.train} {options.factory} {options.student} {options.source}".encode())
-    modules = [Path(named.partition(":")[0].replace(".", "/") + ".py") for named in (options.train, options.factory, options.student)]
-    for file in (*modules, Path(options.source)):
-        if file.is_file():
-            told.update(file.read_bytes())
+    folder = Path.cwd()
     return Training(
         source=str(Path(options.source).absolute()) if options.source else "",
         factory=options.factory,
         train=options.train,
         student=options.student,
-        paths=paths,
-        digest=told.hexdigest(),
+        paths=(str(folder),),
+        digest=training_key(folder, options.source, (options.train, options.factory, options.student)),
     )
-
-
-def _digest(host: Host, options: OptimizeOptions) -> str:
-    """Of what all candidates of a search have in common: the package, the machine, and who looks."""
-    told = hashlib.sha256(msgspec.json.encode([host.handle.digest, aweigh.__version__, machine(), host.data.source, options.device]))
-    for name, tensor in sorted(host.data.tensors.items()):
-        told.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        told.update(repr(tensor.tolist()).encode() if tensor.dtype.kind == "O" else np.ascontiguousarray(tensor).data)
-    told.update(repr(host.data.right).encode())
-    return told.hexdigest()[:32]
 
 
 def check_plot(path: str) -> None:

@@ -1,6 +1,7 @@
 """Running a pass: its ways here, its work in a capped child without network, in the environment that has its libraries."""
 
 import dataclasses
+import hashlib
 import importlib
 import inspect
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ import msgspec
 from aweigh.core import plugins
 from aweigh.core.errors import InternalError, MissingLibrary
 from aweigh.core.protocols import Progress, quiet
+from aweigh.core.versions import of_libraries
 from aweigh.isolate import Caps, Environments, call
+from aweigh.isolate.environments import lock_of
 from aweigh.isolate.process import HERE
 from aweigh.optimization.passing import Made, Need, Pass, PassJob, Way
 
@@ -50,6 +53,15 @@ def all_passes() -> list[Pass]:
 def ways_of(name: str, job: PassJob) -> Sequence[Way]:
     """The ways of a pass for this job. Raises Unsupported, saying why there is none."""
     return load_pass(name).ways(job)
+
+
+def made_with(name: str) -> dict[str, str]:
+    """Versions of the libraries that a pass works with: those that are installed, else a digest of its environment's list."""
+    row = plugins.plugin("pass", name)
+    if not row.missing():
+        return of_libraries(row.libraries)
+    lock = lock_of(row.environment)
+    return {row.environment: hashlib.sha256(lock.read_bytes()).hexdigest()} if lock.is_file() else {}
 
 
 def make_pass(name: str, job: PassJob, shop: Shop) -> Made:

@@ -118,7 +118,7 @@ class Search:
             return
         self._done += 1
         self._progress(f"{self._done}: {words}")
-        self._tried.append(self._workshop.try_way(parent, name, way))
+        self._tried.append(self._workshop.try_way(parent, name, way, until=self._deadline))
 
     def _note(self, parent: Candidate, name: str, why: str) -> None:
         self._tried.append(Tried(result=self._workshop.refusal(parent, name, "refused", why)))

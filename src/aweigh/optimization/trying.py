@@ -1,18 +1,21 @@
 """One candidate, from the pass to its figures: made, proven, held against the budget, timed beside the baseline. Never raises for what a pass or its outcome does."""
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 import msgspec
 
-from aweigh.core.errors import AweighError, MissingLibrary, Unsupported
+from aweigh.core.errors import AweighError, DeadlineExceeded, MissingLibrary, Unsupported
 from aweigh.optimization.candidates import Candidate, derived, key_of, step_of
 from aweigh.optimization.journal import Journal
 from aweigh.optimization.judging import Judge, Proof
-from aweigh.optimization.making import load_pass, make_pass
+from aweigh.optimization.making import load_pass, made_with, make_pass
 from aweigh.optimization.material import Material
 from aweigh.optimization.passing import Need, PassJob, Way
 from aweigh.optimization.report import Outcome, Result
@@ -62,23 +65,27 @@ class Workshop:
         passes = (*parent.chain, step)
         return Result(name=" + ".join(passes), passes=passes, base=parent.base, outcome=outcome, why=why[:_SAID], seconds=seconds)
 
-    def try_way(self, parent: Candidate, name: str, way: Way) -> Tried:
-        """Make and measure one candidate, or take what an earlier search found of it."""
-        material, began = self.material, monotonic()
-        key = key_of(parent, name, way, self._decides(load_pass(name).declares.needs))
-        with self._journal.in_turn(key) as folder:
+    def try_way(self, parent: Candidate, name: str, way: Way, *, until: float = math.inf) -> Tried:
+        """Make and measure one candidate, or take what an earlier search found of it; where another search is at it, wait for that until `until` (monotonic seconds)."""
+        began, step = monotonic(), step_of(name, way)
+        key = self.key(parent, name, way)
+        waits = partial(self.material.shop.progress, f"waiting for another search, which is at work on '{step}'")
+        with contextlib.ExitStack() as turn:
+            try:
+                folder = turn.enter_context(self._journal.in_turn(key, until=until, waits=waits))
+            except DeadlineExceeded as error:
+                return Tried(result=self.refusal(parent, step, "untried", error.message, monotonic() - began))
             known = self._journal.found(key)
             if known is not None:
-                return Tried(result=known, candidate=self._again(known, parent, name, way, key))
-            declared, step = load_pass(name).declares, step_of(name, way)
+                return Tried(result=self._judged_anew(known), candidate=self._again(known, parent, name, way, key))
+            declared = load_pass(name).declares
             try:
-                made = make_pass(name, self._job(parent, name, way, folder), material.shop)
+                made = make_pass(name, self._job(parent, name, way, folder), self.material.shop)
             except AweighError as error:
                 outcome: Outcome = "refused" if isinstance(error, Unsupported | MissingLibrary) else "failed"
                 result = self.refusal(parent, step, outcome, error.message, monotonic() - began)
-                if isinstance(error, MissingLibrary):  # another machine, or a minute later, may have it
-                    return Tried(result=result)
-                self._journal.keep(key, result)
+                if not isinstance(error, MissingLibrary):  # another machine, or a minute later, may have it
+                    self._journal.keep(key, result)
                 return Tried(result=result)
             candidate = derived(parent, step, declared.kind, made, departs=declared.departs, composes=declared.composes, key=key)
             if declared.elsewhere:
@@ -90,7 +97,6 @@ class Workshop:
 
     def assess(self, candidate: Candidate, began: float) -> tuple[Result, Candidate]:
         """Prove, judge and time a candidate whose files are there."""
-        goal = self.material.goal
         try:
             proof = self.judge.prove(candidate)
         except AweighError as error:
@@ -106,9 +112,16 @@ class Workshop:
         if bound and timed.memory_bytes > bound:
             why = f"it takes {timed.memory_bytes} bytes of memory, the device has {bound}"
             return self._of(candidate, "outside", why, began, proof=proof, timed=timed), candidate
-        better = worthwhile(timed, goal, self.baseline_bytes)
-        why = "" if better else slower_words(timed, goal)
-        return self._of(candidate, "beaten" if better else "slower", why, began, proof=proof, timed=timed), candidate
+        return self._judged_anew(self._of(candidate, "beaten", "", began, proof=proof, timed=timed)), candidate
+
+    def _judged_anew(self, result: Result) -> Result:
+        """Whether it is worth keeping hangs on what the search is for, and not on the candidate: a search for something else may have timed it."""
+        if result.timed is None or result.outcome not in {"beaten", "slower"}:
+            return result
+        goal = self.material.goal
+        better = worthwhile(result.timed, goal, self.baseline_bytes)
+        why = "" if better else slower_words(result.timed, goal)
+        return msgspec.structs.replace(result, outcome="beaten" if better else "slower", why=why)
 
     @property
     def baseline_bytes(self) -> int:
@@ -154,22 +167,22 @@ class Workshop:
             time_s=material.shop.caps.timeout_s,
         )
 
-    def _decides(self, needs: frozenset[Need]) -> dict[str, object]:
+    def key(self, parent: Candidate, name: str, way: Way) -> str:
+        """By which what is found of a candidate is kept."""
+        return key_of(parent, name, way, self._decides(name))
+
+    def _decides(self, name: str) -> dict[str, object]:
         """What a candidate depends on beside its pass: with other training code, what no pass of training made is still what it was."""
-        material = self.material
+        material, needs = self.material, load_pass(name).declares.needs
         return {
+            "libraries": made_with(name),
+            "time_s": material.shop.caps.timeout_s,
             "calibration": material.calibration_digest,
             "budget": material.budget.text,
             "device": msgspec.to_builtins(material.device),
             "training": material.training.digest if needs & _TRAINING else "",
             "batches": sorted(material.batches),
         }
-
-    def _result(self, parent: Candidate, step: str, outcome: Outcome, why: str, began: float) -> Result:
-        passes = (*parent.chain, step)
-        return Result(
-            name=" + ".join(passes), passes=passes, base=parent.base, outcome=outcome, why=why[:_SAID], seconds=monotonic() - began
-        )
 
     def _of(
         self, candidate: Candidate, outcome: Outcome, why: str, began: float, *, proof: Proof | None = None, timed: Timed | None = None

@@ -2,7 +2,11 @@
 
 import threading
 from pathlib import Path
+from time import monotonic
 
+import pytest
+
+from aweigh.core.errors import DeadlineExceeded
 from aweigh.optimization.journal import Journal
 from aweigh.optimization.report import Result
 
@@ -54,3 +58,24 @@ def test_others_wait_for_who_works_on_a_candidate(tmp_path: Path) -> None:
         journal.keep("key", result())
     other.join(10)
     assert seen == [result()]
+
+
+def test_what_failed_is_not_kept(tmp_path: Path) -> None:
+    """It need not fail again: a deadline, a lack of memory, an error in training code that is mended in a file nobody looked at."""
+    journal = Journal(tmp_path)
+    with journal.in_turn("key"):
+        journal.keep("key", Result(name="a", passes=("a",), base="onnx", outcome="failed", why="it took longer than 1 s"))
+    assert journal.found("key") is None
+
+
+def test_nobody_waits_longer_than_until(tmp_path: Path) -> None:
+    journal, told = Journal(tmp_path), []
+    with journal.in_turn("key"):
+        with (
+            pytest.raises(DeadlineExceeded, match="another search"),
+            journal.in_turn("key", until=monotonic() + 0.1, waits=lambda: told.append(1)),
+        ):
+            pass
+        assert told == [1]
+    with journal.in_turn("key", until=0.0, waits=lambda: told.append(2)):
+        assert told == [1]

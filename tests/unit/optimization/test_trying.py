@@ -1,0 +1,143 @@
+"""What is kept of candidates, and for whom: for another goal it is judged anew, with other libraries, deadlines or training code it is made anew."""
+
+import fcntl
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aweigh.app.optimize_keys import training_key
+from aweigh.core.evidence import Evidence, Machine, Strength
+from aweigh.core.package import Variant
+from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.tensors import Datatype
+from aweigh.isolate import Caps
+from aweigh.optimization import trying
+from aweigh.optimization.budget import Budget, Figure
+from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.journal import Journal
+from aweigh.optimization.making import Shop, made_with
+from aweigh.optimization.material import Material, split
+from aweigh.optimization.passing import Device, Way
+from aweigh.optimization.report import Outcome, Result
+from aweigh.optimization.timing import Speed, Timed
+from aweigh.optimization.trying import Workshop
+from aweigh.testing.fakes import FakeSession
+
+ROWS = np.ones((20, 4), dtype=np.float32)
+WAY = Way(name="")
+
+
+def own(folder: Path, name: str = "onnx") -> Candidate:
+    place = folder / name
+    place.write_bytes(b"m" * 1000)
+    return Candidate(
+        variant=Variant(name=name, runtime="onnxruntime", precision="fp32", files=("m",)), files={"m": place}, base=name, key=name
+    )
+
+
+def material(folder: Path, **more: Any) -> Material:
+    spec = TensorSpec(name="x", datatype=Datatype.FP32, shape=(BATCH, 4))
+    signature = Signature(inputs=(spec,), outputs=(TensorSpec(name="y", datatype=Datatype.FP32, shape=(BATCH, 4)),))
+    evidence = Evidence(
+        strength=Strength.FULL, data="", checks=(), passed=True, made_at="", machine=Machine(system="", architecture="", processor="", cores=1)
+    )  # fmt: skip
+    said: dict[str, Any] = {
+        "signature": signature, "inner": signature, "own": [own(folder)], "golden": (), "rows": {"x": ROWS}, "split": split(20), "calibration": None,
+        "calibration_digest": "", "batches": {1: {"x": ROWS[:1]}}, "budget": Budget(text="exact"), "goal": "cpu", "device": Device(),
+        "shop": Shop(environments=None, caps=Caps(memory_bytes=0, timeout_s=60)), "measure": lambda *_: dict[str, Figure](),
+        "load": lambda *_: FakeSession(lambda inputs: list(inputs.values())), "prove": lambda *_: evidence, **more,
+    }  # fmt: skip
+    return Material(**said)
+
+
+def found(outcome: Outcome, times: Sequence[float], size: int) -> Result:
+    speeds = tuple(
+        Speed(rows=rows, p50_us=1, p99_us=1, rows_per_s=1, cpu_s_per_1000=1, times=each, low=each - 0.01, high=each)
+        for rows, each in zip((1, 64), times, strict=True)
+    )
+    timed = Timed(speeds=speeds, load_ms=1, memory_bytes=1, size_bytes=size)
+    return Result(name="int8-dynamic", passes=("int8-dynamic",), base="onnx", outcome=outcome, why="as it was", timed=timed)
+
+
+def test_what_a_search_for_something_else_timed_is_judged_anew(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    for goal, before, expected in (("size", "slower", "beaten"), ("latency", "beaten", "slower"), ("throughput", "slower", "beaten")):
+        workshop = Workshop(material(tmp_path, goal=goal), journal)
+        key = workshop.key(workshop.material.baseline, "int8-dynamic", WAY)
+        with journal.in_turn(key):
+            journal.keep(key, found(before, (0.5, 2.0), 100))  # type: ignore[arg-type]  # both are outcomes
+        result = workshop.try_way(workshop.material.baseline, "int8-dynamic", WAY).result
+        assert result.outcome == expected, goal
+        assert ("not faster" in result.why) == (expected == "slower")
+
+
+def test_what_decides_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(**more: Any) -> str:
+        given = material(tmp_path, **more)
+        return Workshop(given, Journal(tmp_path)).key(given.baseline, "int8-dynamic", WAY)
+
+    first = key()
+    assert key() == first
+    assert key(goal="size") == first, "no pass knows what for"
+    assert key(shop=Shop(environments=None, caps=Caps(memory_bytes=0, timeout_s=61))) != first
+    monkeypatch.setattr(trying, "made_with", lambda _: {"onnx": "another"})
+    assert key() != first
+
+
+def test_the_libraries_of_a_pass() -> None:
+    assert set(made_with("int8-dynamic")) in ({"onnx", "sympy"}, {"optimize"})
+    assert made_with("onnxruntime-level") == {}
+
+
+def test_one_that_another_search_is_at_is_waited_for_until_the_time_is_over(tmp_path: Path) -> None:
+    told: list[str] = []
+    shop = Shop(environments=None, caps=Caps(memory_bytes=0, timeout_s=60), progress=told.append)
+    workshop = Workshop(material(tmp_path, shop=shop), Journal(tmp_path / "journal"))
+    place = tmp_path / "journal" / workshop.key(workshop.material.baseline, "int8-dynamic", WAY)
+    place.mkdir(parents=True)
+    with (place / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = workshop.try_way(workshop.material.baseline, "int8-dynamic", WAY, until=monotonic() + 0.1).result
+    assert (result.outcome, result.why) == ("untried", "another search was at work on it until the time was over")
+    assert told == ["waiting for another search, which is at work on 'int8-dynamic'"]
+
+
+def test_training_code_is_all_that_can_be_imported_beside_it(tmp_path: Path) -> None:
+    for file in (
+        "training.py",
+        "layers.py",
+        "nets/__init__.py",
+        "nets/deep/__init__.py",
+        "spaces/mine.py",
+        "other/not_imported.py",
+        "rows.csv",
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("1")
+    (tmp_path / "nets" / "again").symlink_to(tmp_path / "nets")
+
+    def key() -> str:
+        return training_key(tmp_path, "", ("training:train", "spaces.mine:make", ""))
+
+    for file, counts in {
+        "training.py": True, "layers.py": True, "nets/__init__.py": True, "nets/deep/__init__.py": True, "spaces/mine.py": True,
+        "other/not_imported.py": False, "rows.csv": False,
+    }.items():  # fmt: skip
+        before = key()
+        (tmp_path / file).write_text("2")
+        assert (key() != before) == counts, file
+
+
+def test_a_source_that_is_a_folder_is_all_its_files(tmp_path: Path) -> None:
+    source = tmp_path / "saved"
+    (source / "variables").mkdir(parents=True)
+    (source / "variables" / "data").write_bytes(b"1")
+    before = training_key(tmp_path, str(source), ("", "", ""))
+    (tmp_path / "script.py").write_text("1")
+    assert training_key(tmp_path, str(source), ("", "", "")) == before
+    (source / "variables" / "data").write_bytes(b"2")
+    assert training_key(tmp_path, str(source), ("", "", "")) != before
