@@ -132,9 +132,9 @@ def running(folder: Path, *words: str, environment: Mapping[str, str] | None = N
 
 
 @contextlib.contextmanager
-def serving(**limits: float) -> Iterator["Running"]:
+def serving(*, key: str = "", **limits: float) -> Iterator["Running"]:
     """The runner's server over a model that takes as long as it is told, with these limits (`sleeper.py`)."""
-    with started([sys.executable, "-m", "tests.runner.sleeper", json.dumps(limits)]) as process:
+    with started([sys.executable, "-m", "tests.runner.sleeper", json.dumps(limits)], {"AWEIGH_API_KEY": key} if key else {}) as process:
         yield process
 
 

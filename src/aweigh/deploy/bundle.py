@@ -30,8 +30,8 @@ RUNNER_FORMAT: Final = 1
 SETTINGS_FILE: Final = "runner.json"
 ENTRY: Final = "run.py"
 LIMITS: Final[Mapping[str, float]] = {
-    "head_bytes": 32 * 1024, "body_bytes": 16 * 1024 * 1024, "connections": 256, "rows": 65536, "elements": 4 * 1024 * 1024,
-    "idle_s": 75.0, "request_s": 30.0, "drain_s": 25.0,
+    "head_bytes": 32 * 1024, "body_bytes": 16 * 1024 * 1024, "buffered_bytes": 64 * 1024 * 1024, "connections": 256, "rows": 65536,
+    "elements": 4 * 1024 * 1024, "idle_s": 75.0, "request_s": 30.0, "drain_s": 25.0,
 }  # fmt: skip
 """Smaller than the server's where memory is small: the runner makes Python numbers of what it reads."""
 _RUNTIMES: Final = ("onnxruntime", "litert")

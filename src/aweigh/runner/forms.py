@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+=@")
 _MAX_ID = 128
+_MORE = {401: (("www-authenticate", 'Bearer realm="aweigh"'),), 503: (("retry-after", "1"),)}
 _PUBLIC = ("/", "/live", "/ready", "/ping", "/v2/health/live", "/v2/health/ready")
 """What GET and HEAD ask without a key."""
 
@@ -32,6 +33,10 @@ _PUBLIC = ("/", "/live", "/ready", "/ping", "/v2/health/live", "/v2/health/ready
 def setting(name: str, default: str = "") -> str:
     """A variable of the environment."""
     return environ.get(name.encode(), default.encode()).decode("utf-8", "surrogateescape")
+
+
+def _method(request: Request) -> str:
+    return "GET" if request.method == "HEAD" else request.method
 
 
 def _always(body: bytes) -> Handler:
@@ -67,9 +72,8 @@ class Forms:
         """The answer, whatever happens."""
         request.id = self._identity(request)
         try:
-            method = "GET" if request.method == "HEAD" else request.method
-            self._check_key(request, method)
-            handler, rest = self._find(method, request.path)
+            self.admit(request)
+            handler, rest = self._find(_method(request), request.path)
             return handler(request, rest)
         except Refusal as error:
             return self.failure(error, request)
@@ -86,8 +90,7 @@ class Forms:
             said = {"error": error.message, **({"hint": error.hint} if error.hint else {})}
         else:
             said = {"error": error.message, "code": error.code, "hint": error.hint, "request_id": request.id}
-        more = (("www-authenticate", 'Bearer realm="aweigh"'),) if error.status == 401 else ()
-        return Response(error.status, jsontext.write(said), headers=more)
+        return Response(error.status, jsontext.write(said), headers=_MORE.get(error.status, ()))
 
     def _identity(self, request: Request) -> str:
         given = request.headers.get("x-request-id", "")
@@ -96,8 +99,9 @@ class Forms:
         self._count += 1
         return f"runner-{self._count:x}"
 
-    def _check_key(self, request: Request, method: str) -> None:
-        if not self._key or (method, request.path) in self._public:
+    def admit(self, request: Request) -> None:
+        """Raise Refusal for who has no key: known from the head alone."""
+        if not self._key or (_method(request), request.path) in self._public:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         sent = key.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()

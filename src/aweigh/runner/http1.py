@@ -37,6 +37,11 @@ class Reader:
         """Whether nothing of a request has come yet."""
         return self.head is None and not self.buffer
 
+    @property
+    def held(self) -> int:
+        """Bytes that have come and wait for more."""
+        return len(self.buffer) + (self._chunks.held if self._chunks is not None else 0)
+
     def forget(self) -> None:
         """Keep nothing of what has come: the connection ends."""
         self.buffer.clear()
@@ -172,6 +177,11 @@ class _Chunks:
         self._body = bytearray()
         self._left = -1
         """Bytes of the chunk that have not come, with the line end behind them; -1: its size comes first, -2: the end."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of the body that have come."""
+        return len(self._body)
 
     def take(self, buffer: bytearray) -> bytes | None:
         """The whole body, once it is there. Raises Refusal."""

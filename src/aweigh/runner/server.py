@@ -15,7 +15,7 @@ from time import monotonic
 
 from .errors import Refusal
 from .http1 import Reader, render
-from .message import Request
+from .message import Request, Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,13 +51,15 @@ def open_port(host: str, port: int) -> _socket.socket:
 class _Peer:
     """One connection."""
 
-    __slots__ = ("deadline", "last", "lingers", "out", "reader", "socket", "unread")
+    __slots__ = ("deadline", "held", "last", "lingers", "out", "reader", "socket", "unread")
 
     def __init__(self, socket: _socket.socket, reader: Reader, deadline: float) -> None:
         self.socket = socket
         self.reader = reader
         self.deadline = deadline
         self.out = bytearray()
+        self.held = 0
+        """Bytes that wait here, of requests and of answers."""
         self.last = False
         """Whether the connection ends with what is in `out`."""
         self.unread = False
@@ -74,6 +76,7 @@ class Server:
         self._listener = listener
         self._limits: dict[str, Any] = forms.spec["limits"]
         self._peers: dict[int, _Peer] = {}
+        self._held = 0
         self._poll = poll()
         self._stopping = False
         self._wake, self._waker = posix.pipe()
@@ -132,7 +135,7 @@ class Server:
         except OSError:
             return -1
         socket = _socket.socket(fileno=number)
-        if len(self._peers) >= self._limits["connections"]:
+        if len(self._peers) >= self._limits["connections"] and not self._make_room():
             socket.close()
             return int(number)
         socket.settimeout(0)
@@ -142,6 +145,15 @@ class Server:
         self._peers[number] = _Peer(socket, reader, monotonic() + self._limits["idle_s"])
         self._poll.register(number, POLLIN)
         return int(number)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been silent longest, and has nothing to be read; whether there was one."""
+        silent = [peer for peer in self._peers.values() if peer.reader.idle and not peer.out]
+        for peer in sorted(silent, key=lambda each: each.deadline):
+            if not _has_come(peer.socket):
+                self._close(peer)
+                return True
+        return False
 
     def _move(self, peer: _Peer, events: int) -> None:
         if peer.lingers:
@@ -158,18 +170,28 @@ class Server:
             if peer.reader.idle:
                 peer.deadline = monotonic() + self._limits["request_s"]
             peer.reader.buffer += data
+            self._count(peer)
         elif events & (POLLERR | POLLHUP):
             self._close(peer)
             return
         if not peer.out or self._send(peer):
             while self._answer(peer) and self._send(peer):
                 pass
+        self._count(peer)
+
+    def _count(self, peer: _Peer) -> None:
+        held = peer.reader.held + len(peer.out) if peer.socket.fileno() in self._peers else 0
+        self._held += held - peer.held
+        peer.held = held
 
     def _answer(self, peer: _Peer) -> bool:
         """Answer requests that are whole, one after the other, until enough waits to be sent; whether anything does."""
         while not peer.last and len(peer.out) < _MOST_WAITING:
             try:
                 request = peer.reader.take()
+                if peer.reader.head is not None:
+                    self._forms.admit(peer.reader.head)  # before the body is collected
+                    self._check_room()
             except Refusal as error:
                 self._refuse(peer, error)
                 break
@@ -178,12 +200,26 @@ class Server:
                     peer.reader.expects = False
                     peer.out += b"HTTP/1.1 100 Continue\r\n\r\n"
                 break
-            response = self._forms.answer(request)
+            response = self._respond(request)
             peer.last = not request.keep_alive or self._stopping
             peer.unread = self._stopping or bool(peer.reader.buffer)
             peer.out += render(response, identity=request.id, keep_alive=not peer.last, head_only=request.method == "HEAD")
             peer.deadline = monotonic() + self._limits["idle_s" if peer.reader.idle else "request_s"]
         return bool(peer.out)
+
+    def _respond(self, request: Request) -> Response:
+        """Probes bring no body, and are answered whatever the others send."""
+        try:
+            if request.body:
+                self._check_room()
+        except Refusal as error:
+            return self._forms.failure(error, request)
+        return self._forms.answer(request)
+
+    def _check_room(self) -> None:
+        """Raise Refusal where too much waits here for bodies to be taken on."""
+        if self._held > self._limits["buffered_bytes"]:
+            raise Refusal("too many bytes wait in this server", hint="try again", status=503, code="unavailable")
 
     def _refuse(self, peer: _Peer, error: Refusal) -> None:
         """Nothing more of this connection is read: its last answer says why."""
@@ -264,3 +300,12 @@ class Server:
             del self._peers[number]
             self._poll.unregister(number)
             peer.socket.close()
+            self._count(peer)
+
+
+def _has_come(socket: _socket.socket) -> bool:
+    """Whether something waits to be read."""
+    try:
+        return bool(socket.recv(1, _socket.MSG_PEEK))
+    except OSError:
+        return False

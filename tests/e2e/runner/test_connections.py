@@ -1,5 +1,5 @@
 """The runner's connections, over a model that sleeps as long as it is told: what is refused is read by whoever sent it,
-and a stop answers all who were there."""
+nobody holds up the others, and a stop answers all who were there."""
 
 import contextlib
 import json
@@ -15,6 +15,7 @@ from tests.serving.kit import answers
 
 HEAD = b"POST /predict/iris HTTP/1.1\r\nhost: a\r\n"
 MIB = 1024 * 1024
+KEY = "a long enough secret"
 
 
 @contextlib.contextmanager
@@ -130,3 +131,74 @@ def test_an_idle_connection_is_not_closed_on_its_request() -> None:
         time.sleep(0.2)
         kept.sendall(asking())
         assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def status_of(on: Running, request: bytes) -> int:
+    with line(on) as stream:
+        stream.sendall(request)
+        return int(stream.recv(4096).split(b" ")[1])
+
+
+def test_who_has_no_key_is_refused_before_the_body_comes() -> None:
+    with serving(key=KEY) as process:
+        for more in (b"", b"expect: 100-continue\r\n", b"authorization: Bearer nonsense\r\n"):
+            with line(process) as stream:
+                stream.sendall(HEAD + more + b"content-length: 1000000\r\n\r\n")
+                assert [each.status for each in rest(stream)] == [401]
+        with line(process) as stream:
+            stream.sendall(HEAD + b"x-api-key: %b\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n" % KEY.encode())
+            assert stream.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def test_all_bodies_together_have_a_limit() -> None:
+    begun = HEAD + b"content-length: %d\r\n\r\n" % (4 * MIB)
+    chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"10000\r\n%b\r\n" % (b"x" * 65536) * 47
+    with serving(buffered_bytes=8 * MIB) as process, contextlib.ExitStack() as open_lines:
+        for data in (begun + b"x" * 3 * MIB, chunked):
+            open_lines.enter_context(line(process)).sendall(data)
+        time.sleep(0.5)
+        assert status_of(process, asking()) == 200
+        with line(process) as stream:
+            stream.sendall(begun + b"x" * 3 * MIB)
+            (told,) = rest(stream)
+        assert (told.status, told.headers["retry-after"]) == (503, "1")
+        assert status_of(process, asking()) == 200
+        open_lines.close()
+        time.sleep(0.2)
+        with line(process) as stream:
+            stream.sendall(HEAD + b"content-length: %d\r\n\r\n" % (4 * MIB) + b" " * 4 * MIB)
+            assert stream.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+def test_answers_that_nobody_reads_take_room_too() -> None:
+    rows = json.dumps([[0.0, 0.2, 0.3, 0.4]] * 2000).encode()
+    one = HEAD + b"content-length: %d\r\n\r\n%b" % (len(rows), rows)
+    with serving(buffered_bytes=MIB // 2) as process, line(process) as deaf:
+        deaf.setblocking(False)
+        for _ in range(600):
+            with contextlib.suppress(BlockingIOError):
+                deaf.send(one)
+            time.sleep(0.005)
+        assert status_of(process, asking()) == 503
+        assert status_of(process, b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n") == 200
+
+
+def test_connections_that_are_silent_lock_nobody_out() -> None:
+    ready = b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n"
+    with serving(connections=4) as process, contextlib.ExitStack() as open_lines:
+        first, *others = [open_lines.enter_context(line(process)) for _ in range(4)]
+        begun = others.pop()
+        for stream in (first, *others):
+            stream.sendall(ready)
+            assert stream.recv(4096).startswith(b"HTTP/1.1 200")
+        begun.sendall(asking()[:-5])
+        first.sendall(ready)
+        assert first.recv(4096).startswith(b"HTTP/1.1 200")
+        with line(process) as late:
+            late.sendall(ready)
+            assert late.recv(4096).startswith(b"HTTP/1.1 200")
+            assert others[0].recv(4096) == b"", "the one that has been silent longest"
+            first.sendall(ready)
+            assert first.recv(4096).startswith(b"HTTP/1.1 200")
+            begun.sendall(asking()[-5:])
+            assert begun.recv(4096).startswith(b"HTTP/1.1 200")
