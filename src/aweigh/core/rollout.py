@@ -146,6 +146,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     current: Report | None = None
     ended: tuple[Report, ...] = ()
 
+    def with_current(self, report: Report) -> "Record":
+        """That one under way, or as it stands now."""
+        return Record(current=report, ended=self.ended)
+
     def with_end(self, report: Report) -> "Record":
         """One more that has ended; nothing is under way any more."""
         return Record(ended=(report, *self.ended)[:MAX_ENDED])

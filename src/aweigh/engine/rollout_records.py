@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
-import msgspec
-
 from aweigh.core.errors import AweighError
 from aweigh.core.rollout import MAX_ENDED, Record, Report
 
@@ -126,7 +124,7 @@ class Records:
     def _write(self, name: str, ends: Sequence[Report], current: Report | None = None) -> None:
         with self._file:
             record = _with_ends(self._keeper.read(name), ends)
-            self._keeper.write(name, record if current is None else msgspec.structs.replace(record, current=current))
+            self._keeper.write(name, record if current is None else record.with_current(current))
 
     def _write_all(self, left: Mapping[str, Sequence[Report]]) -> None:
         for name, ends in left.items():
