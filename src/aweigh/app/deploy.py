@@ -10,7 +10,7 @@ from typing import Final, cast
 import msgspec
 
 from aweigh.app.models import open_model
-from aweigh.core.errors import InvalidInput, InvalidName, Refused
+from aweigh.core.errors import InvalidInput, InvalidName, Refused, Unsupported
 from aweigh.core.nearest import nearest
 from aweigh.core.objective import parse_objective
 from aweigh.core.plugins import load, plugins
@@ -20,7 +20,7 @@ from aweigh.deploy.capacity import Capacity, measured, reckoned
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.folder import Ledger, write_folder
 from aweigh.deploy.records import Deployment, Deployments
-from aweigh.deploy.target import Demand, DeployJob, Finding, Need, Rendered, Scale, Target
+from aweigh.deploy.target import Demand, DeployJob, Finding, Need, Rendered, Scale, Target, foreseen
 from aweigh.engine.variants import choose_variant, environments_of
 
 _LABEL: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,50}[a-z0-9])?", re.ASCII)
@@ -90,6 +90,9 @@ def deploy_package(
     target = _target(options.target)
     package = open_model(settings, model, progress=progress)
     job = _job(settings, package, target, options, progress)
+    records = _records(settings)
+    earlier = records.get(job.name, target.name)
+    job = dataclasses.replace(job, before=earlier.facts if earlier else {})
     folder = Path(options.out or f"{job.name}-{target.name}")
     rendered = target.render(job)
     ledger = Ledger(name=job.name, target=target.name, model=str(package.reference), digest=package.digest, files={})
@@ -108,21 +111,38 @@ def deploy_package(
         return done
     if wrong := [finding for finding in findings if finding.fatal]:
         raise Refused(f"nothing was applied: {wrong[0].place}: {wrong[0].message}", hint=wrong[0].hint or "mend it, then apply it again")
-    progress(f"applying to {target.name}")
-    applied = target.apply(folder, job, commands or Commands())
-    record = Deployment(
+    return dataclasses.replace(done, deployment=_apply(records, target, folder, job, commands or Commands()))
+
+
+def _apply(records: Deployments, target: Target, folder: Path, job: DeployJob, commands: Commands) -> Deployment:
+    """The record is there before anything is made: what a client that fails midway leaves behind can be taken away."""
+    begun = Deployment(
         name=job.name,
         target=target.name,
-        model=str(package.reference),
-        digest=package.digest,
+        model=str(job.package.reference),
+        digest=job.package.digest,
         folder=str(folder.resolve()),
-        applied_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        applied_at=_now(),
         image=job.image,
-        address=applied.address,
-        facts=dict(applied.facts),
+        facts=foreseen(target, folder, job),
+        unfinished=True,
     )
-    _records(settings).keep(record)
-    return dataclasses.replace(done, deployment=record)
+    earlier = records.get(job.name, target.name)
+    records.keep(begun)
+    job.progress(f"applying to {target.name}")
+    try:
+        applied = target.apply(folder, job, commands)
+    except (InvalidInput, Unsupported):  # said before anything is made
+        records.forget(begun) if earlier is None else records.keep(earlier)
+        raise
+    facts = {**job.before, **applied.facts}
+    record = msgspec.structs.replace(begun, applied_at=_now(), address=applied.address, facts=facts, unfinished=False)
+    records.keep(record)
+    return record
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def undeploy_package(

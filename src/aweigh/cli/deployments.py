@@ -17,7 +17,10 @@ def command(run: Run) -> None:
         if not found:
             run.output.text("nothing was deployed from here: see 'aweigh deploy --help'")
             return
-        rows = [(each.name, each.target, each.model, each.address or "-", each.applied_at) for each in found]
+        rows = [
+            (each.name, each.target, each.model, each.address or "-", each.applied_at + " (not finished)" * each.unfinished)
+            for each in found
+        ]
         run.output.table(("deployment", "target", "model", "address", "applied (UTC)"), rows)
 
     run.output.show({"deployments": found}, draw)

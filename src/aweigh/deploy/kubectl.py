@@ -11,6 +11,7 @@ from aweigh.deploy.yaml_text import read_yaml
 
 _SCHEMAS: Final = "kubernetes-validate"
 _TIMEOUT_S: Final = 120.0
+_UNKNOWN_KIND: Final = "the server doesn't have a resource type"
 
 
 class Kubectl:
@@ -34,8 +35,12 @@ class Kubectl:
             raise Refused(error.message, hint=hint) from error
 
     def delete(self, kinds: str, selector: str) -> None:
-        """What has these labels; none is no failure."""
-        self.run("delete", kinds, f"--selector={selector}", "--ignore-not-found=true", "--wait=true", f"--timeout={_TIMEOUT_S:g}s")
+        """What has these labels; none is no failure, and neither is a cluster that knows no such kind."""
+        try:
+            self.run("delete", kinds, f"--selector={selector}", "--ignore-not-found=true", "--wait=true", f"--timeout={_TIMEOUT_S:g}s")
+        except Refused as error:
+            if _UNKNOWN_KIND not in error.message:
+                raise
 
 
 def kustomized(folder: Path, part: str, findings: list[Finding]) -> list[tuple[str, Any]]:

@@ -130,39 +130,69 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def put(folder: Path, names: Sequence[str], destination: str, *, option: str) -> Applied:
+def put(
+    folder: Path, names: Sequence[str] | Mapping[str, str], destination: str, *, option: str, before: Mapping[str, str] | None = None
+) -> Applied:
     """Copy files or folders of `folder` to where the server reads, each whole or not at all. The same ones a second time change nothing.
 
+    `names` may say another place for each; `before` are the facts of what was put there earlier, which `take_away` then takes too.
     Raises InvalidInput without a destination, Conflict where something else has the place of a folder, StoreUnavailable.
     """
     if not destination:
         raise InvalidInput(f"it is not said where the server reads its models: {option} is empty", hint=f"say --set {option}=DIR")
-    root = Path(destination).expanduser().resolve()
+    root, places = _root(destination), _places(names)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        placed = {name: _put(folder / name, root / name) for name in names}
+        digests = {place: _put(folder / name, root / place) for name, place in places.items()}
     except OSError as error:
         raise StoreUnavailable(f"{root} cannot be written: {error.strerror}", hint="check the folder and the space left") from error
-    return Applied(facts={"root": str(root), "placed": msgspec.json.encode(placed).decode()}, address=str(root / names[0]))
+    placed = _placed(before or {})
+    placed.setdefault(str(root), {}).update({place: [digest] for place, digest in digests.items()})
+    return Applied(facts=_facts(placed), address=str(root / next(iter(places.values()))))
+
+
+def to_be_put(folder: Path, names: Sequence[str] | Mapping[str, str], destination: str, before: Mapping[str, str]) -> Mapping[str, str]:
+    """The facts with which `take_away` takes what `put` had placed where it ends midway, and what was there before."""
+    placed = _placed(before)
+    if destination:
+        there = placed.setdefault(str(_root(destination)), {})
+        for name, place in _places(names).items():
+            there[place] = [*there.get(place, []), _tree_digest(folder / name)]
+    return _facts(placed)
 
 
 def take_away(facts: Mapping[str, str]) -> None:
     """Remove what `put` placed, where it is still what was placed. Raises Conflict for what a person changed, StoreUnavailable."""
-    root = Path(facts["root"])
-    placed = msgspec.json.decode(facts["placed"], type=dict[str, str])
-    for name, digest in placed.items():
-        place = root / name
-        if place.exists() and _tree_digest(place) != digest:
+    placed = {Path(root) / name: (Path(root), digests) for root, names in _placed(facts).items() for name, digests in names.items()}
+    for place, (_, digests) in placed.items():
+        if place.exists() and _tree_digest(place) not in digests:
             raise Conflict(f"{place} is not what was deployed any more", hint="look at it, and remove it by hand")
-    try:
-        for name in placed:
-            _removed(root / name)
-            parent = (root / name).parent
+    for place, (root, _) in placed.items():
+        try:
+            _removed(place)
+            parent = place.parent
             while parent != root and parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
                 parent = parent.parent
-    except OSError as error:
-        raise StoreUnavailable(f"{root} cannot be written: {error.strerror}", hint="check its permissions") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{root} cannot be written: {error.strerror}", hint="check its permissions") from error
+
+
+def _root(destination: str) -> Path:
+    return Path(destination).expanduser().resolve()
+
+
+def _places(names: Sequence[str] | Mapping[str, str]) -> Mapping[str, str]:
+    return names if isinstance(names, Mapping) else {name: name for name in names}
+
+
+def _placed(facts: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """Where -> what below it -> the digests that it may have."""
+    return msgspec.json.decode(facts.get("placed", "{}"), type=dict[str, dict[str, list[str]]])
+
+
+def _facts(placed: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, str]:
+    return {"placed": msgspec.json.encode(placed).decode()}
 
 
 def _put(source: Path, place: Path) -> str:

@@ -24,6 +24,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     address: str = ""
     facts: dict[str, str] = {}
     """What the target needs to take it away again."""
+    unfinished: bool = False
+    """Whether applying it began and did not end: a part of it may be there."""
 
 
 class Deployments:
@@ -49,6 +51,11 @@ class Deployments:
         raise NotFound(
             f"nothing named {name!r} was deployed{where}", hint=f"did you mean {near!r}?" if near else "`aweigh deployments` lists what was"
         )
+
+    def get(self, name: str, target: str) -> Deployment | None:
+        """The one of that name on that target. Raises InvalidFile."""
+        path = self._folder / f"{target}--{name}.json"
+        return self._read(path) if path.exists() else None
 
     def keep(self, deployment: Deployment) -> None:
         """Write the record, in place of an earlier one of that name and target. Raises StoreUnavailable."""

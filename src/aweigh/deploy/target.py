@@ -7,7 +7,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -64,6 +64,8 @@ class DeployJob:
     """Where the target's machines pull it from; with a digest where one is known."""
     scale: Scale = Scale()
     demand: Demand = Demand()
+    before: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The facts of the deployment of this name that the target has already; none where it has none."""
     settings: Settings
     cache: Path
     """For what is fetched: base images, wheels."""
@@ -129,3 +131,20 @@ class Target(Protocol):
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         """Take away what `apply` made, whose facts these are; what is gone already is no failure."""
         ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A target that has to say more of what `apply` is about to make than the name and its options."""
+
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        """The facts that `remove` needs where `apply` ends midway: it takes away what is there, and nothing where nothing is."""
+        ...
+
+
+def foreseen(target: Target, folder: Path, job: DeployJob) -> dict[str, str]:
+    """What is known before `apply`: the target's own word, else the deployment's name and the options that are text (where it goes to)."""
+    if isinstance(target, Foreseeing):
+        return {**job.before, **target.foresee(folder, job)}
+    options = {name: value for name, value in msgspec.structs.asdict(job.options).items() if isinstance(value, str)}
+    return {**job.before, **options, "name": job.name}

@@ -72,6 +72,9 @@ class ContainerApps:
             found.append(Finding(place=f"{_FILE}: $.properties.template.scale", message="says no number of replicas that can be"))
         return found
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return {"name": _name(job), "resource_group": _options(job).resource_group}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options = _options(job)
         azure = _azure(commands, options.resource_group)
@@ -80,7 +83,7 @@ class ContainerApps:
         azure.call("containerapp", verb, "--name", name, "--yaml", str(folder / _FILE))
         query = ("--query", "properties.configuration.ingress.fqdn", "--output", "tsv")
         address = azure.call("containerapp", "show", "--name", name, *query).strip()
-        return Applied(facts={"name": name, "resource_group": options.resource_group}, address=f"https://{address}" if address else "")
+        return Applied(facts=self.foresee(folder, job), address=f"https://{address}" if address else "")
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         azure = _azure(commands, facts["resource_group"])

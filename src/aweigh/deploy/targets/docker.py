@@ -66,9 +66,12 @@ class Docker:
             )
         return findings
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return {"name": job.name, "grace_s": str(one_machine(job)[1].grace_s)}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options, container = one_machine(job)
-        before = f"{job.name}-before"
+        before = _before(job.name)
         if _there(commands, before):
             commands.run(["docker", "rm", "--force", before])
         replaced = _there(commands, job.name)
@@ -85,12 +88,19 @@ class Docker:
             raise
         if replaced:
             commands.run(["docker", "rm", "--force", before])
-        return Applied(facts={"name": job.name, "grace_s": str(container.grace_s)}, address=f"http://{options.publish}")
+        return Applied(facts=self.foresee(folder, job), address=f"http://{options.publish}")
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         if _there(commands, facts["name"]):
             commands.run(["docker", "stop", "--time", facts["grace_s"], facts["name"]])
             commands.run(["docker", "rm", "--force", facts["name"]])
+        if _there(commands, _before(facts["name"])):
+            commands.run(["docker", "rm", "--force", _before(facts["name"])])
+
+
+def _before(name: str) -> str:
+    """What the old container is called while the new one starts."""
+    return f"{name}-before"
 
 
 def one_machine(job: DeployJob) -> tuple[OneMachineOptions, Container]:

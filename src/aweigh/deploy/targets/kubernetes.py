@@ -74,6 +74,11 @@ class Kubernetes:
             findings += checked_by_programs(folder, [place for place, _ in documents], _plan(job).overlays(), Commands())
         return findings
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        plan = _plan(job)
+        monitoring = {"monitoring": "yes"} if plan.options.monitoring else {}
+        return {"name": job.name, "namespace": plan.namespace, "context": plan.options.context, **monitoring}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         plan = _plan(job)
         options, workload = plan.options, plan.workload
@@ -84,10 +89,7 @@ class Kubernetes:
             kubectl.run("apply", "-k", "switch")
         if options.strategy != "canary":
             kubectl.delete(_OF_TRACKS, objects.other_tracks(workload))
-        facts = {"name": job.name, "namespace": plan.namespace, "context": options.context}
-        if options.monitoring:
-            facts["monitoring"] = "yes"
-        return Applied(facts=facts, address=f"http://{job.name}.{plan.namespace}.svc")
+        return Applied(facts=self.foresee(folder, job), address=f"http://{job.name}.{plan.namespace}.svc")
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         kubectl = Kubectl(facts["namespace"], facts.get("context", ""), commands, folder)

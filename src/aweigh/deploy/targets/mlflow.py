@@ -20,7 +20,7 @@ from aweigh.core.tensors import Datatype
 from aweigh.deploy import payloads
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.model_edges import onnx_edges
-from aweigh.deploy.model_servers import Edge, Edges, below, check_files, put, take_away, variant_for
+from aweigh.deploy.model_servers import Edge, Edges, below, check_files, put, take_away, to_be_put, variant_for, version_of
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import read_yaml, yaml_text
@@ -89,13 +89,23 @@ class Mlflow:
             return [*findings, Finding(place=place, message=error.message, hint=error.hint)]
         return [*findings, *_wrong(said, place, folder / job.name)]
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return to_be_put(folder, _names(job), _models(job), job.before)
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
-        """Put the folder where models are kept."""
-        options = msgspec.convert(job.options, MlflowOptions, from_attributes=True)
-        return put(folder, [job.name], options.models, option="models")
+        """Put the folder where models are kept, under its version: the one before stays until it is undeployed."""
+        return put(folder, _names(job), _models(job), option="models", before=job.before)
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         take_away(facts)
+
+
+def _names(job: DeployJob) -> dict[str, str]:
+    return {job.name: f"{job.name}/{version_of(job)}"}
+
+
+def _models(job: DeployJob) -> str:
+    return msgspec.convert(job.options, MlflowOptions, from_attributes=True).models
 
 
 def _python(options: msgspec.Struct) -> str:

@@ -49,11 +49,14 @@ class Podman:
             return [Finding(place=_FILE, message=error.message, hint=error.hint)]
         return check_manifests([(_FILE, document) for document in documents])
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return {"name": job.name, "grace_s": str(one_machine(job)[1].grace_s)}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options, container = one_machine(job)
         _stop(commands, job.name, container.grace_s)
         commands.run(["podman", "play", "kube", "--replace", _FILE], folder=folder)
-        return Applied(facts={"name": job.name, "grace_s": str(container.grace_s)}, address=f"http://{options.publish}")
+        return Applied(facts=self.foresee(folder, job), address=f"http://{options.publish}")
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         _stop(commands, facts["name"], int(facts["grace_s"]))

@@ -114,6 +114,9 @@ class Systemd:
         findings = check_service(unit, found)
         return findings or _verified(folder / unit, _options(job), Commands())
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return {"unit": unit_name(job.name), "units": _options(job).units}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options, unit = _options(job), unit_name(job.name)
         if str(job.settings.home_folder) != home_of(job):
@@ -124,7 +127,7 @@ class Systemd:
             raise StoreUnavailable(f"{options.units}/{unit} cannot be written: {error.strerror}", hint="apply it as root") from error
         for words in (["daemon-reload"], ["enable", unit], ["restart", unit]):
             commands.run(["systemctl", *words])
-        return Applied(facts={"unit": unit, "units": options.units}, address=f"http://{options.publish}")
+        return Applied(facts=self.foresee(folder, job), address=f"http://{options.publish}")
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         path = Path(facts["units"]) / facts["unit"]

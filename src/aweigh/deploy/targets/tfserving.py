@@ -10,7 +10,7 @@ from aweigh.core.errors import InvalidFile, Unsupported
 from aweigh.core.package import Variant
 from aweigh.core.protobuf_text import Value, protobuf_text, read_protobuf_text
 from aweigh.deploy.commands import Commands
-from aweigh.deploy.model_servers import batches, below, check_files, put, take_away, uneven, variant_for, version_of
+from aweigh.deploy.model_servers import batches, below, check_files, put, take_away, to_be_put, uneven, variant_for, version_of
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 
@@ -81,12 +81,19 @@ class TfServing:
             findings.append(Finding(place=f"{job.name}/{version_of(job)}", message=f"holds no {_GRAPH}"))
         return findings
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return to_be_put(folder, _names(job), _options(job.options).base_path, job.before)
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         """Put the version's folder below the base path: the server, which looks every second, sees it whole."""
-        return put(folder, [f"{job.name}/{version_of(job)}"], _options(job.options).base_path, option="base_path")
+        return put(folder, _names(job), _options(job.options).base_path, option="base_path", before=job.before)
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         take_away(facts)
+
+
+def _names(job: DeployJob) -> list[str]:
+    return [f"{job.name}/{version_of(job)}"]
 
 
 def _options(said: msgspec.Struct) -> TfServingOptions:

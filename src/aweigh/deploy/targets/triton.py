@@ -25,6 +25,7 @@ from aweigh.deploy.model_servers import (
     put,
     stated_edges,
     take_away,
+    to_be_put,
     uneven,
     variant_for,
     version_of,
@@ -106,14 +107,23 @@ class Triton:
             return [*findings, Finding(place=place, message=error.message, hint=error.hint)]
         return [*findings, *_wrong(config, place, folder / job.name)]
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        return to_be_put(folder, _names(job), _repository(job), job.before)
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         """Put the version's folder where the server reads, then its configuration."""
-        options = msgspec.convert(job.options, TritonOptions, from_attributes=True)
-        names = [f"{job.name}/{version_of(job)}", f"{job.name}/{_CONFIG}"]
-        return put(folder, names, options.repository, option="repository")
+        return put(folder, _names(job), _repository(job), option="repository", before=job.before)
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         take_away(facts)
+
+
+def _names(job: DeployJob) -> list[str]:
+    return [f"{job.name}/{version_of(job)}", f"{job.name}/{_CONFIG}"]
+
+
+def _repository(job: DeployJob) -> str:
+    return msgspec.convert(job.options, TritonOptions, from_attributes=True).repository
 
 
 def _release(options: TritonOptions) -> str:
