@@ -11,7 +11,7 @@ import msgspec
 
 from aweigh.core.package import Departure, Variant
 from aweigh.core.signature import Signature, Tolerance
-from aweigh.optimization.passing import Kind, Made, Way
+from aweigh.optimization.passing import Declaration, Kind, Made, Way
 
 _TOLERANCES: Final = {
     "fp16": Tolerance(atol=1e-3, rtol=1e-2, scale=2e-3), "bf16": Tolerance(atol=1e-2, rtol=3e-2, scale=8e-3), "fp32": Tolerance(atol=1e-5, rtol=1e-4, scale=2e-6),
@@ -20,6 +20,7 @@ _QUANTISED: Final = Tolerance(atol=1e-3, rtol=1e-2, scale=2e-2)
 """Of integers: a value that rounds to the neighbouring step moves what is computed from it by a step."""
 _NOT_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
 _MAX_NAME: Final = 100
+_DIGITS: Final = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +52,12 @@ def step_of(name: str, way: Way) -> str:
     return f"{name} ({way.name})" if way.name else name
 
 
-def name_of(chain: tuple[str, ...]) -> str:
-    """Of a variant, by what was done to make it."""
-    return _NOT_A_NAME.sub("-", "-".join(chain).lower()).strip("-")[:_MAX_NAME].rstrip("-.")
+def name_of(words: tuple[str, ...]) -> str:
+    """Of a variant, by what it was made of and what was done to make it. A long one ends in digits of a digest, since others may begin as it does."""
+    name = _NOT_A_NAME.sub("-", "-".join(words).lower()).strip("-.")
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - _DIGITS - 1].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}"
 
 
 def key_of(parent: Candidate, name: str, way: Way, decides: Mapping[str, object]) -> str:
@@ -62,10 +66,8 @@ def key_of(parent: Candidate, name: str, way: Way, decides: Mapping[str, object]
     return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:32]
 
 
-def derived(parent: Candidate, step: str, kind: Kind, made: Made, *, departs: bool, composes: bool, key: str) -> Candidate:
+def derived(parent: Candidate, step: str, name: str, made: Made, *, declared: Declaration, key: str) -> Candidate:
     """What a pass made of a candidate, with the step around it kept."""
-    chain = (*parent.chain, step)
-    name = name_of(chain)
     own = {f"variants/{name}/{path}": Path(file) for path, file in made.files.items()}
     step_files = parent.variant.step.files if parent.variant.step else ()
     variant = msgspec.structs.replace(
@@ -83,10 +85,10 @@ def derived(parent: Candidate, step: str, kind: Kind, made: Made, *, departs: bo
         variant=variant,
         files={**own, **{file: parent.files[file] for file in step_files}},
         base=parent.base,
-        chain=chain,
-        kinds=(*parent.kinds, kind),
-        departs=departs or parent.departs,
-        composes=composes,
+        chain=(*parent.chain, step),
+        kinds=(*parent.kinds, declared.kind),
+        departs=declared.departs or parent.departs,
+        composes=declared.composes,
         notes=made.notes,
         key=key,
     )

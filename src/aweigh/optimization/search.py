@@ -19,7 +19,7 @@ from aweigh.optimization.material import Material
 from aweigh.optimization.passing import Declaration, Kind, Need, Way
 from aweigh.optimization.report import Result
 from aweigh.optimization.timing import Contestant, Speed, Timed, compare, merged
-from aweigh.optimization.trying import Tried, Workshop, slower_words
+from aweigh.optimization.trying import Tried, Workshop, slower_words, told
 
 GOALS: Final[dict[str, tuple[str, ...]]] = {
     "cpu": ("latency", "throughput"),
@@ -64,6 +64,8 @@ class Search:
         self._progress = progress
         self._tried: list[Tried] = []
         self._done = 0
+        self._begun: set[str] = set()
+        """Passes that began at the source: what the package has of it is nothing to them, so that once is enough."""
 
     @property
     def workshop(self) -> Workshop:
@@ -91,17 +93,19 @@ class Search:
                 continue
             if any(name == step.partition(" ")[0] for step in parent.chain):
                 continue
-            if Need.SOURCE in declared.needs and parent.chain:
-                continue  # it begins anew: what was made of the package is nothing to it
+            if Need.SOURCE in declared.needs and (parent.chain or name in self._begun):
+                continue
             lacking = self._lacking(declared)
             if lacking:
+                self._begun.add(name)
                 self._note(parent, name, lacking)
                 continue
             try:
                 ways = self._workshop.ways(parent, name)
             except AweighError as error:
-                self._note(parent, name, error.message)
+                self._note(parent, name, told(error))
                 continue
+            self._begun.add(name)
             for way in ways:
                 self._try(parent, name, way)
 
@@ -109,15 +113,15 @@ class Search:
         return [name for name in self._passes if self._declared[name].kind is kind]
 
     def _try(self, parent: Candidate, name: str, way: Way) -> None:
-        if name_of((*parent.chain, step_of(name, way))) in {own.variant.name for own in self._material.own}:
+        words = self._workshop.words(parent, step_of(name, way))
+        if {name_of(words), name_of((*parent.chain, step_of(name, way)))} & {own.variant.name for own in self._material.own}:
             return  # an earlier search made it, and the package has it as its own
-        words = " + ".join((*parent.chain, f"{name} {way.name}".strip()))
         if monotonic() >= self._deadline:
             result = self._workshop.refusal(parent, step_of(name, way), "untried", "the time was over")
             self._tried.append(Tried(result=result))
             return
         self._done += 1
-        self._progress(f"{self._done}: {words}")
+        self._progress(f"{self._done}: {' + '.join(words)}")
         self._tried.append(self._workshop.try_way(parent, name, way, until=self._deadline))
 
     def _note(self, parent: Candidate, name: str, why: str) -> None:
@@ -194,7 +198,7 @@ class Search:
             try:
                 timed |= self._together(baseline, [each])
             except AweighError as error:
-                broken[each.variant.name] = error.message
+                broken[each.variant.name] = told(error)
         return {**self._together(baseline, []), **timed}, broken
 
     def _together(self, baseline: Candidate, others: Sequence[Candidate]) -> dict[str, Timed]:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from aweigh.core.errors import AweighError, DeadlineExceeded, MissingLibrary, Unsupported
-from aweigh.optimization.candidates import Candidate, derived, key_of, step_of
+from aweigh.optimization.candidates import Candidate, derived, key_of, name_of, step_of
 from aweigh.optimization.journal import Journal
 from aweigh.optimization.judging import Judge, Proof
 from aweigh.optimization.making import load_pass, made_with, make_pass
@@ -62,8 +62,13 @@ class Workshop:
 
     def refusal(self, parent: Candidate, step: str, outcome: Outcome, why: str, seconds: float = 0.0) -> Result:
         """Of a candidate that did not come about."""
-        passes = (*parent.chain, step)
-        return Result(name=" + ".join(passes), passes=passes, base=parent.base, outcome=outcome, why=why[:_SAID], seconds=seconds)
+        name, passes = " + ".join(self.words(parent, step)), (*parent.chain, step)
+        return Result(name=name, passes=passes, base=parent.base, outcome=outcome, why=why[:_SAID], seconds=seconds)
+
+    def words(self, parent: Candidate, step: str) -> tuple[str, ...]:
+        """What tells a candidate from all others: what is done to make it and, where it begins at another variant than the baseline, at which."""
+        begun = () if parent.base == self.material.baseline.base else (parent.base,)
+        return (*begun, *parent.chain, step)
 
     def try_way(self, parent: Candidate, name: str, way: Way, *, until: float = math.inf) -> Tried:
         """Make and measure one candidate, or take what an earlier search found of it; where another search is at it, wait for that until `until` (monotonic seconds)."""
@@ -83,11 +88,11 @@ class Workshop:
                 made = make_pass(name, self._job(parent, name, way, folder), self.material.shop)
             except AweighError as error:
                 outcome: Outcome = "refused" if isinstance(error, Unsupported | MissingLibrary) else "failed"
-                result = self.refusal(parent, step, outcome, error.message, monotonic() - began)
+                result = self.refusal(parent, step, outcome, told(error), monotonic() - began)
                 if not isinstance(error, MissingLibrary):  # another machine, or a minute later, may have it
                     self._journal.keep(key, result)
                 return Tried(result=result)
-            candidate = derived(parent, step, declared.kind, made, departs=declared.departs, composes=declared.composes, key=key)
+            candidate = derived(parent, step, name_of(self.words(parent, step)), made, declared=declared, key=key)
             if declared.elsewhere:
                 found = self._of(candidate, "unproven", f"it runs on {declared.elsewhere} alone: kept without evidence", began)
             else:
@@ -100,14 +105,14 @@ class Workshop:
         try:
             proof = self.judge.prove(candidate)
         except AweighError as error:
-            return self._of(candidate, "failed", error.message, began), candidate
+            return self._of(candidate, "failed", told(error), began), candidate
         candidate = proof.candidate
         if not proof.evidence.passed:
             return self._of(candidate, "outside" if proof.outside else "failed", proof.why, began, proof=proof), candidate
         try:
             timed = self._time(candidate)
         except AweighError as error:
-            return self._of(candidate, "failed", f"it cannot be timed: {error.message}", began, proof=proof), candidate
+            return self._of(candidate, "failed", f"it cannot be timed: {told(error)}", began, proof=proof), candidate
         bound = self.material.device.memory_bytes
         if bound and timed.memory_bytes > bound:
             why = f"it takes {timed.memory_bytes} bytes of memory, the device has {bound}"
@@ -175,6 +180,7 @@ class Workshop:
         """What a candidate depends on beside its pass: with other training code, what no pass of training made is still what it was."""
         material, needs = self.material, load_pass(name).declares.needs
         return {
+            "baseline": material.baseline.key,
             "libraries": made_with(name),
             "time_s": material.shop.caps.timeout_s,
             "calibration": material.calibration_digest,
@@ -219,6 +225,12 @@ class Workshop:
             notes=known.notes,
             key=key,
         )
+
+
+def told(error: AweighError) -> str:
+    """What went wrong, and the next step, in no more than a report has room for."""
+    hint = f"; {error.hint}" if error.hint else ""
+    return error.message[: max(_SAID - len(hint), 0)] + hint
 
 
 def worthwhile(timed: Timed, goal: str, baseline_bytes: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aweigh.app.optimize_keys import training_key
+from aweigh.core.errors import Unsupported
 from aweigh.core.evidence import Evidence, Machine, Strength
 from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
@@ -17,14 +18,15 @@ from aweigh.core.tensors import Datatype
 from aweigh.isolate import Caps
 from aweigh.optimization import trying
 from aweigh.optimization.budget import Budget, Figure
-from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.candidates import Candidate, derived, name_of
 from aweigh.optimization.journal import Journal
-from aweigh.optimization.making import Shop, made_with
-from aweigh.optimization.material import Material, split
-from aweigh.optimization.passing import Device, Way
+from aweigh.optimization.making import Shop, load_pass, made_with
+from aweigh.optimization.material import Material, Training, split
+from aweigh.optimization.passing import Device, Made, Way
 from aweigh.optimization.report import Outcome, Result
+from aweigh.optimization.search import Search
 from aweigh.optimization.timing import Speed, Timed
-from aweigh.optimization.trying import Workshop
+from aweigh.optimization.trying import Workshop, told
 from aweigh.testing.fakes import FakeSession
 
 ROWS = np.ones((20, 4), dtype=np.float32)
@@ -141,3 +143,49 @@ def test_a_source_that_is_a_folder_is_all_its_files(tmp_path: Path) -> None:
     assert training_key(tmp_path, str(source), ("", "", "")) == before
     (source / "variables" / "data").write_bytes(b"2")
     assert training_key(tmp_path, str(source), ("", "", "")) != before
+
+
+def test_candidates_of_other_variants_than_the_baseline_say_so_in_their_names(tmp_path: Path) -> None:
+    """The comparison and the package go by names: two of one name were one of them."""
+    given = material(tmp_path, own=[own(tmp_path), own(tmp_path, "onnx-2")])
+    search = Search(given, Journal(tmp_path / "journal"), ("onnxruntime-level", "int8-dynamic"), deadline=0.0)
+    for parent in given.own:
+        search._extend(parent, ["onnxruntime-level", "int8-dynamic"])
+    names = [each.result.name for each in search._tried]
+    assert names[:2] == ["onnxruntime-level (basic)", "onnxruntime-level (extended)"]
+    assert "onnx-2 + onnxruntime-level (basic)" in names
+    assert "onnx-2 + int8-dynamic" in names  # refused: the budget is exact
+    assert len(set(names)) == len(names)
+    made = derived(
+        given.own[1], "int8-dynamic", name_of(search.workshop.words(given.own[1], "int8-dynamic")), Made(runtime="onnxruntime", precision="int8", files={"m": "/m"}),
+        declared=load_pass("int8-dynamic").declares, key="",
+    )  # fmt: skip
+    assert (made.variant.name, made.chain, made.base) == ("onnx-2-int8-dynamic", ("int8-dynamic",), "onnx-2")
+    assert made.variant.files == ("variants/onnx-2-int8-dynamic/m",)
+
+
+def test_long_names_stay_apart() -> None:
+    one, other = (name_of(("a" * 120, end)) for end in ("b", "c"))
+    assert one != other
+    assert len(one) == 100
+
+
+def test_what_begins_at_the_source_begins_there_once(tmp_path: Path) -> None:
+    (tmp_path / "trees.txt").write_text("tree\nversion=v4\n")
+    given = material(tmp_path, own=[own(tmp_path), own(tmp_path, "onnx-2")], training=Training(source=str(tmp_path / "trees.txt")))
+    search = Search(given, Journal(tmp_path / "journal"), ("native-trees",), deadline=0.0)
+    for parent in given.own:
+        search._extend(parent, ["native-trees"])
+    assert [each.result.name for each in search._tried] == ["native-trees"]
+
+
+def test_a_refusal_tells_the_next_step(tmp_path: Path) -> None:
+    """Where a pass knows what to do about it, the report says so too, however long the reason is."""
+    given = material(tmp_path, training=Training(source=str(tmp_path / "nowhere.txt")))
+    search = Search(given, Journal(tmp_path / "journal"), ("native-trees",), deadline=0.0)
+    search._extend(given.baseline, ["native-trees"])
+    assert search._tried[0].result.why.endswith("nowhere.txt: there is no such file; check the path")
+    assert told(Unsupported("it has no way", hint="give --source FILE")) == "it has no way; give --source FILE"
+    assert told(Unsupported("it has no way")) == "it has no way"
+    long = told(Unsupported("a" * 1000, hint="give --source FILE"))
+    assert (len(long), long[-19:]) == (400, "; give --source FILE"[-19:])

@@ -26,7 +26,7 @@ def check(job: PassJob, *, keras: bool = False) -> None:
             "the source is a Keras model" if is_keras else "the source is no .keras or .h5 file", hint="give the source with --source FILE"
         )
     if not job.calibration:
-        raise Unsupported("it needs rows of real data, to tell whether the source is the package's", hint="give --data FILE")
+        raise Unsupported("it needs rows of real data, to tell whether the source is the package's", hint="give DATA, some hundred rows")
     if not _plain(job.variant):
         raise Unsupported("training begins with the source: what another pass has made is not trained again")
 
