@@ -19,10 +19,11 @@ _SAME_ANSWER_S: Final = 5.0
 
 
 class _Waiter:
-    __slots__ = ("_timer", "_told", "caller")
+    __slots__ = ("_others", "_timer", "_told", "caller")
 
-    def __init__(self, caller: Caller, told: Told, name: str) -> None:
+    def __init__(self, caller: Caller, told: Told, name: str, others: "Waiters") -> None:
         self.caller = caller
+        self._others = others
         self._told: Told | None = told
         self._timer: asyncio.TimerHandle | None = None
         if caller.deadline is not None:
@@ -30,14 +31,20 @@ class _Waiter:
                 f"model '{name}' was not loaded in time", hint="allow more time for the first request, or load it beforehand"
             )
             self._timer = asyncio.get_running_loop().call_later(max(0.0, caller.deadline - monotonic()), self.tell, late)
+        others[self] = None
 
     def tell(self, error: AweighError | None) -> None:
-        """The end of the wait, once."""
+        """The end of the wait, once: it takes nobody's place any more."""
+        self._others.pop(self, None)
         told, self._told = self._told, None
         if self._timer is not None:
             self._timer.cancel()
         if told is not None and not self.caller.cancelled:
             told(error)
+
+
+Waiters = dict[_Waiter, None]
+"""Those of one load, in order."""
 
 
 class Waking:
@@ -46,7 +53,8 @@ class Waking:
     def __init__(self, load: Callable[[str, str, Callable[[Any, AweighError | None], None]], None], *, max_waiting: int) -> None:
         self._load = load
         self._max_waiting = max_waiting
-        self._waiting: dict[tuple[str, str], list[_Waiter]] = {}
+        self._waiting: dict[tuple[str, str], Waiters] = {}
+        """By what is being loaded; also what nobody waits for any more."""
         self._failed: dict[tuple[str, str], tuple[float, AweighError]] = {}
         self.loads = 0
         """Loads that requests have caused."""
@@ -54,7 +62,14 @@ class Waking:
     @property
     def waiting(self) -> int:
         """Requests that wait now."""
-        return sum(len(waiters) for waiters in self._waiting.values())
+        return sum(map(len, self._waiting.values())) - len(self._gone())
+
+    def _gone(self) -> list[_Waiter]:
+        """Those whose clients have left."""
+        return [waiter for waiters in self._waiting.values() for waiter in waiters if waiter.caller.cancelled]
+
+    def _full(self) -> bool:
+        return sum(map(len, self._waiting.values())) >= max(1, self._max_waiting)
 
     def wait(self, name: str, version: str, caller: Caller, told: Told) -> None:
         """Wait for a version to be loaded. Raises Overloaded, and what the load raised a moment ago."""
@@ -63,13 +78,17 @@ class Waking:
         if error is not None and monotonic() < until:
             raise error.saying(error.message)  # a new one: it is raised again and again, and tracebacks grow
         waiters = self._waiting.get(key)
-        if self.waiting >= max(1, self._max_waiting):
+        if self._full():
+            for gone in self._gone():
+                gone.tell(None)
+        if self._full():
             raise Overloaded(f"{self.waiting} requests wait for models to be loaded", hint="try again later; max_queue allows more to wait")
         if waiters is not None:
-            waiters.append(_Waiter(caller, told, name))
+            _Waiter(caller, told, name, waiters)
             return
         self._failed.pop(key, None)
-        self._waiting[key] = [_Waiter(caller, told, name)]
+        waiters = self._waiting[key] = {}
+        _Waiter(caller, told, name, waiters)
         self.loads += 1
         self._load(name, version, partial(self._ended, key))
 
@@ -81,5 +100,5 @@ class Waking:
     def _ended(self, key: tuple[str, str], _: Any, error: AweighError | None) -> None:
         if error is not None:
             self._failed[key] = monotonic() + _SAME_ANSWER_S, error
-        for waiter in self._waiting.pop(key, []):
+        for waiter in list(self._waiting.pop(key, ())):
             waiter.tell(error)

@@ -236,6 +236,41 @@ def test_first_requests_wait_for_one_load() -> None:
     play(main)
 
 
+def test_who_gave_up_waiting_takes_nobodys_place() -> None:
+    async def main(stand: Stand) -> None:
+        for name in ("a", "b"):
+            stand.dataplane.asleep.put(name, "1", ON_FIRST_USE, default=True)
+        stand.shelf.gate.clear()
+        told: list[AweighError | None] = []
+
+        def ask(name: str, deadline: float | None = None) -> Any:
+            with pytest.raises(NotLoaded) as error:
+                stand.dataplane.find(name)
+            assert error.value.wake is not None
+            caller = SimpleNamespace(deadline=deadline, cancelled=False, id=b"1", priority=0)
+            error.value.wake(caller, told.append)
+            return caller
+
+        late, left = ask("a", time.monotonic() + 0.02), ask("a")
+        await until(lambda: bool(told))
+        assert isinstance(told[0], DeadlineExceeded)
+        assert stand.control.room().waiting == 1
+        left.cancelled = True
+        assert (stand.control.room().waiting, late.cancelled) == (0, False)
+        ask("b")
+        gone = ask("a")
+        with pytest.raises(Overloaded, match="2 requests wait for models to be loaded"):
+            ask("b")
+        gone.cancelled = True
+        ask("b")
+        stand.shelf.gate.set()
+        await until(lambda: len(told) == 3)
+        assert (told[1:], stand.control.room().waiting) == ([None, None], 0)
+        assert stand.shelf.loads == [("a", 1), ("b", 1)]
+
+    play(main, max_queue=2)
+
+
 def test_waiting_is_bounded_by_number_and_deadline() -> None:
     async def main(stand: Stand) -> None:
         stand.dataplane.asleep.put("a", "1", ON_FIRST_USE, default=True)
