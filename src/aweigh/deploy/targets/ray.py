@@ -3,6 +3,7 @@
 Rendered are the application's configuration and its code, which is the same for every model: names and versions are data in the configuration.
 """
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, cast
@@ -10,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, cast
 import msgspec
 from msgspec import Meta
 
-from aweigh.core.errors import AweighError
+from aweigh.core.errors import AweighError, Conflict, InvalidInput
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import memory_of
 from aweigh.deploy.manifest_checks import shape_finding
@@ -82,7 +83,7 @@ class Ray:
             costs=cost_lines(self.name, job, memory_mib=memory_of(job)),
             commands=[f"serve deploy {_CONFIG}"],
             notes=[
-                "`serve deploy` replaces every application of the cluster: to have others beside it, put them into the same serve.yaml",
+                "`serve deploy` replaces every application of the cluster; --apply sends those that are there with it, by hand put them into serve.yaml",
                 "aweigh and the package must be on the machines of the cluster: `pip install aweigh`, `aweigh pull` or `aweigh import`",
             ],
         )
@@ -109,12 +110,57 @@ class Ray:
         return findings
 
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
+        """With every application that the cluster has already: Ray takes away what a configuration does not name."""
         options = cast("RayOptions", job.options)
-        commands.run(["serve", "deploy", "--address", options.dashboard, _CONFIG], folder=folder)
-        return Applied(facts={"dashboard": options.dashboard}, address=f"http://127.0.0.1:{options.port}{options.route}")
+        document = read_yaml((folder / _CONFIG).read_bytes(), place=_CONFIG)[0]
+        own = {str(each["name"]): str(each["route_prefix"]) for each in document["applications"]}
+        others = [each for each in _deployed(commands, options.dashboard) if each["name"] not in own]
+        for each in others:
+            if each.get("route_prefix", "/") in own.values():
+                message = f"{each.get('route_prefix', '/')} is the route of the application '{each['name']}' on that cluster"
+                raise InvalidInput(message, hint="say another one: --set route=/NAME")
+        _deploy(commands, options.dashboard, {**document, "applications": [*document["applications"], *others]}, folder)
+        facts = {"name": job.name, "dashboard": options.dashboard}
+        return Applied(facts=facts, address=f"http://127.0.0.1:{options.port}{options.route}")
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
-        commands.run(["serve", "shutdown", "--address", facts["dashboard"], "--yes"])
+        """The application alone; Ray Serve itself where it was the last."""
+        name, dashboard = facts["name"], facts["dashboard"]
+        there = _deployed(commands, dashboard)
+        others = [each for each in there if each["name"] != name]
+        if len(others) == len(there):
+            return
+        if others:
+            path = folder / _CONFIG
+            document = read_yaml(path.read_bytes(), place=_CONFIG)[0] if path.is_file() else {}
+            _deploy(commands, dashboard, {**document, "applications": others}, folder)
+            return
+        if started := sorted(_running(commands, dashboard) - {name}):
+            hint = f"end it from Python: serve.delete({name!r})"
+            raise Conflict(
+                f"applications run there that no configuration names, as '{started[0]}': shutting Serve down would end them", hint=hint
+            )
+        commands.run(["serve", "shutdown", "--address", dashboard, "--yes"])
+
+
+def _deployed(commands: Commands, dashboard: str) -> list[dict[str, Any]]:
+    """The applications of the cluster, as they were configured: `serve config` prints one document for each, or a sentence where there is none."""
+    said = commands.run(["serve", "config", "--address", dashboard])
+    return [each for each in read_yaml(said.encode(), place="serve config") if isinstance(each, dict) and "name" in each]
+
+
+def _running(commands: Commands, dashboard: str) -> set[str]:
+    """Names of all applications, also of those that a program started without a configuration."""
+    said = read_yaml(commands.run(["serve", "status", "--address", dashboard]).encode(), place="serve status")
+    found = said[0].get("applications") if said and isinstance(said[0], dict) else None
+    return set(found or {})
+
+
+def _deploy(commands: Commands, dashboard: str, document: dict[str, Any], folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="aweigh-ray-") as work:
+        path = Path(work) / _CONFIG
+        path.write_bytes(yaml_text(document))
+        commands.run(["serve", "deploy", "--address", dashboard, str(path)], folder=folder if folder.is_dir() else None)
 
 
 def _config(job: DeployJob, options: RayOptions) -> dict[str, Any]:
