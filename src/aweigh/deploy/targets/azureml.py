@@ -62,7 +62,10 @@ class AzureMl:
                 f"az ml online-endpoint create --file {_ENDPOINT}{place}",
                 f"az ml online-deployment create --file {_DEPLOYMENT} --all-traffic{place}",
             ],
-            notes=["callers send a key of the endpoint; an instance answers one request at a time"],
+            notes=[
+                "callers send a key of the endpoint; an instance answers one request at a time",
+                "--apply deletes the endpoint's other deployments once the new one has all traffic: their instances would be paid for",
+            ],
         )
 
     def check(self, folder: Path, job: DeployJob) -> list[Finding]:
@@ -80,21 +83,39 @@ class AzureMl:
             found.append(Finding(place=f"{_DEPLOYMENT}: instance_count", message="must be 1 or more"))
         return found
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        options = _options(job)
+        return {"name": _name(job), "workspace": options.workspace, "resource_group": options.resource_group}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options = _options(job)
         azure = Azure(commands, *_place(options))
         name = _name(job)
         verb = "update" if azure.there("ml", "online-endpoint", "show", "--name", name) else "create"
         azure.call("ml", "online-endpoint", verb, "--file", str(folder / _ENDPOINT))
-        azure.call("ml", "online-deployment", "create", "--file", str(folder / _DEPLOYMENT), "--all-traffic")
+        current = str(read_yaml((folder / _DEPLOYMENT).read_bytes(), place=_DEPLOYMENT)[0]["name"])
+        at = ("--name", current, "--endpoint-name", name)
+        verb = "update" if azure.there("ml", "online-deployment", "show", *at) else "create"
+        azure.call("ml", "online-deployment", verb, "--file", str(folder / _DEPLOYMENT), *(["--all-traffic"] if verb == "create" else []))
+        if verb == "update":
+            azure.call("ml", "online-endpoint", "update", "--name", name, "--traffic", f"{current}=100")
+        _drop_others(azure, name, current)
         address = azure.call("ml", "online-endpoint", "show", "--name", name, "--query", "scoring_uri", "--output", "tsv").strip()
-        return Applied(facts={"name": name, "workspace": options.workspace, "resource_group": options.resource_group}, address=address)
+        return Applied(facts=self.foresee(folder, job), address=address)
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         options = AzureMlOptions(workspace=facts["workspace"], resource_group=facts["resource_group"])
         azure = Azure(commands, *_place(options))
         if azure.there("ml", "online-endpoint", "show", "--name", facts["name"]):
             azure.call("ml", "online-endpoint", "delete", "--name", facts["name"], "--yes")
+
+
+def _drop_others(azure: Azure, endpoint: str, current: str) -> None:
+    """Earlier versions, which get no requests any more: their instances would go on running, and be paid for."""
+    said = azure.call("ml", "online-deployment", "list", "--endpoint-name", endpoint, "--query", "[].name", "--output", "tsv")
+    for each in said.split():
+        if each != current:
+            azure.call("ml", "online-deployment", "delete", "--name", each, "--endpoint-name", endpoint, "--yes")
 
 
 def _options(job: DeployJob) -> AzureMlOptions:
