@@ -53,6 +53,7 @@ NO_REQUESTS = {
     "target that is a star": b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
     "target not ASCII": b"GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n",
     "space before the method": b" GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "chunks in HTTP/1.0": b"POST /v2 HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "TLS to a plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS to a plain port\r\n\r\n",
     "an empty head": b"\r\n\r\n",
 }

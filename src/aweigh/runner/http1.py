@@ -116,7 +116,11 @@ def parse_head(head: bytes) -> Request:
                 raise Refusal(f"the header {key} is sent twice")
             text = f"{headers[key]}, {text}"
         headers[key] = text
-    if version == b"HTTP/1.1" and "host" not in headers:
+    if version == b"HTTP/1.0":
+        if "transfer-encoding" in headers:  # RFC 9112, 6.1: its framing is faulty, for whatever stands between does not know it
+            raise Refusal("a request of HTTP/1.0 does not come in chunks", hint="send a content-length")
+        headers.pop("expect", None)  # RFC 9110, 10.1.1: it knows no interim answers
+    elif "host" not in headers:
         raise Refusal("the header host is missing")
     return Request(method.decode("ascii"), _path(target), headers, keep_alive=_keeps(version, headers))
 

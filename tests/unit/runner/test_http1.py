@@ -81,6 +81,14 @@ def test_a_peer_that_waits_for_leave_gets_it() -> None:
     assert not on.expects
 
 
+def test_http_1_0_knows_no_interim_answers() -> None:
+    on = reader()
+    on.buffer += b"POST / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n"
+    assert on.take() is None
+    assert not on.expects
+    assert [each.body for each in read(b"POST / HTTP/1.0\r\nexpect: tea\r\ncontent-length: 3\r\n\r\nabc")] == [b"abc"]
+
+
 def test_answers() -> None:
     told = render(Response(200, b"{}", headers=(("a", "b"),)), identity="me", keep_alive=False)
     assert told == (

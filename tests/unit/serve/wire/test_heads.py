@@ -1,7 +1,7 @@
 """Heads of HTTP/1.1: what is refused, what is understood, and which heads the cache may keep."""
 
 import pytest
-from tests.serving.kit import BODY, Rig, exchange, get, post, rig
+from tests.serving.kit import BODY, Rig, answers, exchange, get, post, rig
 from tests.serving.smuggling import LINE, NO_REQUESTS, SMUGGLING
 
 from aweigh.core.errors import AweighError
@@ -32,6 +32,15 @@ def test_what_is_no_request_is_refused(server: Rig, raw: bytes) -> None:
     found = exchange(server, raw)
     assert [(answer.status, answer.headers["connection"]) for answer in found] == [(400, "close")]
     assert server.listener.connections().refused == 1
+
+
+def test_http_1_0_knows_no_interim_answers(server: Rig) -> None:
+    head = b"POST /v2/models/iris/infer HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    _, pipe = server.open()
+    pipe.send(head)
+    assert pipe.take() == b""
+    pipe.send(BODY)
+    assert [answer.status for answer in answers(pipe.take())] == [200]
 
 
 def test_heads_have_a_limit_in_bytes_and_in_lines(server: Rig) -> None:
