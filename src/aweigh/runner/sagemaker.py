@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _csv
+from _io import StringIO
 
 from . import jsontext
 from .errors import Refusal
@@ -39,7 +40,7 @@ def answer(request: Request, model: Model) -> Response:
 
 def _read(body: bytes, columns: list[dict[str, Any]]) -> list[Any]:
     try:
-        lines = body.decode("utf-8-sig").splitlines(keepends=True)
+        lines = StringIO(body.decode("utf-8-sig"), newline="")  # str.splitlines ends lines at characters that cells may hold
     except UnicodeDecodeError as error:
         raise Refusal(f"the body is not UTF-8: byte {error.start}", hint="send rows of CSV in UTF-8") from None
     try:

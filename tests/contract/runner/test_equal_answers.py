@@ -133,6 +133,8 @@ CSV = [
     b',"a,""b""",1,1\n',
     b'1,"a',
     b"1,a,1.0,maybe\n",
+    "1,a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei,1,1\r2,b,2,0".encode(),
+    "1,a\x85\n".encode(),
     b"\xff",
 ]
 
