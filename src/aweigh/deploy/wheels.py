@@ -18,6 +18,7 @@ from typing import Final
 
 from aweigh.core.errors import InvalidFile, MissingLibrary, Refused
 from aweigh.core.protocols import Progress, quiet
+from aweigh.core.whole import whole
 from aweigh.deploy.platforms import WheelTarget, needed_glibc
 from aweigh.deploy.requirements import Pin
 from aweigh.isolate.installers import uv
@@ -82,15 +83,14 @@ def fetch_wheels(pins: Sequence[Pin], target: WheelTarget, *, cache: Path, progr
 
 def _kept(pin: Pin, target: WheelTarget, folder: Path) -> Path | None:
     """The wheel that pip chose for a target before; never one that was chosen for another, which another machine would not choose."""
-    note = _note(pin, target, folder)
     try:
-        digest, _, name = note.read_text(encoding="utf-8").partition("/")
+        digest, _, name = _note(pin, target, folder).read_text(encoding="utf-8").partition("/")
         path = folder / digest / name
         if digest in (pin.hashes or {digest}) and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
             return path
-    except (FileNotFoundError, NotADirectoryError):
+        path.unlink(missing_ok=True)  # damaged, or not what the list holds any more: fetched again
+    except (OSError, ValueError):  # no note, or one that names no file: by a build that was cut off, or a disk that was full
         return None
-    path.unlink()  # damaged, or not what the list holds any more: fetched again
     return None
 
 
@@ -115,7 +115,8 @@ def _fetch(pins: Sequence[Pin], target: WheelTarget, folder: Path) -> None:
             for place in (folder / digest, note.parent):
                 place.mkdir(exist_ok=True)
             path.replace(folder / digest / path.name)
-            note.write_text(f"{digest}/{path.name}", encoding="utf-8")
+            with whole(note, mode=0o644) as stream:
+                stream.write(f"{digest}/{path.name}".encode())
 
 
 def _download(pins: Sequence[Pin], target: WheelTarget, into: Path) -> str:

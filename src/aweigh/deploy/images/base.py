@@ -5,9 +5,11 @@ Everything is checked against the digest it is named by; nothing of it is run.
 
 import dataclasses
 import hashlib
+import lzma
 import os
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -36,6 +38,10 @@ OCI: Final = "oci:"
 ARCHIVE: Final = "docker-archive:"
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_DEPTH: Final = 3
+_NO_ARCHIVE: Final = (
+    tarfile.TarError, KeyError, EOFError, zlib.error, lzma.LZMAError, msgspec.DecodeError, UnicodeDecodeError, RecursionError,
+)  # fmt: skip
+"""What reading one raises that is cut off, damaged, or something else."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +224,12 @@ class _Archive:
         try:
             with open_plain(file) as stream, tarfile.open(fileobj=stream) as archive:
                 self._manifest = self._read(archive, file)
-        except (tarfile.TarError, KeyError) as error:
-            raise InvalidFile(f"{file} is no archive of 'docker save': {error}") from error
+        except _NO_ARCHIVE as error:
+            raise _no_archive(file, error) from error
+        except OSError as error:
+            if error.errno is None:  # of gzip and bz2: of the file and the disk it has a number
+                raise _no_archive(file, error) from error
+            raise
 
     def document(self, name: str) -> bytes:
         return self._manifest
@@ -243,16 +253,23 @@ class _Archive:
             raise InvalidFile(f"{name!r} in the archive is no file")
         handle, made = tempfile.mkstemp(dir=self._blobs, prefix=".making-")
         digest, size, first = hashlib.sha256(), 0, b""
-        with os.fdopen(handle, "wb") as out:
-            while chunk := stream.read(_CHUNK_BYTES):
-                first = first or chunk[:2]
-                digest.update(chunk)
-                size += len(chunk)
-                out.write(chunk)
-        Path(made).replace(self._blobs / digest.hexdigest())
+        try:
+            with os.fdopen(handle, "wb") as out:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    first = first or chunk[:2]
+                    digest.update(chunk)
+                    size += len(chunk)
+                    out.write(chunk)
+            Path(made).replace(self._blobs / digest.hexdigest())
+        finally:
+            Path(made).unlink(missing_ok=True)
         tar = "application/vnd.oci.image.layer.v1.tar"
         packed = f"{tar}+gzip" if first == b"\x1f\x8b" else tar
         return Descriptor(media_type=kind or packed, digest=Digest(f"sha256:{digest.hexdigest()}"), size=size)
+
+
+def _no_archive(file: Path, error: Exception) -> InvalidFile:
+    return InvalidFile(f"{file} is no archive of 'docker save': {error}", hint="save it again: docker save NAME")
 
 
 def _member(archive: tarfile.TarFile, name: str, *, limit: int) -> bytes:

@@ -70,14 +70,16 @@ class Layers:
         self._epoch = epoch
 
     def make(self, key: str, files: Callable[[], Files], *, created_by: str, folders: Iterable[str] = ()) -> Layer:
-        """The layer of these files; `key` says what they are, and whoever made it before made the same. `folders` are those that are there below."""
-        named = hashlib.sha256(f"{FORMAT}\0{self._epoch}\0{zlib.ZLIB_RUNTIME_VERSION}\0{key}".encode()).hexdigest()
+        """The layer of these files; `key` says what they are, and whoever made it before above the same `folders`, those below, made the same."""
+        below = frozenset(folders)
+        words = (FORMAT, str(self._epoch), zlib.ZLIB_RUNTIME_VERSION, key, *sorted(below))
+        named = hashlib.sha256("\0".join(words).encode(errors="surrogateescape")).hexdigest()
         note = self._folder / f"{named}.json"
         found = self._read(note)
         if found is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._blobs.mkdir(parents=True, exist_ok=True)
-            found = self._write(files(), frozenset(folders))
+            found = self._write(files(), below)
             with whole(note) as stream:
                 stream.write(msgspec.json.encode(found))
         return Layer(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aweigh.core.protocols import Progress
-from aweigh.deploy.images.bytecode import compile_modules
+from aweigh.deploy.images.bytecode import compile_modules, version_of
 from aweigh.deploy.images.inside import Inside
 from aweigh.deploy.images.layers import Content, Files, Link
 from aweigh.deploy.platforms import Platform, Python
@@ -61,7 +61,8 @@ class Compiler:
 
     @property
     def key(self) -> str:
-        return f"{self.python} {self.interpreter}"
+        """What decides the bytecode: another patch release at the same path may compile otherwise."""
+        return f"{self.python} {self.interpreter} {version_of(self.interpreter)}" if self.interpreter else str(self.python)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

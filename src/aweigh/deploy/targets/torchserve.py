@@ -16,6 +16,7 @@ from aweigh.core.errors import StoreUnavailable, Unsupported
 from aweigh.core.package import Variant
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Datatype
+from aweigh.core.whole import whole
 from aweigh.deploy import payloads
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.model_servers import batches, check_files, put, take_away, uneven, variant_for, version_of
@@ -142,12 +143,11 @@ def _archive(job: DeployJob, variant: Variant) -> Path:
     members = _members(job, variant)
     named = json.dumps([(name, _digest(content)) for name, content in members.items()])
     place = job.cache / "torchserve" / f"{hashlib.sha256(named.encode()).hexdigest()}.mar"
-    if place.exists():
+    if place.exists() and not _wrong(place):
         return place
-    new = place.with_suffix(".new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as archive:
+        with whole(place, mode=0o644) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
             for name, content in members.items():
                 entry = zipfile.ZipInfo(name, _WHEN)
                 entry.external_attr = 0o100644 << 16
@@ -158,7 +158,6 @@ def _archive(job: DeployJob, variant: Variant) -> Path:
                     with content.open("rb") as source:
                         while chunk := source.read(1 << 20):
                             stream.write(chunk)
-        new.replace(place)
     except OSError as error:
         raise StoreUnavailable(f"{place.parent} cannot be written: {error.strerror}", hint="check the space left") from error
     return place

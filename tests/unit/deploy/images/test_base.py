@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.images import write_layout
 
@@ -78,6 +79,34 @@ def test_an_archive_of_docker_save_is_the_same_base(tmp_path: Path) -> None:
     saved = read(f"docker-archive:{tmp_path}/saved.tar", tmp_path / "cache")
     assert [each.digest for each in saved.layers] == [layer.digest]
     assert look_inside(saved).glibc == (2, 36)
+
+
+@pytest.mark.parametrize("said", ["{}", "[{}]", '[{"Config": 1, "Layers": []}]', "not JSON", "\udcff", "[" * 100_000])
+def test_an_archive_with_an_odd_manifest_is_refused(said: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "odd.tar", "w") as archive:
+        member = tarfile.TarInfo("manifest.json")
+        data = said.encode(errors="surrogateescape")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(InvalidFile, match="docker save"):
+        read(f"docker-archive:{tmp_path}/odd.tar", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("form", "damage"), [("gz", "cut"), ("bz2", "cut"), ("xz", "cut"), ("bz2", "changed"), ("xz", "changed")])
+def test_a_packed_archive_that_is_cut_off_or_damaged_is_refused_and_leaves_nothing(form: str, damage: str, tmp_path: Path) -> None:
+    listed = json.dumps([{"Config": "config.json", "Layers": ["layer.tar"]}]).encode()
+    file = tmp_path / "saved"
+    with tarfile.open(file, f"w:{form}") as archive:  # type: ignore[call-overload]  # forms by their names
+        for name, data in (("manifest.json", listed), ("config.json", b"{}"), ("layer.tar", np.random.default_rng(0).bytes(300_000))):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    data = file.read_bytes()
+    at = len(data) * 2 // 3
+    file.write_bytes(data[:at] if damage == "cut" else data[:at] + bytes(64) + data[at + 64 :])
+    with pytest.raises(InvalidFile, match="docker save"):
+        read(f"docker-archive:{file}", tmp_path / "cache")
+    assert not list((tmp_path / "cache/blobs").glob(".making-*"))
 
 
 def test_damage_and_links_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from aweigh.core.errors import InvalidInput
 from aweigh.deploy.images.layers import Content, Layers, Link
+from aweigh.deploy.images.payload import Compiler
 
 FILES: dict[str, Content] = {"app/b.py": b"b = 1\n", "app/a.py": b"a = 1\n", "models/blob": b"weights", "models/view": Link("models/blob")}
 
@@ -48,6 +49,25 @@ def test_a_layer_that_is_kept_is_not_made_again_and_a_damaged_one_is(tmp_path: P
     layer.path.write_bytes(b"x" * layer.size_bytes)
     assert layers.make("key", lambda: FILES, created_by="x") == layer
     assert layer.path.read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_what_was_made_above_other_folders_is_another_layer(tmp_path: Path) -> None:
+    """A base with /app, built on before, must not decide what is built on one without it."""
+    shared = Layers(tmp_path / "shared")
+    first = shared.make("key", lambda: FILES, created_by="x", folders=["app", "usr"])
+    second = shared.make("key", lambda: FILES, created_by="x", folders=["usr"])
+    alone = Layers(tmp_path / "alone").make("key", lambda: FILES, created_by="x", folders=["usr"])
+    assert second.digest == alone.digest != first.digest
+
+
+def test_another_patch_release_of_the_interpreter_is_another_key(tmp_path: Path) -> None:
+    keys = set()
+    for release in ("3.11.7", "3.11.9", "3.11.7"):
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\necho CPython {release}\n")
+        program.chmod(0o755)
+        keys.add(Compiler(python=(3, 11), interpreter=str(program)).key)
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "a//b", "a/./b", "a\nb", "a\\b", "", ".wh.etc", "a/.wh..wh..opq"])
