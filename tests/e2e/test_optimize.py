@@ -164,6 +164,22 @@ def test_outside_the_budget_is_not_kept(home: Path) -> None:
     assert "nothing is kept" in found.summary[0]
 
 
+def test_a_row_that_is_not_finite_is_left_out(home: Path) -> None:
+    """What departs from the source refuses such a row: one alone made every such pass fail, once it was built."""
+    held = HELD.copy()
+    held[3, 5], held[7, 2] = np.nan, np.inf
+    found = aweigh.optimize(
+        "digits:1", held, labels=HELD_Y, keep="accuracy within 5 points", passes=("int8-dynamic",), batch=64, publish=False, home=str(home / "home")
+    )  # fmt: skip
+    assert {result.outcome for result in found.results if result.passes} <= {"kept", "beaten", "slower"}
+    assert found.data.endswith("without 2 rows that hold NaN or infinities")
+    held[1:, 0] = np.nan
+    found = aweigh.optimize("digits:1", held, passes=("int8-dynamic",), publish=False, home=str(home / "home"))
+    refused = [result for result in found.results if result.passes]
+    assert [result.outcome for result in refused] == ["refused"]
+    assert "nearly every row holds NaN or infinities" in refused[0].why
+
+
 def test_an_exact_budget_refuses_what_departs(home: Path) -> None:
     found = search(home, keep="exact", publish=False)
     refused = next(result for result in found.results if result.passes == ("int8-dynamic",))
