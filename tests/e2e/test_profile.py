@@ -22,6 +22,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample = np.random.default_rng(7).normal(size=(50, 4)).astype(np.float32)
     aweigh.pack(str(linear(folder)), "linear", sample=sample, home=str(folder / "home"))
     np.save(folder / "rows.npy", sample)
+    np.save(folder / "empty.npy", sample[:0])
     return folder
 
 
@@ -57,8 +58,10 @@ def test_as_a_person_reads_it(home: Path) -> None:
         (("linear", "--rows", "0"), "invalid-input"),
         (("linear", "--variant", "fast"), "not-found"),
         (("linear", "absent.npy"), "file-not-found"),
+        (("linear", "empty.npy"), "invalid-input"),
+        (("linear", "--trace", "absent/events.json"), "file-not-found"),
     ],
-    ids=["no model", "no rows", "no variant", "no data"],
+    ids=["no model", "no rows", "no variant", "no data", "data of no rows", "no folder for the trace"],
 )
 def test_mistakes(home: Path, words: tuple[str, ...], error: str) -> None:
     code, found = run(home, *words)

@@ -8,7 +8,7 @@ import numpy as np
 from aweigh.app.models import model_to_load
 from aweigh.app.rows import Rows
 from aweigh.app.tables import write_whole
-from aweigh.core.errors import InvalidInput, Unsupported
+from aweigh.core.errors import FileMissing, InvalidInput, Unsupported
 from aweigh.core.golden import read_golden
 from aweigh.core.machine import machine
 from aweigh.core.pipeline import PIPELINE_RUNTIME
@@ -43,9 +43,11 @@ def profile_model(
     trace: str = "",
     progress: Progress = quiet,
 ) -> ModelProfile:
-    """Profile NAME, or a model file. `trace` is a file for the profiler's own events. Raises what finding and loading raise, InvalidInput, Unsupported."""
+    """Profile NAME, or a model file. `trace` is a file for the profiler's own events. Raises what finding and loading raise, InvalidInput, Unsupported, FileMissing."""
     if not 1 <= rows <= _MOST_ROWS:
         raise InvalidInput(f"{rows} rows: expected 1 to {_MOST_ROWS}")
+    if trace and not Path(trace).absolute().parent.is_dir():
+        raise FileMissing(f"there is no folder {Path(trace).absolute().parent}", hint="check --trace")
     handle = model_to_load(settings, model)
     manifest = handle.manifest
     chosen = choose_variant(manifest, variant, environments=environments_of(settings))
@@ -92,5 +94,8 @@ def _rows(handle: PackageHandle, data: object, rows: int) -> tuple[dict[str, Ten
         found, source = golden[0].inputs, f"golden case '{golden[0].name}'"
     if not signature.batched:
         return dict(found), source
-    at = np.resize(np.arange(signature.batch_size(found)), rows)
+    count = signature.batch_size(found)
+    if not count:
+        raise InvalidInput(f"{source} has 0 rows", hint="one row is enough to profile with")
+    at = np.resize(np.arange(count), rows)
     return {name: tensor[at] for name, tensor in found.items()}, source
