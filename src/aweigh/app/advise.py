@@ -6,12 +6,14 @@ from typing import Final
 import msgspec
 
 from aweigh.app.models import open_model
-from aweigh.core.errors import InvalidInput
+from aweigh.core.errors import InvalidInput, Unsupported
 from aweigh.core.objective import parse_objective
+from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.plugins import plugins
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.settings import Settings
 from aweigh.deploy.advice import Option, Subject, Wish, advise, read_places
+from aweigh.deploy.bundle import check_runner
 from aweigh.deploy.capacity import Capacity, measured, reckoned
 from aweigh.deploy.prices import read_prices
 from aweigh.engine.variants import choose_variant, environments_of
@@ -60,14 +62,25 @@ def advise_package(settings: Settings, model: str, options: AdviseOptions, *, pr
         size_mib=sum(sizes.get(file, 0) for file in variant.files) / 2**20,
         gpu=provider if provider in _ON_GPU else "",
         glibc=_GLIBC.get(variant.runtime, ""),
+        no_runner=_no_runner(package.manifest, variant),
     )
     wish = Wish(
         requests_per_second=options.load,
         busy=options.busy / 100,
         objective=parse_objective(options.objective) if options.objective else None,
         budget=options.budget_month,
+        capacity=options.capacity,
     )
     prices = read_prices(Path(options.prices) if options.prices else None)
     known = {row.name for row in plugins("target")}
     places = [place for place in read_places() if place.target in known]
     return Advice(subject=subject, capacity=capacity, wish=wish, options=tuple(advise(subject, capacity, wish, prices, places)))
+
+
+def _no_runner(manifest: PackageManifest, variant: Variant) -> str:
+    """Why the runner cannot start it; empty where it can."""
+    try:
+        check_runner(manifest, variant)
+    except Unsupported as error:
+        return error.message
+    return ""

@@ -4,6 +4,7 @@ Pure arithmetic over facts; `app/advise.py` gathers them. What a place can hold 
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -12,13 +13,18 @@ import msgspec
 
 from aweigh.core.objective import Objective, duration_text
 from aweigh.deploy.capacity import HEADROOM, Capacity
-from aweigh.deploy.prices import SYSTEM_MIB, MachinePrice, Prices, Usage, monthly
+from aweigh.deploy.prices import SYSTEM_MIB, Cost, MachinePrice, Prices, Usage, monthly
 
 _PLACES: Final = Path(__file__).with_name("places.json")
 _SPARE: Final = 1.25
 """What is planned beyond the memory that was reckoned."""
+_STEP_MIB: Final = 32
 _IMAGE_MIB: Final = 300
 """Of the server and the libraries of one runtime, unpacked."""
+_RUNNER_MIB: Final = 30
+"""Of the runner with the library of one runtime, unpacked."""
+_RUNNER_SENT_MIB: Final = 11
+"""The same in an archive."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,15 +39,36 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     needs_image: bool = False
     asks: tuple[str, ...] = ()
     """Options that only the person knows: 'role=ARN'."""
+    runner: bool = False
+    """Whether it starts the runner, and not the whole server."""
     alone: bool = False
     """Whether an instance answers one request at a time."""
     zero: bool = False
     """Whether none runs while nobody asks."""
     only_zero: bool = False
     """Whether none can be kept ready."""
+    kept: str = ""
+    """The option by which instances are kept ready; empty: the scale."""
+    at_once: str = ""
+    """The option that says how many requests are answered at once, `most_at_once` at the most, where that is no scale."""
+    most_at_once: int = 0
+    machine: str = ""
+    """The option that names the machine."""
+    sets_memory: bool = False
+    """Whether it has an option for memory."""
     least_mib: int = 0
     most_mib: int = 0
-    most_vcpus: int = 0
+    sizes_mib: tuple[int, ...] = ()
+    """Of memory, where there are no others."""
+    room_mib: int = 0
+    """Memory that it takes for itself."""
+    vcpus: tuple[float, ...] = ()
+    """Processors of an instance that may be; each goes with `vcpu_mib` of memory at the most."""
+    vcpu_mib: int = 0
+    most_archive_mib: int = 0
+    """Of an archive, unpacked; what is larger goes as an image, where `most_image_mib` lets it."""
+    most_sent_mib: int = 0
+    """Of an archive that needs no bucket."""
     most_image_mib: int = 0
     core_mib: int = 0
     """Memory with which a whole core comes, where processors are dealt out by memory."""
@@ -61,6 +88,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """The execution provider that needs a card; empty: none does."""
     glibc: str = ""
     """The oldest that its runtime's library takes; empty: not known."""
+    no_runner: str = ""
+    """Why the runner cannot start it; empty: it can."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +102,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     objective: Objective | None = None
     budget: float = 0.0
     """A month; 0: none was stated."""
+    capacity: str = ""
+    """The file that the capacity was read from; empty: it was reckoned."""
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +148,10 @@ def _option(place: Place, subject: Subject, capacity: Capacity, wish: Wish, pric
     usage = _usage(place, capacity, wish, memory_mib=memory_mib, request_s=request_s, least=least, gpu=bool(subject.gpu))
     price = prices.find(place.price or place.target, place.mode)
     cost = monthly(price, usage, prices.currency) if price else None
-    against = [*_against(place, subject, wish, memory_mib=memory_mib, request_s=request_s), *_cold(place, capacity, wish, least)]
+    against = [
+        *_against(place, subject, wish, memory_mib=memory_mib, request_s=request_s, at_once=usage.instances),
+        *_cold(place, capacity, wish, least),
+    ]
     if cost is None:
         machine = isinstance(price, MachinePrice)
         against.append(_no_machine(usage) if machine else "what it costs is not in the table of prices")
@@ -134,7 +168,7 @@ def _option(place: Place, subject: Subject, capacity: Capacity, wish: Wish, pric
         reasons=_reasons(place, capacity, usage, request_s, least),
         against=tuple(against),
         arithmetic=cost.lines if cost else (),
-        command=_command(place, subject, wish, usage, least),
+        command=_command(place, subject, wish, usage, memory_mib=memory_mib, cost=cost),
     )
 
 
@@ -146,13 +180,13 @@ def _how(place: Place, least: int) -> str:
 
 def _sized(place: Place, capacity: Capacity, wish: Wish) -> tuple[int, float]:
     """Memory of one instance, and how long a request takes there: less memory may mean less of a processor."""
-    needed = math.ceil(capacity.memory_mib * _SPARE / 64) * 64
-    memory_mib = max(needed, place.least_mib)
+    needed = math.ceil(capacity.memory_mib * _SPARE / _STEP_MIB) * _STEP_MIB + place.room_mib
+    memory_mib = next((size for size in place.sizes_mib if size >= needed), max(needed, place.least_mib))
     alone_s = capacity.latency_ms / 1000
     if not place.core_mib:
         return memory_mib, alone_s
     limit_s = wish.objective.limit_s if wish.objective else 0.0
-    if limit_s and alone_s * place.core_mib / memory_mib > limit_s:
+    if place.sets_memory and limit_s and alone_s * place.core_mib / memory_mib > limit_s:
         memory_mib = max(memory_mib, min(place.core_mib, math.ceil(alone_s / limit_s * place.core_mib / 64) * 64))
     return memory_mib, alone_s * max(1.0, place.core_mib / memory_mib)
 
@@ -161,35 +195,46 @@ def _usage(place: Place, capacity: Capacity, wish: Wish, *, memory_mib: int, req
     cores = wish.requests_per_second / (capacity.requests_per_second * HEADROOM)
     if place.alone:
         cores = wish.requests_per_second * request_s / HEADROOM
+    processors = next((each for each in place.vcpus if each * place.vcpu_mib >= memory_mib), 1.0)
     spare_mib = SYSTEM_MIB if place.kind == "machines" else 0
     return Usage(
         requests_per_second=wish.requests_per_second,
         busy=wish.busy,
         request_s=request_s,
-        cores=cores,
+        cores=cores * processors,  # which are paid for, though one answers: the memory is one process's
+        instance_cores=processors,
+        machine_cores=1.0 if place.machine else math.inf,  # one process runs on each
         instance_gib=(memory_mib + spare_mib) / 1024,
         least=least,
         gpu=gpu,
     )
 
 
-def _against(place: Place, subject: Subject, wish: Wish, *, memory_mib: int, request_s: float) -> list[str]:
+def _against(place: Place, subject: Subject, wish: Wish, *, memory_mib: int, request_s: float, at_once: int) -> list[str]:
     """What rules the place out, whatever it costs."""
     found = []
+    if place.runner and subject.no_runner:
+        found.append(f"it starts the runner: {subject.no_runner}")
     if subject.gpu and place.kind != "machines":
         found.append(f"variant '{subject.variant}' runs on {subject.gpu}: no card is to be had there, or none whose price is known")
     if place.most_mib and memory_mib > place.most_mib:
         found.append(f"it takes {memory_mib} MiB of memory, of {place.most_mib} that there are")
     image_mib = subject.size_mib + _IMAGE_MIB
+    if place.most_at_once and at_once > place.most_at_once:
+        found.append(f"{at_once} requests are answered at once, of {place.most_at_once} that may be")
     if place.most_image_mib and image_mib > place.most_image_mib:
         found.append(f"image and model take {image_mib:.0f} MiB, of {place.most_image_mib} that may be")
     if place.most_request_s and request_s > place.most_request_s:
         found.append(f"a request takes {duration_text(request_s)}, of {duration_text(place.most_request_s)} that it may")
-    if place.glibc and subject.glibc and _numbers(subject.glibc) > _numbers(place.glibc):
+    if place.glibc and not _as_image(place, subject) and subject.glibc and _numbers(subject.glibc) > _numbers(place.glibc):
         found.append(f"its library needs glibc {subject.glibc}, its machines have {place.glibc}")
     if wish.objective and request_s > wish.objective.limit_s:
         found.append(f"one request alone takes {duration_text(request_s)}, more than {wish.objective}")
     return found
+
+
+def _as_image(place: Place, subject: Subject) -> bool:
+    return place.needs_image or bool(place.most_archive_mib and subject.size_mib + _RUNNER_MIB > place.most_archive_mib)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -219,7 +264,7 @@ def _reasons(place: Place, capacity: Capacity, usage: Usage, request_s: float, l
     else:
         rate = capacity.requests_per_second
         found.append(
-            f"{usage.cores:.2g} cores: {usage.requests_per_second:g} of {rate:.0f} requests/s that a core answers, {HEADROOM:.0%} used"
+            f"{usage.cores / usage.instance_cores:.2g} cores: {usage.requests_per_second:g} of {rate:.0f} requests/s that a core answers, {HEADROOM:.0%} used"
         )
     if place.zero and not least:
         found.append(
@@ -228,11 +273,28 @@ def _reasons(place: Place, capacity: Capacity, usage: Usage, request_s: float, l
     return tuple(found)
 
 
-def _command(place: Place, subject: Subject, wish: Wish, usage: Usage, least: int) -> str:
+def _command(place: Place, subject: Subject, wish: Wish, usage: Usage, *, memory_mib: int, cost: Cost | None) -> str:
+    """What deploys just that: sized, scaled and kept ready as it was reckoned."""
     words = ["aweigh", "deploy", subject.model, "--to", place.target, "--variant", subject.variant]
     words += ["--load", f"{wish.requests_per_second:g}"]
-    words += ["--scale", f"{least}..{max(usage.instances, least, 1)}"] if place.zero else []
-    words += ["--set", f"mode={place.mode}"] if place.mode else []
-    words += [word for option in place.asks for word in ("--set", option)]
-    words += ["--image", "ADDRESS"] if place.needs_image else []
-    return " ".join(words)
+    words += ["--objective", str(wish.objective)] if wish.objective else []
+    words += ["--capacity", wish.capacity] if wish.capacity else []
+    options = [f"mode={place.mode}"] if place.mode else []
+    if place.kept:
+        options += [f"{place.kept}={usage.least}"] if usage.least else []
+    elif place.at_once:
+        options.append(f"{place.at_once}={min(usage.instances, place.most_at_once)}")
+    elif place.zero:
+        words += ["--scale", f"{usage.least}..{usage.instances}"]
+    if place.machine and cost is not None:
+        words += ["--scale", str(cost.count)]
+        options.append(f"{place.machine}={cost.machine}")
+    options += [f"memory_mib={memory_mib}"] if place.sets_memory else []
+    image = _as_image(place, subject)
+    if image and not place.needs_image:
+        options.append("package=image")
+    elif place.most_sent_mib and subject.size_mib + _RUNNER_SENT_MIB > place.most_sent_mib:
+        options.append("bucket=NAME")
+    words += [word for option in (*options, *place.asks) for word in ("--set", option)]
+    words += ["--image", "ADDRESS"] if image else []
+    return shlex.join(words)

@@ -107,6 +107,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cores: float = 1.0
     """Of all instances together at that time, a quarter of one too."""
     instance_cores: float = 1.0
+    machine_cores: float = math.inf
+    """Of one machine, that what runs there uses."""
     instance_gib: float
     least: int = 0
     """Instances that are kept though nobody asks."""
@@ -131,6 +133,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...]
     size: str
     """What is paid for: '2 × c6i.large'."""
+    machine: str = ""
+    """Its name, where it is machines; `count` of them."""
+    count: int = 0
     price: Price
 
 
@@ -285,7 +290,7 @@ def _by_machine(price: MachinePrice, usage: Usage, currency: str) -> Cost | None
     for at, machine in enumerate(price.machines):
         if machine.memory_gib < usage.instance_gib or usage.gpu != bool(machine.gpu):
             continue
-        count = max(1, usage.least, math.ceil(usage.cores / machine.cores - 1e-9))
+        count = max(1, usage.least, math.ceil(usage.cores / min(machine.cores, usage.machine_cores) - 1e-9))
         ways.append((count * machine.per_hour, count, at, machine))
     if not ways:
         return None
@@ -296,7 +301,8 @@ def _by_machine(price: MachinePrice, usage: Usage, currency: str) -> Cost | None
 def _machines(price: MachinePrice, machine: Machine, count: int, currency: str) -> Cost:
     total = count * HOURS_A_MONTH * machine.per_hour
     line = f"machines: {count} x {machine.name} x {HOURS_A_MONTH} h x {machine.per_hour:g} = {total:.2f} {currency}"
-    return Cost(amount=total, currency=currency, lines=(line, _said(price)), size=f"{count} x {machine.name}", price=price)
+    size = f"{count} x {machine.name}"
+    return Cost(amount=total, currency=currency, lines=(line, _said(price)), size=size, machine=machine.name, count=count, price=price)
 
 
 def _number(value: float) -> str:

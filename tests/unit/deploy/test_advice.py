@@ -66,6 +66,58 @@ def test_a_model_that_is_too_slow_for_the_objective_suits_nowhere() -> None:
     assert not any(option.suits for option in found.values())
 
 
+def words(option: Option) -> str:
+    """What its command says behind the load."""
+    return option.command.partition("--load ")[2].partition(" ")[2]
+
+
+def test_the_command_says_what_was_reckoned() -> None:
+    """Of a model of 128 MiB; a machine answers with one core: 2100 requests/s take three machines."""
+    found = asked(Wish(requests_per_second=2100, capacity="our capacity.json", objective=parse_objective("p99 <= 5ms")))
+    said = "--objective 'p99 <= 5ms' --capacity 'our capacity.json'"
+    assert words(found["lambda", "", "one kept ready"]) == f"{said} --set provisioned=1 --set memory_mib=384"
+    assert words(found["lambda", "", "from zero"]) == f"{said} --set memory_mib=384"
+    assert words(found["cloud-run", "", "from zero"]) == f"{said} --scale 0..3 --set memory_mib=512 --image ADDRESS"
+    assert words(found["vertex", "", "always running"]) == f"{said} --scale 3 --set machine=e2-standard-2 --image ADDRESS"
+    assert words(found["azureml", "", "always running"]) == f"{said} --scale 3 --set instance=Standard_F2s_v2"
+    serverless = asked(Wish(requests_per_second=10))["sagemaker", "serverless", "from zero"]
+    assert serverless.size == "1024 MiB"
+    assert words(serverless) == "--set mode=serverless --set concurrency=1 --set role=ARN --image ADDRESS"
+
+
+def test_what_the_runner_cannot_start_suits_no_place_that_starts_it() -> None:
+    reason = "variant 'xgboost' runs by xgboost: the runner starts onnxruntime and litert alone"
+    found = asked(Wish(), subject=msgspec.structs.replace(SUBJECT, no_runner=reason))
+    for place in read_places():
+        for key, option in found.items():
+            if key[:2] == (place.target, place.mode):
+                assert (f"it starts the runner: {reason}" in option.against) is place.runner
+    assert {place.target for place in read_places() if place.runner} == {"lambda", "cloud-functions", "azureml"}
+
+
+def test_what_an_archive_of_lambda_cannot_hold_goes_through_a_bucket_or_as_an_image() -> None:
+    def of(size_mib: float, glibc: str = "2.28") -> Option:
+        return asked(Wish(), subject=msgspec.structs.replace(SUBJECT, size_mib=size_mib, glibc=glibc))["lambda", "", "from zero"]
+
+    assert "bucket" not in of(30.0).command
+    assert of(60.0).command.endswith("--set bucket=NAME")
+    assert of(230.0).command.endswith("--set package=image --image ADDRESS")
+    assert of(230.0, "2.39").suits
+    assert not of(30.0, "2.39").suits
+
+
+def test_memory_that_takes_several_processors_is_paid_for_with_them() -> None:
+    found = asked(Wish(requests_per_second=100), capacity=msgspec.structs.replace(CAPACITY, memory_mib=5000))
+    assert found["cloud-run", "", "from zero"].size == "2 vCPU, 6.125 GiB"
+    assert found["container-apps", "", "from zero"].size == "3.5 vCPU, 7 GiB"
+    serverless = [
+        asked(Wish(), capacity=msgspec.structs.replace(CAPACITY, memory_mib=size))["sagemaker", "serverless", "from zero"]
+        for size in (4700, 4800)
+    ]
+    assert serverless[0].suits
+    assert serverless[1].against == ("it takes 6272 MiB of memory, of 6144 that there are",)
+
+
 def test_a_budget_and_the_order() -> None:
     options = advise(SUBJECT, CAPACITY, Wish(requests_per_second=1, busy=0.1, budget=5.0), read_prices(), read_places())
     suits = [option for option in options if option.suits]

@@ -31,6 +31,8 @@ class ContainerAppsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     """Address of the managed environment; empty: it is given to `az` beside the file."""
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     """Requests at one replica beyond which there is another."""
+    memory_mib: Annotated[int, msgspec.Meta(ge=0, le=8192)] = 0
+    """0: what the model takes; in whole gibibytes, each with half a core."""
     public: bool = False
     """Whether it can be asked from outside its environment."""
 
@@ -46,7 +48,7 @@ class ContainerApps:
         options = _options(job)
         checked(resource_group=options.resource_group)
         container = container_of(job)
-        halves = max(1, math.ceil(container.memory_mib / _STEP_MIB))
+        halves = max(1, math.ceil((options.memory_mib or container.memory_mib) / _STEP_MIB))
         said = [f"{job.package.reference} on Azure Container Apps. Made by `aweigh deploy`."]
         group = f" --resource-group {options.resource_group}" if options.resource_group else ""
         reach = "from everywhere" if options.public else "from inside its environment"
