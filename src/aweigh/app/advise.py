@@ -1,5 +1,6 @@
 """Which target and size suits a package: gathers what is known of it and asks `deploy/advice.py`."""
 
+import math
 from pathlib import Path
 from typing import Final
 
@@ -47,10 +48,12 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
 def advise_package(settings: Settings, model: str, options: AdviseOptions, *, progress: Progress = quiet) -> Advice:
     """Raises ModelNotFound, InvalidInput, InvalidSetting for an objective, FileMissing and InvalidFile for files that were given."""
-    if options.load <= 0:
+    if not 0 < options.load < math.inf:
         raise InvalidInput(f"a load of {options.load:g} requests/s", hint="say --load with the requests per second when most is asked")
     if not 0 < options.busy <= 100:
         raise InvalidInput(f"busy {options.busy:g} % of the time", hint="say --busy with a number above 0, at most 100")
+    if not 0 <= options.budget_month < math.inf:
+        raise InvalidInput(f"a budget of {options.budget_month:g} a month", hint="say --budget-month with what a month may cost")
     package = open_model(settings, model, progress=progress)
     variant = choose_variant(package.manifest, options.variant, environments=environments_of(settings))
     capacity = measured(Path(options.capacity), package, variant) if options.capacity else reckoned(package, variant)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -200,6 +201,8 @@ def _job(settings: Settings, package: PackageHandle, target: Target, options: De
             f"target '{target.name}' needs the address of an image, which its machines pull",
             hint=f"make and send one: 'aweigh image {model} --to registry.example/team/{model.name}', then give --image ADDRESS@DIGEST",
         )
+    if not 0 <= options.load < math.inf:
+        raise InvalidInput(f"a load of {options.load:g} requests/s", hint="say --load with the requests per second when most is asked")
     capacity = measured(Path(options.capacity), package, variant) if options.capacity else reckoned(package, variant)
     demand = Demand(requests_per_second=options.load, objective=parse_objective(options.objective) if options.objective else None)
     return DeployJob(

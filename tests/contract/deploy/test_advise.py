@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from aweigh.app.advise import AdviseOptions, advise_package
+from aweigh.app.deploy import DeployOptions, deploy_package
 from aweigh.cli import main as cli
-from aweigh.core.errors import AweighError
+from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.plugins import plugins
 from aweigh.core.settings import Settings
 
@@ -28,6 +29,10 @@ def test_every_option_is_of_a_target_that_is_there_and_shows_its_arithmetic(home
     "wrong",
     [
         {"load": 0.0},
+        {"load": float("nan")},
+        {"load": float("inf")},
+        {"budget_month": float("nan")},
+        {"budget_month": float("inf")},
         {"busy": 0.0},
         {"busy": 101.0},
         {"objective": "quick"},
@@ -39,6 +44,12 @@ def test_every_option_is_of_a_target_that_is_there_and_shows_its_arithmetic(home
 def test_what_cannot_be_asked_is_refused(home: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(AweighError):
         advise_package(Settings(home=str(home)), "linear", AdviseOptions(**wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("load", [float("nan"), float("inf"), -1.0])
+def test_a_load_that_is_no_number_is_refused_by_deploy_too(home: Path, tmp_path: Path, load: float) -> None:
+    with pytest.raises(InvalidInput, match="requests/s"):
+        deploy_package(Settings(home=str(home)), "linear", DeployOptions(target="systemd", out=str(tmp_path / "out"), load=load))
 
 
 @pytest.mark.parametrize(("budget", "code"), [("0", 0), ("0.0001", 1)])
