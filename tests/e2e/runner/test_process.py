@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.deploying.packages import ROWS, pack_linear, publish
+from tests.deploying.packages import ROWS, deploy, pack_linear, publish
 from tests.runner.kit import Running, lay_out, once, running
 
+from aweigh.app.startup import startup
 from aweigh.core.settings import Settings
 from aweigh.deploy.bundle import runner_bundle
 from aweigh.deploy.runner_library import this_machine
@@ -183,7 +184,12 @@ def test_texts_and_other_datatypes_go_through_the_library(tmp_path: Path) -> Non
     graph = helper.make_graph(nodes, "all", *edges)
     package = publish(home, "all", helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
     files = runner_bundle(package, package.manifest.variants[0], this_machine(), cache=tmp_path)
-    with running(lay_out(files, tmp_path / "bundle"), "--port", "0") as process:
+    bundle = lay_out(files, tmp_path / "bundle")
+    told = once(bundle, "--parts")
+    assert (told["answer"], "replay" in told["parts"], "first answer" in told["parts"]) == (None, True, False)
+    assert deploy(home, "all", "runner", tmp_path / "deployed").findings == []
+    assert startup(Settings(home=str(home)), "all", "runner").path == "runner"
+    with running(bundle, "--port", "0") as process:
         data: dict[str, Any] = {
             "t": ["é", "a\0b", ""],
             "d": [1e300, None, -0.5],
