@@ -10,6 +10,7 @@ import _socket
 import posix
 from _signal import SIGINT, SIGTERM, set_wakeup_fd  # type: ignore[import-not-found]  # typeshed has the public shell alone
 from _signal import signal as handle
+from errno import EADDRINUSE
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from time import monotonic
 
@@ -34,18 +35,58 @@ _LINGER_BYTES = 32 * 1024 * 1024
 _LINGER_S = 2.0
 """How much is dropped of what still comes to a connection that was told its end, and for how long."""
 _UNIX = "unix:"
+_KIND_OF_FILE, _SOCKET_FILE = 0o170000, 0o140000
+"""Of a file's mode: stat.S_IFMT, stat.S_IFSOCK."""
 
 
 def open_port(host: str, port: int) -> _socket.socket:
     """A socket that is bound and does not listen yet: whether the address is free is known before the model is loaded. Raises OSError."""
     if host.startswith(_UNIX):
-        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        listener.bind(host[len(_UNIX) :])
-        return listener
+        return _open_file(host[len(_UNIX) :])
     listener = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET, _socket.SOCK_STREAM)
     listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     return listener
+
+
+def _open_file(place: str) -> _socket.socket:
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        listener.bind(place)
+    except OSError as error:
+        if error.errno != EADDRINUSE or not _is_left_over(place):
+            raise
+        posix.unlink(place)
+        listener.bind(place)
+    return listener
+
+
+def _close_port(listener: _socket.socket) -> None:
+    """A socket in the file system goes with its port, unless another listens there by now."""
+    place = listener.getsockname() if listener.family == _socket.AF_UNIX else ""
+    listener.close()
+    try:
+        if place and _is_left_over(place):
+            posix.unlink(place)
+    except OSError:  # somebody took it away
+        return
+
+
+def _is_left_over(place: str) -> bool:
+    """Whether a socket lies there at which nobody listens: one that was killed takes nothing away with it."""
+    if posix.lstat(place).st_mode & _KIND_OF_FILE != _SOCKET_FILE:
+        return False
+    asking = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    asking.settimeout(0)
+    try:
+        asking.connect(place)
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # its queue is full
+        return False
+    finally:
+        asking.close()
+    return False
 
 
 class _Peer:
@@ -274,7 +315,7 @@ class Server:
             if self._accept() < 0:
                 break
         self._poll.unregister(self._listener.fileno())
-        self._listener.close()
+        _close_port(self._listener)
         soon = monotonic() + _LAST_REQUEST_S
         for peer in self._peers.values():
             if peer.reader.idle and not peer.out:

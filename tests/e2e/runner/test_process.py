@@ -147,6 +147,25 @@ def test_a_socket_in_the_file_system(folder: Path, tmp_path: Path) -> None:
         stream.connect(str(place))
         stream.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
         assert read_all(stream).endswith(b"ready\n")
+    assert not place.exists()
+
+
+def test_a_socket_that_was_left_behind_is_taken_over(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    with running(folder, "--host", f"unix:{place}") as process:
+        process.process.kill()
+        process.process.wait(5)
+    assert place.is_socket()
+    with running(folder, "--host", f"unix:{place}"), socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(place))
+        with pytest.raises(AssertionError, match="unavailable"), running(folder, "--host", f"unix:{place}") as second:
+            assert second.said["event"] == "ready", second.said["event"]
+        stream.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+        assert read_all(stream).endswith(b"ready\n")
+    place.write_text("a file")
+    with pytest.raises(AssertionError, match="unavailable"), running(folder, "--host", f"unix:{place}") as third:
+        assert third.said["event"] == "ready", third.said["event"]
+    assert place.read_text() == "a file"
 
 
 def test_it_is_never_ready_with_other_answers(folder: Path, package: Any, tmp_path: Path) -> None:
