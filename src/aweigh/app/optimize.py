@@ -137,6 +137,7 @@ def _material(
         load=host.load,
         prove=host.prove,
         labelled=rows.right is not None,
+        finite=rows.finite,
         training=_training(options),
     )
     return host, material

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aweigh.app.rows import Rows, right_answers
 from aweigh.core.errors import InvalidInput
@@ -18,8 +19,10 @@ from aweigh.evaluation import Question, evaluate
 from aweigh.optimization.budget import LIKENESS, Budget, Figure
 from aweigh.optimization.likeness import likeness
 from aweigh.optimization.material import Index, Split, split
+from aweigh.runtimes.finite import finite_rows
 
 _RESAMPLES: Final = 200
+_LEAST_ROWS: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +34,12 @@ class Data:
     right: Sequence[Any] | None
     split: Split
     strength: Strength
+    finite: bool = True
+    """Whether variants that depart from the source can be asked with them."""
 
 
 def read_data(handle: PackageHandle, data: object, labels: object, *, calibration: bool) -> Data:
-    """The rows of `data`; without any those of the golden set. Raises what reading raises, and InvalidInput for too few."""
+    """The rows of `data`; without any those of the golden set. Those that hold NaN or infinities are left out, where others remain. Raises what reading raises, and InvalidInput for too few."""
     signature = handle.manifest.session_signature
     if data is None:
         if labels is not None:
@@ -50,11 +55,23 @@ def read_data(handle: PackageHandle, data: object, labels: object, *, calibratio
     count = signature.batch_size(rows) if signature.batched else 1
     if right is not None and len(right) != count:
         raise InvalidInput(f"{count} rows have {len(right)} labels", hint="one label for each row, in their order")
-    if signature.batched and count < 2:
+    if signature.batched and count < _LEAST_ROWS:
         raise InvalidInput(f"{source} has {count} row", hint="some hundred rows tell a good variant from a bad one; give DATA")
+    kept = _whole_rows(signature, rows).nonzero()[0]
+    lost = count - len(kept)
+    if lost and len(kept) >= _LEAST_ROWS:
+        rows, right = {name: tensor[kept] for name, tensor in rows.items()}, None if right is None else [right[int(row)] for row in kept]
+        source += f", without {lost} {'row that holds' if lost == 1 else 'rows that hold'} NaN or infinities"
+        count, lost = len(kept), 0
     strength = Strength.WEAK if data is None else Strength.FULL
     parts = split(count, calibration=calibration) if signature.batched else _alone()
-    return Data(source=source, tensors=rows, right=right, split=parts, strength=strength)
+    return Data(source=source, tensors=rows, right=right, split=parts, strength=strength, finite=not lost)
+
+
+def _whole_rows(signature: Signature, rows: Mapping[str, Tensor]) -> NDArray[np.bool_]:
+    """Of each row, whether all of its floats are finite; of a model that takes one request at a time, of that."""
+    floats = [spec.name for spec in signature.inputs if spec.datatype.is_float]
+    return finite_rows(rows if signature.batched else {name: tensor[None] for name, tensor in rows.items()}, floats)
 
 
 def _alone() -> Split:

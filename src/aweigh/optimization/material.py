@@ -99,6 +99,8 @@ class Material:
     prove: Prove
     labelled: bool = False
     """Whether the rows have right answers."""
+    finite: bool = True
+    """Whether the rows hold neither NaN nor infinities, which variants that depart from the source refuse."""
     training: Training = Training()
 
     @property

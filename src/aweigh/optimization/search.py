@@ -132,6 +132,8 @@ class Search:
         material = self._material
         if declared.departs and material.budget.exact:
             return "it changes answers, and the budget is 'exact'"
+        if declared.departs and not material.finite:
+            return "it changes answers, and nearly every row holds NaN or infinities, with which nothing can be proven of it"
         absent = {
             Need.CALIBRATION: material.calibration is None,
             Need.TRAINING: not material.training.train,
