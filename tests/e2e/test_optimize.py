@@ -126,6 +126,26 @@ def test_a_search_goes_on_where_it_ended(home: Path, found: Optimization) -> Non
     assert again.published == ""
 
 
+def test_what_an_earlier_search_kept_stays_while_it_keeps_the_budget(home: Path, found: Optimization) -> None:
+    """A search for something else publishes no version without it; one whose budget it leaves says so, and publishes none for nothing in its place."""
+    kept = found.kept[0]
+    other = search(home, found.published, keep="accuracy within 1 points", goal="latency")
+    stays = next(result for result in other.results if result.name == kept.name)
+    assert stays.outcome == "own" or "as quick and as small" in stays.why
+    assert stays.unseen, "it was not held to the budget of this search"
+    assert [result.name for result in other.results].count(kept.name) == 1, "it was made again"
+    if stays.outcome == "own":
+        assert any("kept by an earlier search" in line and kept.name in line for line in other.summary)
+        manifest = package(home, other.published or found.published).manifest
+        variant = manifest.variant(kept.name)
+        assert variant is not None
+        assert variant.departure == package(home, found.published).manifest.variant(kept.name).departure  # type: ignore[union-attr]  # it was kept
+    exact = search(home, found.published, keep="exact", goal="size", passes=("onnxruntime-level",))
+    assert exact.published == ""
+    assert any(f"'{kept.name}', which an earlier search kept, would not be in a new version" in line for line in exact.summary)
+    assert "the budget is 'exact'" in next(result for result in exact.results if result.name == kept.name).why
+
+
 def test_times_that_choose_another_of_its_own_variants_are_published(home: Path) -> None:
     """Trees whose evidence says that the wrong one is the quickest: taking turns puts it right, though nothing is kept."""
     from lightgbm import LGBMClassifier

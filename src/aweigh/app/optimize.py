@@ -14,7 +14,7 @@ from aweigh.app.models import meaning, open_model
 from aweigh.app.optimize_data import Data, default_budget, measure, read_data
 from aweigh.app.optimize_host import Host
 from aweigh.app.optimize_keys import search_key, training_key
-from aweigh.app.optimize_publish import chosen_anew, publish
+from aweigh.app.optimize_publish import chosen_anew, going, publish
 from aweigh.app.tables import write_whole
 from aweigh.core.errors import FileMissing, InvalidInput, StoreUnavailable, Unsupported
 from aweigh.core.golden import read_golden
@@ -89,8 +89,10 @@ def optimize_package(
             seconds=monotonic() - began,
         )
         anew = chosen_anew(found)
-        report = msgspec.structs.replace(report, summary=(*summarised(report), *([anew] if anew else [])))
-        if (found.kept or found.unproven or anew) and options.publish:
+        worth = bool(found.kept or found.unproven or (anew and not found.earlier.goes))
+        lines = (*summarised(report), *([anew] if anew else []), *going(found, str(handle.reference), publishes=worth and options.publish))
+        report = msgspec.structs.replace(report, summary=lines)
+        if worth and options.publish:
             progress("publishing")
             package = publish(settings, handle, report, search, found)
             report = msgspec.structs.replace(report, published=str(package.reference))
@@ -123,6 +125,7 @@ def _material(
         signature=signature,
         inner=own[0].variant.bare_signature(signature),
         own=own,
+        earlier=host.earlier_candidates(),
         golden=read_golden(handle.manifest, handle.path),
         rows=rows.tensors,
         split=rows.split,

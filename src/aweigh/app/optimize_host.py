@@ -22,6 +22,7 @@ from aweigh.core.tensors import Tensor
 from aweigh.engine.variants import variants_in_order
 from aweigh.isolate import Caps, Environments
 from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.earlier import with_passes
 from aweigh.optimization.inside import inside_step
 from aweigh.optimization.timing import Batches
 from aweigh.runtimes.homes import process_home
@@ -59,6 +60,12 @@ class Host:
             raise ProofFailed("no variant of this package answers as its source", hint="pack the model again")
         found.sort(key=lambda variant: variant.runtime != _ONNX)
         return [self._own(variant) for variant in found]
+
+    def earlier_candidates(self) -> list[Candidate]:
+        """Those variants that depart from the source within the budget of an earlier search and can run here. Raises as `own_candidates`."""
+        variants = variants_in_order(self.handle.manifest, environments=self.environments)
+        found = [(self._own(variant), variant.departure) for variant in variants if variant.departure is not None]
+        return [with_passes(dataclasses.replace(own, base=said.base, chain=said.passes, departs=True)) for own, said in found]
 
     def _own(self, variant: Variant) -> Candidate:
         files = {file: self.handle.path(file) for file in variant.files}

@@ -25,14 +25,14 @@ _ONE_ROW, _MANY_ROWS = "latency_us_b1", "latency_us_b1000"
 
 
 def publish(settings: Settings, handle: PackageHandle, report: Optimization, search: Search, found: Found) -> StoredPackage:
-    """The next version: the package's own variants with their times of the last comparison, and those that were kept; last those for machines of another kind, without evidence. What an
-    earlier search had kept goes."""
+    """The next version: the package's own variants and what stays of earlier searches with their times of the last comparison, and those that were kept; last those for machines of
+    another kind, without evidence."""
     manifest = handle.manifest
     timed = {result.name: result.timed for result in report.results if result.timed is not None}
-    own = {candidate.variant.name: candidate.variant for candidate, _ in found.own}
-    again = {candidate.variant.name for candidate in found.unproven}
-    stay = [variant for variant in manifest.variants if variant.departure is None and variant.name not in again]
-    variants = [_with_times(own[variant.name], timed[variant.name]) if variant.name in own else variant for variant in stay]
+    compared = {candidate.variant.name for candidate, _ in (*found.own, *found.earlier.stays)}
+    gone = {candidate.variant.name for candidate in (*found.kept, *found.unproven)} | {result.name for result in found.earlier.goes}
+    stay = [variant for variant in manifest.variants if variant.name not in gone]
+    variants = [_with_times(variant, timed[variant.name]) if variant.name in compared else variant for variant in stay]
     files: dict[str, bytes | Path] = dict(_kept_files(handle, manifest, stay))
     for candidate in found.kept:
         variant, cases = _with_own_golden(_with_times(candidate.variant, timed[candidate.variant.name]), candidate, manifest, search)
@@ -50,14 +50,14 @@ def publish(settings: Settings, handle: PackageHandle, report: Optimization, sea
 
 def chosen_anew(found: Found) -> str:
     """In words, which of the package's own variants the times of the last comparison choose where their evidence chose another; "" where it is the same."""
-    said = []
+    said, compared = [], (*found.own, *found.earlier.stays)
     for figure, rows in ((_ONE_ROW, "single rows"), (_MANY_ROWS, "many rows")):
         before = [
-            (variant.evidence.figures.get(figure, math.inf), variant.name) for each, _ in found.own if (variant := each.variant).evidence
+            (variant.evidence.figures.get(figure, math.inf), variant.name) for each, _ in compared if (variant := each.variant).evidence
         ]
         after = [
             (variant.evidence.figures[figure], variant.name)
-            for each, timed in found.own
+            for each, timed in compared
             if (variant := _with_times(each.variant, timed)).evidence
         ]
         if before and after and min(before)[1] != min(after)[1]:
@@ -65,10 +65,16 @@ def chosen_anew(found: Found) -> str:
     return f"timed in turns, {' and '.join(said)}" if said else ""
 
 
+def going(found: Found, model: str, *, publishes: bool) -> list[str]:
+    """In words, what an earlier search kept and this one does not."""
+    end = "is not in the new version" if publishes else f"would not be in a new version; none is published, and {model} has it"
+    return [f"'{result.name}', which an earlier search kept, {end}: {result.why}" for result in found.earlier.goes]
+
+
 def _kept_files(handle: PackageHandle, manifest: PackageManifest, stay: list[Variant]) -> Mapping[str, Path]:
     """The package's files but those of variants that go."""
     gone = {file for variant in manifest.variants if variant not in stay for file in variant.files}
-    gone |= {case.file for variant in manifest.variants if variant.departure for case in variant.departure.golden}
+    gone |= {case.file for variant in manifest.variants if variant not in stay and variant.departure for case in variant.departure.golden}
     gone = (gone | {REPORT}) - {file for variant in stay for file in variant.files}
     return {file.path: handle.path(file.path) for file in manifest.files if file.path not in gone}
 

@@ -97,6 +97,8 @@ class Material:
     measure: Measure
     load: Load
     prove: Prove
+    earlier: Sequence[Candidate] = ()
+    """What earlier searches kept within a budget, and the package has."""
     labelled: bool = False
     """Whether the rows have right answers."""
     finite: bool = True

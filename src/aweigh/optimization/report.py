@@ -10,7 +10,7 @@ from aweigh.optimization.budget import Figure, Judged
 from aweigh.optimization.timing import Timed
 
 Outcome = Literal["own", "kept", "beaten", "slower", "outside", "failed", "refused", "unproven", "untried"]
-"""One of the package's own; kept; within the budget and faster, but others are more so; not faster; outside the budget; did not come about, or answers otherwise
+"""One of the package's own, those among them that an earlier search kept and that stay; kept; within the budget and faster, but others are more so; not faster; outside the budget; did not come about, or answers otherwise
 than it says; does not apply; made for a machine of another kind, and kept without evidence; no time was left."""
 
 

@@ -4,7 +4,7 @@ at last the finalists and the package's own variants side by side.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
@@ -13,6 +13,7 @@ import msgspec
 from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.protocols import Progress, quiet
 from aweigh.optimization.candidates import Candidate, name_of, step_of
+from aweigh.optimization.earlier import Settled, dominates, held_again, settle
 from aweigh.optimization.journal import Journal
 from aweigh.optimization.making import load_pass
 from aweigh.optimization.material import Material
@@ -48,6 +49,8 @@ class Found:
     results: tuple[Result, ...]
     kept: tuple[Candidate, ...]
     own: tuple[tuple[Candidate, Timed], ...]
+    earlier: Settled
+    """What becomes of those that earlier searches kept."""
     unproven: tuple[Candidate, ...] = ()
     """What was made for machines of another kind."""
 
@@ -63,6 +66,7 @@ class Search:
         self._deadline = deadline
         self._progress = progress
         self._tried: list[Tried] = []
+        self._earlier: list[Tried] = []
         self._done = 0
         self._begun: set[str] = set()
         """Passes that began at the source: what the package has of it is nothing to them, so that once is enough."""
@@ -75,6 +79,9 @@ class Search:
     def run(self) -> Found:
         """Try, compose, compare. Raises what the baseline itself raises."""
         try:
+            for kept in self._material.earlier:
+                self._progress(f"holding '{kept.variant.name}' of an earlier search to the budget")
+                self._earlier.append(held_again(self._workshop, kept))
             for parent in self._material.own:
                 self._extend(parent, self._passes)
             for parent in self._parents():
@@ -116,6 +123,8 @@ class Search:
         words = self._workshop.words(parent, step_of(name, way))
         if {name_of(words), name_of((*parent.chain, step_of(name, way)))} & {own.variant.name for own in self._material.own}:
             return  # an earlier search made it, and the package has it as its own
+        if name_of(words) in {each.result.name for each in self._earlier if each.good}:
+            return
         if monotonic() >= self._deadline:
             result = self._workshop.refusal(parent, step_of(name, way), "untried", "the time was over")
             self._tried.append(Tried(result=result))
@@ -144,9 +153,13 @@ class Search:
         needs = sorted(need.value for need in declared.needs if absent.get(need, False))
         return f"it needs {' and '.join(needs)}" if needs else ""
 
+    @property
+    def _all(self) -> list[Tried]:
+        return [*self._earlier, *self._tried]
+
     def _parents(self) -> list[Candidate]:
         """What is worth quantising: what nothing else of its kind beats in every respect, the quickest first, and the quickest rewriting of each runtime."""
-        good = [each for each in self._tried if each.good and each.result.timed and _quantisable(each.candidate)]
+        good = [each for each in self._all if each.good and each.result.timed and _quantisable(each.candidate)]
         front = [each for each in good if each.result.outcome == "beaten" and not any(_dominates(other, each) for other in good)]
         rewritten = {each.candidate.variant.runtime: each for each in sorted(good, key=_times) if each.candidate.kinds == (Kind.REWRITE,)}  # type: ignore[union-attr]  # those without a candidate are not good
         chosen = {each.result.name: each for each in (*sorted(front, key=_times, reverse=True)[:_PARENTS], *rewritten.values())}
@@ -167,25 +180,29 @@ class Search:
         return list(found.values())
 
     def _ranked(self, criterion: str) -> list[Tried]:
-        good = [each for each in self._tried if each.result.outcome == "beaten" and each.result.timed and each.candidate is not None]
+        good = [each for each in self._all if each.result.outcome == "beaten" and each.result.timed and each.candidate is not None]
         return sorted(good, key=lambda each: _worth(criterion, each.result.timed), reverse=True)  # type: ignore[arg-type]  # timed is there
 
     def _decide(self) -> Found:
         """The last comparison, all finalists and the package's own variants in turns; and what is kept."""
         material = self._material
         finalists = {each.result.name: each for criterion in GOALS[material.goal] for each in self._ranked(criterion)[:_FINALISTS]}
+        earlier = {each.result.name: each for each in self._earlier if each.good}
+        finalists |= earlier
         self._progress(f"comparing {len(finalists)} finalists with the package's own variants")
         timed, broken = self._compare([*material.own, *(each.candidate for each in finalists.values() if each.candidate is not None)])
         own = tuple((each, timed[each.variant.name]) for each in material.own if each.variant.name in timed)
         kept: dict[str, Candidate] = {}
         for criterion in GOALS[material.goal]:
-            winner = self._winner(criterion, timed, finalists)
+            winner = self._winner(criterion, timed, finalists, earlier)
             if winner is not None:
                 kept[winner.variant.name] = winner
-        results = [_own_result(each, measured) for each, measured in own]
+        pairs = zip(material.earlier, (each.result for each in self._earlier), strict=True)
+        settled = settle(pairs, timed, broken, [*(each.variant.name for each, _ in own), *kept])
+        results = [*(_own_result(each, measured) for each, measured in own), *settled.results]
         results += [_final(each.result, timed, broken, kept, material.goal) for each in self._tried]
         unproven = tuple(each.candidate for each in self._tried if each.result.outcome == "unproven" and each.candidate is not None)
-        return Found(results=tuple(results), kept=tuple(kept.values()), own=own, unproven=unproven)
+        return Found(results=tuple(results), kept=tuple(kept.values()), own=own, unproven=unproven, earlier=settled)
 
     def _compare(self, candidates: Sequence[Candidate]) -> tuple[dict[str, Timed], dict[str, str]]:
         """Times of all that can be asked, by variant, and why others cannot. Where one ends the comparison, each is compared alone."""
@@ -218,15 +235,17 @@ class Search:
                 contestant.close()
         return {each.variant.name: found for each, found in zip((baseline, *others), timed, strict=True)}
 
-    def _winner(self, criterion: str, timed: dict[str, Timed], finalists: dict[str, Tried]) -> Candidate | None:
-        """The best of all, where that is none of the package's own and surely better than the baseline. Of those that cannot be told from it, the one that is best in
-        everything that the goal asks for: one variant then serves for all."""
+    def _winner(self, criterion: str, timed: dict[str, Timed], finalists: Mapping[str, Tried], earlier: Container[str]) -> Candidate | None:
+        """The best of all, where that is none that the package has and surely better than the baseline. Of those that cannot be told from it, one that an earlier search
+        kept, else the one that is best in everything that the goal asks for: one variant then serves for all."""
         own = [each.variant.name for each in self._material.own]
         base = timed[own[0]]
         better = [name for name in timed if name in own or _surely(criterion, timed[name], base)]
         best = max(better, key=lambda name: _worth(criterion, timed[name]))
         equal = [name for name in better if not _told_apart(criterion, timed[best], timed[name])]
         criteria = GOALS[self._material.goal]
+        if any(name in earlier for name in equal):
+            return None
         chosen = max(equal, key=lambda name: math.prod(_times_of(each, timed[name], base) for each in criteria))
         return None if chosen in own else finalists[chosen].candidate
 
@@ -274,10 +293,7 @@ def _quantisable(candidate: Candidate | None) -> bool:
 def _dominates(one: Tried, other: Tried) -> bool:
     """Whether one is at least as quick at every size of batch and as small, and better in something."""
     a, b = one.result.timed, other.result.timed
-    if a is None or b is None or one is other:
-        return False
-    pairs = [(x.times, y.times) for x, y in zip(a.speeds, b.speeds, strict=True)] + [(-a.size_bytes, -b.size_bytes)]
-    return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
+    return a is not None and b is not None and dominates(a, b)
 
 
 def _own_result(candidate: Candidate, timed: Timed) -> Result:

@@ -18,11 +18,14 @@ _WORDS: Final[dict[Outcome, str]] = {
 
 def summarised(report: Optimization) -> tuple[str, ...]:
     """Sentences, the most important first."""
-    tried = [result for result in report.results if result.passes]
+    tried = [result for result in report.results if result.passes and result.outcome != "own"]
+    stay = [result.name for result in report.results if result.passes and result.outcome == "own"]
     kept = [result for result in tried if result.outcome == "kept"]
     lines = [_kept(result) for result in kept] or [
         f"nothing is kept: of {len(tried)} candidates none is surely better than '{report.baseline}' within '{report.keep}'"
     ]
+    if stay:
+        lines.append(f"kept by an earlier search, within this budget too, and staying: {', '.join(stay)}")
     counted = Counter[Outcome](result.outcome for result in tried if result.outcome != "kept")
     if counted:
         lines.append("of the others, " + ", ".join(f"{counted[outcome]} {words}" for outcome, words in _WORDS.items() if counted[outcome]))
