@@ -53,11 +53,20 @@ def this_machine() -> WheelTarget:
     architecture = _ARCHITECTURES.get(platform.machine())
     if libc != "glibc" or found is None or architecture is None:
         raise Unsupported(
-            f"the runner is not made for {platform.machine()} with {libc or 'this C library'}", hint="name another --platform: linux/amd64"
+            f"the runner is not made for {platform.machine()} with {libc or 'this C library'}",
+            hint="for another machine: deploy with --set platform=linux/amd64",
         )
     return WheelTarget(
         platform=Platform(architecture=architecture), python=(3, sys.version_info.minor), glibc=(int(found[1]), int(found[2]))
     )
+
+
+def machine_if_known() -> WheelTarget | None:
+    """The same, or None: for those who can do without."""
+    try:
+        return this_machine()
+    except Unsupported:
+        return None
 
 
 def library_of(variant: Variant, target: WheelTarget, *, cache: Path, progress: Progress = quiet) -> SharedLibrary:
@@ -74,7 +83,7 @@ def library_of(variant: Variant, target: WheelTarget, *, cache: Path, progress: 
 def _installed(source: _Source, pin: Pin, target: WheelTarget) -> Path | None:
     """What is installed here, where the wheel for the target would be the very same one."""
     spec = importlib.util.find_spec(source.package)
-    if spec is None or not spec.submodule_search_locations or target != this_machine():
+    if spec is None or not spec.submodule_search_locations or target != machine_if_known():
         return None
     try:
         if importlib.metadata.version(source.distribution) != pin.version:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.deploy.jobs import job, target
 
 from aweigh.core.errors import Unsupported
 from aweigh.core.package import Hooks, PackageManifest, Part, Provenance, Variant
@@ -135,3 +136,13 @@ def test_texts_of_a_package_do_not_change_what_the_settings_are_made_of(text: st
 
     assert shape(settings_of(named(text))) == shape(settings_of(named("benign")))
     assert settings_of(named(text))["inputs"][0]["name"] == text
+
+
+def test_a_machine_without_glibc_makes_it_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    (told,) = target("runner").check(tmp_path, job(tmp_path, "runner", set_={"platform": "linux/amd64"}))
+    assert (told.fatal, told.message) == (False, "made for another platform, so it was not started here")
+    with pytest.raises(Unsupported, match="is not made for") as refused:
+        target("runner").check(tmp_path, job(tmp_path, "runner"))
+    assert refused.value.hint is not None
+    assert "--set platform=linux/amd64" in refused.value.hint

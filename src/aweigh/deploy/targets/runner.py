@@ -13,7 +13,7 @@ from aweigh.deploy.bundle import ENTRY, check_runner, runner_bundle
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.platforms import WheelTarget, parse_platform, parse_python
 from aweigh.deploy.prices import cost_lines
-from aweigh.deploy.runner_library import this_machine
+from aweigh.deploy.runner_library import machine_if_known, this_machine
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 
 _CHECK_S: Final = 60.0
@@ -60,7 +60,7 @@ class Runner:
 
     def check(self, folder: Path, job: DeployJob) -> list[Finding]:
         """Start it once, where it is made for what runs here: it replays the golden set and answers."""
-        if _target(job) != this_machine():
+        if _target(job) != machine_if_known():
             return [Finding(place=ENTRY, message="made for another platform, so it was not started here", fatal=False)]
         command = [sys.executable, "-IS", str(folder / ENTRY), "--once"]
         try:
@@ -80,10 +80,10 @@ class Runner:
 
 def _target(job: DeployJob) -> WheelTarget:
     options = msgspec.convert(job.options, RunnerOptions, from_attributes=True)
-    here = this_machine()
-    platform = parse_platform(options.platform) if options.platform else here.platform
-    python = parse_python(options.python) if options.python else here.python
-    glibc = here.glibc if platform == here.platform else _GLIBC.get(python[1], (2, 36))
+    here = machine_if_known() if options.platform else this_machine()
+    platform = parse_platform(options.platform) if options.platform or here is None else here.platform
+    python = parse_python(options.python) if options.python else (3, sys.version_info.minor)
+    glibc = here.glibc if here is not None and platform == here.platform else _GLIBC.get(python[1], (2, 36))
     if options.glibc:
         major, _, minor = options.glibc.partition(".")
         if not (major.isascii() and minor.isascii() and major.isdigit() and minor.isdigit()):
