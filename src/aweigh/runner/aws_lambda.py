@@ -24,10 +24,14 @@ _PIECE = 64 * 1024
 
 
 def handle(forms: Forms, event: Any) -> Any:
-    """The answer to one event. Raises Refusal for a direct one that is wrong; a request gets its error as a response."""
+    """The answer to one event. Raises Refusal for a direct one that is wrong; a request gets its error as a response, or the gateway makes it a 502."""
     if not isinstance(event, dict) or "requestContext" not in event:
         return forms.predict(event)
-    request = _request(event)
+    try:
+        request = _request(event)
+    except Refusal as error:
+        request = Request("POST", "/", {})
+        return _response(forms.failure(error, request), request.id)
     if request.method == "POST" and ("POST", request.path) not in forms.routes and not request.path.startswith(("/predict/", "/v2")):
         request.path = "/"  # behind a stage or a route of the gateway's own: there is one model
     return _response(forms.answer(request), request.id)

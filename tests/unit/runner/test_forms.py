@@ -147,6 +147,12 @@ class TestLambda:
         old = {"httpMethod": "POST", "path": path, "headers": None, "requestContext": {}, "body": '{"rows": 1}'}
         assert handle(forms, old)["statusCode"] == 400
 
+    def test_a_request_whose_body_is_not_base64(self, forms: Forms) -> None:
+        event = {"rawPath": "/", "requestContext": {"http": {"method": "POST"}}, "body": "abcde", "isBase64Encoded": True}
+        told = handle(forms, event)
+        assert (told["statusCode"], told["headers"]["x-request-id"]) == (400, json.loads(told["body"])["request_id"])
+        assert "base64" in json.loads(told["body"])["error"]
+
     def test_binary_answers_are_coded(self, forms: Forms) -> None:
         body = {
             "inputs": [{"name": "X", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}],
