@@ -23,7 +23,7 @@ PLACES = {
     "GetErrorCode": 1, "GetErrorMessage": 2, "CreateEnv": 3, "CreateSession": 7, "Run": 9, "CreateSessionOptions": 10, "DisableMemPattern": 17,
     "DisableCpuMemArena": 19, "SetSessionLogSeverityLevel": 22, "SetSessionGraphOptimizationLevel": 23, "SetIntraOpNumThreads": 24,
     "SessionGetInputCount": 30, "SessionGetOutputCount": 31, "SessionGetInputTypeInfo": 33, "SessionGetOutputTypeInfo": 34, "SessionGetInputName": 36,
-    "SessionGetOutputName": 37, "CreateTensorAsOrtValue": 48, "CreateTensorWithDataAsOrtValue": 49, "IsTensor": 50, "GetTensorMutableData": 51,
+    "SessionGetOutputName": 37, "CreateTensorAsOrtValue": 48, "CreateTensorWithDataAsOrtValue": 49, "GetTensorMutableData": 51,
     "GetStringTensorDataLength": 53, "GetStringTensorContent": 54, "CastTypeInfoToTensorInfo": 55, "GetTensorElementType": 60,
     "GetDimensionsCount": 61, "GetDimensions": 62, "GetTensorTypeAndShape": 65, "CreateCpuMemoryInfo": 69, "AllocatorFree": 76,
     "GetAllocatorWithDefaultOptions": 78, "ReleaseStatus": 93, "ReleaseValue": 96, "ReleaseTypeInfo": 98,
@@ -193,8 +193,8 @@ class Session:
         size = library.number("GetStringTensorDataLength", value)
         content, starts = ctypes.create_string_buffer(size or 1), (ctypes.c_size_t * count)()
         library.call("GetStringTensorContent", value, content, _SIZE(size), starts, _SIZE(count))
-        ends = [*list(starts)[1:], size]
-        return [content.raw[start:end] for start, end in zip(starts, ends, strict=True)]
+        raw, ends = content.raw, [*list(starts)[1:], size]  # `raw` is a copy each time
+        return [raw[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 _NOTHING = ctypes.create_string_buffer(8)
