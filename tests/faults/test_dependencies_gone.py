@@ -44,7 +44,7 @@ def test_28_serving_goes_on_without_the_store(start: Start, home: Path, tmp_path
             assert load(server, 1)[0] == 404
             assert "the store is empty" in said["hint"]
             assert metric(server, "aweigh_model_load_failures_total") > 0
-            assert "model-not-found" in {line["code"] for line in logged(server, "was not loaded")}
+            until(lambda: "model-not-found" in {line["code"] for line in logged(server, "was not loaded")})
             code, lines = post(server, "/v2/repository/index")
             assert code == 200
             assert {(line["name"], line["state"]) for line in lines} == {("linear", "READY"), ("dear", "READY")}
