@@ -1,12 +1,14 @@
 """Optimising: a package, a budget and data become the next version with further variants, each proven to keep the budget. Wires optimization, evaluation, verify and store."""
 
 import dataclasses
+import numbers
+import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
@@ -16,7 +18,7 @@ from aweigh.app.optimize_host import Host
 from aweigh.app.optimize_keys import search_key, training_key
 from aweigh.app.optimize_publish import chosen_anew, going, publish
 from aweigh.app.tables import write_whole
-from aweigh.core.errors import FileMissing, InvalidInput, StoreUnavailable, Unsupported
+from aweigh.core.errors import FileMissing, InvalidInput, InvalidSetting, StoreUnavailable, Unsupported
 from aweigh.core.golden import read_golden
 from aweigh.core.machine import machine
 from aweigh.core.plugins import check_libraries, load, plugin, plugins
@@ -34,6 +36,10 @@ from aweigh.optimization.passing import Need
 from aweigh.optimization.report import Optimization
 from aweigh.optimization.search import Search, check_goal
 from aweigh.optimization.summary import summarised
+
+_MOST_ROWS: Final = 100_000
+_LEAST_S: Final = 1
+_MOST_S: Final = 7 * 86400
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,7 @@ def optimize_package(
 ) -> Optimization:
     """Search for variants of NAME, or of a model file, and publish what is kept as its next version. Raises what finding, reading and loading raise, InvalidSetting, Unsupported."""
     began, options = monotonic(), options or OptimizeOptions()
+    options = checked(options)
     check_goal(options.goal)
     names = _passes(options)
     file = meaning(model).file
@@ -97,6 +104,21 @@ def optimize_package(
             package = publish(settings, handle, report, search, found)
             report = msgspec.structs.replace(report, published=str(package.reference))
     return report
+
+
+def checked(options: OptimizeOptions) -> OptimizeOptions:
+    """Values as the command line takes them, from Python too, where they may be numpy's numbers and paths. Raises InvalidSetting."""
+    seconds: object = options.seconds
+    batch: object = options.batch
+    if not isinstance(seconds, numbers.Real) or not _LEAST_S <= float(seconds) <= _MOST_S:
+        raise InvalidSetting(f"seconds={seconds!r} is no time for a search", hint=f"a number from {_LEAST_S} to {_MOST_S}")
+    if isinstance(batch, bool) or not isinstance(batch, numbers.Integral) or not 0 <= int(batch) <= _MOST_ROWS:
+        raise InvalidSetting(f"batch={batch!r} is no number of rows", hint=f"0, for as many as suit the model, to {_MOST_ROWS}")
+    for name in ("keep", "goal", "device", "source", "factory", "train", "student"):
+        value = getattr(options, name)
+        if not isinstance(value, str | os.PathLike if name == "source" else str):
+            raise InvalidSetting(f"{name}={value!r} is no text", hint="write it as on the command line")
+    return dataclasses.replace(options, seconds=float(seconds), batch=int(batch), source=str(options.source))
 
 
 def _passes(options: OptimizeOptions) -> list[str]:

@@ -23,7 +23,7 @@ def optimize(
     """Search for faster and smaller variants of a package within the budget `keep`, and publish those kept as its next version.
 
     `data` (a DataFrame, arrays or a path) are rows that the model was not trained on, `labels` their right answers. `goal` is "cpu", "latency", "throughput", "size",
-    "edge", "mobile" or "gpu". Nothing new is begun after `seconds`. `passes` are tried alone, `without` are not tried. `source`, `factory`, `train` and `student` are
+    "edge", "mobile" or "gpu". Nothing new is begun after `seconds`, 1 to 604,800. `passes` are tried alone, `without` are not tried. `source`, `factory`, `train` and `student` are
     for passes that begin at the file of the model or train it; `device` and `batch` say what it will run on. Any setting, such as `home`, may be given too.
 
     Returns what was tried: `.kept`, `.results`, `.summary` in plain words, `.published` (the new version, or "").
@@ -36,7 +36,11 @@ def optimize(
     own = ("device", "batch", "source", "factory", "train", "student")
     said = {name: more.pop(name) for name in own if name in more}
     options = OptimizeOptions(
-        labels=labels, keep=keep, goal=goal, seconds=seconds, passes=tuple(passes), without=tuple(without), publish=publish,
+        labels=labels, keep=keep, goal=goal, seconds=seconds, passes=_names(passes), without=_names(without), publish=publish,
         **said,  # type: ignore[arg-type]  # the names above are its fields
     )  # fmt: skip
     return optimize_package(read_settings(more)[0], model, data, options=options)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
