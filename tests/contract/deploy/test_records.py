@@ -20,6 +20,12 @@ CASES = {
     "docker": ((), "docker run", "docker rm --force linear-before"),
     "kserve": (("namespace=risk",), "wait --for", "kubectl --namespace=risk delete inferenceservices.serving.kserve.io"),
     "kubernetes": (("namespace=risk",), "rollout status", "kubectl --namespace=risk delete deployments,services"),
+    "sagemaker": (
+        ("role=arn:aws:iam::123456789012:role/models",),
+        "create-endpoint ",
+        "aws sagemaker delete-endpoint --endpoint-name linear",
+    ),
+    "vertex": ((), "deploy-model", "gcloud ai endpoints delete 7"),
     "podman": ((), "play kube", "podman pod rm --force --ignore linear"),
 }
 """Target -> its options, the word at which the client fails, and what takes the half-made deployment away."""
@@ -29,28 +35,32 @@ class Failing(Told):
     """A client that loses its connection at one word, and from there on."""
 
     def __init__(self, at: str) -> None:
-        super().__init__({"docker ps --all --quiet --filter name=^/?linear-before": "abc\n"})
+        super().__init__({"docker ps --all --quiet --filter name=^/?linear-before": "abc\n", **LISTED})
         self._at, self._lost = at, False
 
     def run(self, words: Sequence[str], *, stdin: bytes = b"", folder: Path | None = None, timeout_s: float = 600) -> str:
         self._lost = self._lost or self._at in " ".join(words)
         if self._lost:
             raise Refused("the connection was lost")
-        if words[1:3] == ["containerapp", "show"]:
-            raise Refused("ResourceNotFound")
+        if words[1:3] == ["containerapp", "show"] or words[2].startswith("describe-"):
+            raise Refused("ResourceNotFound: Could not find it")
         return super().run(words, stdin=stdin, folder=folder, timeout_s=timeout_s)
+
+
+IDS = '[{"name": "projects/1/locations/x/KIND/7", "displayName": "linear"}]'
+LISTED = {f"gcloud ai {kind} list": IDS.replace("KIND", kind) for kind in ("endpoints", "models")}
 
 
 class Gone(Told):
     """A client that finds nothing."""
 
     def run(self, words: Sequence[str], *, stdin: bytes = b"", folder: Path | None = None, timeout_s: float = 600) -> str:
-        super().run(words, stdin=stdin, folder=folder, timeout_s=timeout_s)
-        if words[0] in {"gcloud", "az"}:
+        said = super().run(words, stdin=stdin, folder=folder, timeout_s=timeout_s)
+        if words[0] in {"gcloud", "az", "aws"} and not said:
             raise Refused("ResourceNotFound: it could not be found")
         if words[0] == "kubectl":
             raise Refused('error: the server doesn\'t have a resource type "inferenceservices"')
-        return ""
+        return said
 
 
 @pytest.fixture
@@ -68,7 +78,7 @@ def test_what_failed_midway_is_known_and_taken_away(settings: Settings, tmp_path
         deploy_package(settings, "linear", asked, commands=Failing(at))
     (found,) = list_deployments(settings)
     assert (found.name, found.target, found.unfinished) == ("linear", kind, True)
-    told = Gone() if kind != "docker" else Told({"docker ps --all --quiet --filter name=^/?linear-before": "abc\n"})
+    told = Gone(LISTED) if kind != "docker" else Told({"docker ps --all --quiet --filter name=^/?linear-before": "abc\n"})
     undeploy_package(settings, "linear", commands=told)
     assert any(words.startswith(taken) for words in told.words), told.words
     assert list_deployments(settings) == []

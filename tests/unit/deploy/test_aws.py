@@ -10,10 +10,11 @@ import msgspec
 import pytest
 import yaml
 from tests.unit.deploy.jobs import CAPACITY, IMAGE, job, render, target
+from tests.unit.deploy.test_applying import Told
 
 from aweigh.core.errors import InvalidInput
 from aweigh.deploy.elf import glibc_of, is_elf, machine_of
-from aweigh.deploy.target import Scale
+from aweigh.deploy.target import Scale, foreseen
 from aweigh.deploy.targets.aws_lambda import LambdaOptions, check_archive
 from aweigh.deploy.zipped import zipped
 
@@ -104,3 +105,14 @@ def test_what_stands_in_commands_is_looked_at(tmp_path: Path, options: dict[str,
 def test_an_image_needs_an_address(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="needs the address of one"):
         target("lambda").render(job(tmp_path, "lambda", image="", set_={"package": "image"}))
+
+
+def test_what_a_failed_apply_leaves_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "function.json").write_text('{"FunctionName": "fraud"}')
+    facts = foreseen(target("lambda"), tmp_path, job(tmp_path, "lambda", set_={"region": "eu-west-1"}))
+    told = Told()
+    target("lambda").remove(facts, tmp_path, told)
+    assert any(words.startswith("aws lambda delete-function --function-name fraud") for words in told.words)
+    assert any(words.startswith("aws iam delete-role --role-name fraud-lambda") for words in told.words)
+    own = {"region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/mine"}
+    assert foreseen(target("lambda"), tmp_path, job(tmp_path, "lambda", set_=own))["role"] == ""

@@ -121,12 +121,17 @@ class Lambda:
             found += check_archive((folder / _ZIP).read_bytes(), options)
         return found
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        options = _options(job)
+        name = str(json.loads((folder / _FUNCTION).read_bytes())["FunctionName"])
+        return {"region": options.region, "function": name, "role": "" if options.role else _role(name)}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options = _options(job)
         aws = Aws(commands, options.region)
         function = json.loads((folder / _FUNCTION).read_bytes())
         name = str(function["FunctionName"])
-        role, made = aws.role(f"{name}-lambda", "lambda.amazonaws.com", _POLICY, options.role)
+        role, made = aws.role(_role(name), "lambda.amazonaws.com", _POLICY, options.role)
         code = _code(aws, folder, job, options)
         if aws.find("lambda", "get-function", "--function-name", name) is None:
             aws.patiently("lambda", "create-function", *code.words, given={**function, "Role": role, **code.given})
@@ -149,6 +154,11 @@ class Lambda:
         aws.remove("lambda", "delete-function-url-config", "--function-name", facts["function"], "--qualifier", _ALIAS)
         aws.remove("lambda", "delete-function", "--function-name", facts["function"])
         aws.drop_role(facts.get("role", ""), _POLICY)
+
+
+def _role(function: str) -> str:
+    """Of the role that is made where none was said."""
+    return f"{function}-lambda"
 
 
 def check_archive(data: bytes, options: LambdaOptions) -> list[Finding]:

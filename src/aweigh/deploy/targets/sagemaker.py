@@ -77,6 +77,14 @@ class SageMaker:
     def check(self, folder: Path, job: DeployJob) -> list[Finding]:
         return check_documents({path.name: path.read_bytes() for path in sorted(folder.glob("*.json")) if path.name in _READ})
 
+    def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
+        documents = {path.name: json.loads(path.read_bytes()) for path in folder.glob("*.json") if path.name in _READ}
+        facts = {"region": _options(job).region, "model": str(documents[_MODEL]["ModelName"])}
+        if _TRANSFORM in documents:
+            return {**facts, "transform": f"{documents[_TRANSFORM]['TransformJobName']}-{int(time.time())}"}
+        config, endpoint = documents[_CONFIG]["EndpointConfigName"], documents[_ENDPOINT]["EndpointName"]
+        return {**facts, "config": str(config), "endpoint": str(endpoint)}
+
     def apply(self, folder: Path, job: DeployJob, commands: Commands) -> Applied:
         options = _options(job)
         aws = Aws(commands, options.region)

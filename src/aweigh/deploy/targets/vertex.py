@@ -89,10 +89,12 @@ class Vertex:
 
     def remove(self, facts: Mapping[str, str], folder: Path, commands: Commands) -> None:
         google = Google(commands, project=facts["project"], region=facts["region"])
-        for each in _deployed(google, facts["endpoint"]):
-            google.remove("ai", "endpoints", "undeploy-model", facts["endpoint"], f"--deployed-model-id={each}")
-        google.remove("ai", "endpoints", "delete", facts["endpoint"])
-        google.remove("ai", "models", "delete", facts["model"])
+        if endpoint := facts.get("endpoint") or _found(google, "endpoints", facts["name"]):
+            for each in _deployed(google, endpoint):
+                google.remove("ai", "endpoints", "undeploy-model", endpoint, f"--deployed-model-id={each}")
+            google.remove("ai", "endpoints", "delete", endpoint)
+        if model := facts.get("model") or _found(google, "models", facts["name"]):
+            google.remove("ai", "models", "delete", model)
 
 
 def _options(job: DeployJob) -> VertexOptions:
