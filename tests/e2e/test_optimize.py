@@ -43,9 +43,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def search(home: Path, model: str = "digits:1", **options: Any) -> Optimization:
+def search(home: Path, model: str = "digits:1", rows: Any = HELD, **options: Any) -> Optimization:
     said = {"labels": HELD_Y, "passes": QUICK, "batch": 256, "goal": "throughput", "home": str(home / "home"), **options}
-    return aweigh.optimize(model, HELD, **said)
+    return aweigh.optimize(model, rows, **said)
 
 
 def package(home: Path, reference: str) -> StoredPackage:
@@ -174,10 +174,11 @@ def test_times_that_choose_another_of_its_own_variants_are_published(home: Path)
 
 
 def test_outside_the_budget_is_not_kept(home: Path) -> None:
-    """No agreement of 256 labels with themselves reaches more than all of them; a model whose answers hang on the last bit keeps few."""
+    """A model whose answers hang on little: of so many rows some flip, on processors that add up eight bits exactly too."""
     rough = MLPClassifier((256,), max_iter=1, learning_rate_init=1e-7, random_state=3)
     aweigh.pack(rough.fit(LEARNT, LEARNT_Y), "rough", sample=LEARNT[:64], home=str(home / "home"))
-    found = search(home, "rough", labels=None, keep="agreement >= 100%", passes=("int8-dynamic",))
+    rows = np.random.default_rng(0).random((20_000, 64), dtype=np.float32)
+    found = search(home, "rough", rows, labels=None, keep="agreement >= 100%", passes=("int8-dynamic",))
     assert {result.outcome for result in found.results if result.passes} == {"outside"}
     assert "needed 1" in found.results[-1].why
     assert (found.kept, found.published) == ((), "")
