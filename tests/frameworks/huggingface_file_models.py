@@ -11,6 +11,9 @@ torch.manual_seed(3)
 RANDOM = np.random.default_rng(3)
 LABELS = {"id2label": {0: "calm", 1: "rough", 2: "storm"}, "label2id": {"calm": 0, "rough": 1, "storm": 2}}
 VIT = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 32, "image_size": 32, "patch_size": 8}
+SEVERAL = {**LABELS, "problem_type": "multi_label_classification"}
+ONE = {"id2label": {0: "storm"}, "label2id": {"storm": 0}}
+NUMBERS = {"num_labels": 2, "problem_type": "regression"}
 WAV2VEC2 = {
     "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 8),
     "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16, "vocab_size": 8,
@@ -29,29 +32,27 @@ def write() -> None:
     pictures = images()
     for at, picture in enumerate(pictures):
         picture.save(f"{at}.png")
-    square = transformers.models.vit.image_processing_pil_vit.ViTImageProcessorPil
-    for name, kind, processor in (
-        ("vit", transformers.ViTForImageClassification, square(size={"height": 32, "width": 32})),
-    ):  # fmt: skip
-        model = kind(transformers.ViTConfig(**VIT, **LABELS)).eval()
+    processor = transformers.models.vit.image_processing_pil_vit.ViTImageProcessorPil(size={"height": 32, "width": 32})
+    for name, settings in (("vit", LABELS), ("vit-several", SEVERAL), ("vit-one", ONE), ("vit-numbers", NUMBERS)):
+        model = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, **settings)).eval()
         model.save_pretrained(name)
         processor.save_pretrained(name)
-        answers[name] = [_answer(model, processor(picture, return_tensors="pt")["pixel_values"]) for picture in pictures]
+        pipeline = transformers.ImageClassificationPipeline(model=model, image_processor=processor)
+        answers[name] = [_scores(model, pipeline(picture)) for picture in pictures]
     sounds = [np.zeros(4000), RANDOM.normal(0, 0.2, 8000), RANDOM.normal(0, 0.1, 1500), np.sin(np.arange(6000) / 9)]
     np.savez("sounds.npz", **{str(at): sound.astype(np.float32) for at, sound in enumerate(sounds)})
     hears = transformers.Wav2Vec2FeatureExtractor(feature_size=1, sampling_rate=16000, do_normalize=True)
-    for name, kind in (("wav2vec2", transformers.Wav2Vec2ForSequenceClassification),):
-        model = kind(transformers.Wav2Vec2Config(**WAV2VEC2, **LABELS)).eval()
+    for name, settings in (("wav2vec2", LABELS), ("wav2vec2-several", SEVERAL)):
+        model = transformers.Wav2Vec2ForSequenceClassification(transformers.Wav2Vec2Config(**WAV2VEC2, **settings)).eval()
         model.save_pretrained(name)
         hears.save_pretrained(name)
-        answers[name] = [
-            _answer(model, hears(sound.astype(np.float32), sampling_rate=16000, return_tensors="pt")["input_values"]) for sound in sounds
-        ]
+        pipeline = transformers.AudioClassificationPipeline(model=model, feature_extractor=hears)
+        answers[name] = [_scores(model, pipeline(sound.astype(np.float32))) for sound in sounds]
     with open("answers.json", "w") as file:  # noqa: PTH123
         json.dump(answers, file)
 
 
-def _answer(model: transformers.PreTrainedModel, values: torch.Tensor) -> list:
-    with torch.no_grad():
-        found = model(values)
-    return torch.softmax(found.logits, dim=-1)[0].tolist()
+def _scores(model: transformers.PreTrainedModel, found: list[dict]) -> list[float]:
+    """What a pipeline answered, in the order of the model's labels."""
+    by_label = {each["label"]: each["score"] for each in found}
+    return [by_label[model.config.id2label[at]] for at in range(len(by_label))]

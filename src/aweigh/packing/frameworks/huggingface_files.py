@@ -14,12 +14,13 @@ import torch
 
 from aweigh.core.errors import InvalidFile, InvalidInput
 from aweigh.core.package import Variant
-from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.signature import BATCH, Axis, Signature, TensorSpec
 from aweigh.core.steps import ImageStep, LabelAnswer, MediaStep
 from aweigh.core.tensors import Datatype, Tensor
 from aweigh.core.versions import installed, requirements
 from aweigh.packing.frameworks import huggingface_audio, huggingface_vision
 from aweigh.packing.frameworks.huggingface_folder import Folder
+from aweigh.packing.frameworks.huggingface_heads import scored
 from aweigh.packing.frameworks.network import Network, Way, pack_network
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.media import Plan
@@ -49,16 +50,38 @@ def pack_files(job: Job, folder: Folder, model: Any, notes: tuple[str, ...]) -> 
     sound = _INPUTS[model.main_input_name] == "sound"
     processor = huggingface_audio.extractor_of(folder) if sound else huggingface_vision.processor_of(folder)
     step: MediaStep = huggingface_audio.step_of(processor) if sound else huggingface_vision.step_of(processor)
-    labels = _labels(model, folder)
-    plan = Plan(step=step, answer=LabelAnswer() if labels else None, labels=labels)
+    head = _head(model, folder)
+    plan = Plan(step=step, answer=LabelAnswer() if head.becomes == "softmax" else None, labels=head.labels)
     media = media_of(plan, job.sample)
     files = [*media.files.data[step.input].ravel()[:_LOOKED_AT], *(file for _, _, edges in edge_files(step) for file in edges)]
     check = huggingface_audio.check_step if sound else huggingface_vision.check_step
     gap = check(step, processor, files)  # type: ignore[arg-type]  # the step is of the same kind
     said = f"the step reads {len(files)} {step.kind}s as {type(processor).__name__} does (differs by {gap:.2g} at most), black, white, silent and odd-sized ones among them"
-    network = _network(folder, model, step, (*notes, said))
+    network = _network(folder, model, step, head, (*notes, said))
     packed = pack_network(dataclasses.replace(job, sample=media.files, labels=None, before=media.before), network)
     return with_media(packed, media, job.prove, job.progress)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What the model gives for one file, and what its scores become, as for `scored`; nothing for hidden states and numbers that are none of a class."""
+
+    output: str
+    shape: tuple[Axis, ...]
+    becomes: str = ""
+    labels: tuple[str, ...] = ()
+
+
+def _head(model: Any, folder: Folder) -> _Head:
+    """As transformers' own pipelines decide. Of one label they make 1 whatever the sound is: here it is a probability, as for images. Raises what `_labels` raises."""
+    labels = _labels(model, folder)
+    if not labels:
+        return _Head(output="hidden", shape=("places", int(model.config.hidden_size)))
+    if model.config.problem_type == "regression":
+        return _Head(output="prediction", shape=(len(labels),))
+    several = model.config.problem_type == "multi_label_classification"
+    becomes = "sigmoid" if several or len(labels) == 1 else "softmax"
+    return _Head(output="probabilities", shape=(len(labels),), becomes=becomes, labels=labels)
 
 
 def _labels(model: Any, folder: Folder) -> tuple[str, ...]:
@@ -73,27 +96,26 @@ def _labels(model: Any, folder: Folder) -> tuple[str, ...]:
 
 
 class _Answering(torch.nn.Module):  # type: ignore[misc]  # untyped library
-    """The model with probabilities for its scores, or its last hidden states."""
+    """The model with probabilities for its scores, or what it gives as it is."""
 
-    def __init__(self, model: Any, *, classifies: bool) -> None:
+    def __init__(self, model: Any, becomes: str) -> None:
         super().__init__()
         self.model = model
-        self.classifies = classifies
+        self.becomes = becomes
 
     def forward(self, values: Any) -> Any:
         """[rows, classes] or [rows, places, size]."""
         found = self.model(values, return_dict=False)[0]
-        return torch.softmax(found, dim=-1) if self.classifies else found
+        return scored(found, self.becomes) if self.becomes else found
 
 
-def _network(folder: Folder, model: Any, step: MediaStep, notes: tuple[str, ...]) -> Network:
-    classifies = bool(_labels(model, folder))
-    module = _Answering(model, classifies=classifies).eval()
+def _network(folder: Folder, model: Any, step: MediaStep, head: _Head, notes: tuple[str, ...]) -> Network:
+    module = _Answering(model, head.becomes).eval()
     behind: tuple[int | str, ...] = (3, step.height, step.width) if isinstance(step, ImageStep) else ("samples",)
     taken = TensorSpec(name=model.main_input_name, datatype=Datatype.FP32, shape=(BATCH, *behind))
-    size = (len(model.config.id2label),) if classifies else ("places", int(model.config.hidden_size))
-    given = TensorSpec(name="probabilities" if classifies else "hidden", datatype=Datatype.FP32, shape=(BATCH, *size))
-    signature = Signature(inputs=(taken,), outputs=(given,))
+    role = "probability" if head.becomes == "sigmoid" else ""
+    given = TensorSpec(name=head.output, datatype=Datatype.FP32, shape=(BATCH, *head.shape), role=role)
+    signature = Signature(inputs=(taken,), outputs=(given,), labels=head.labels if role else ())
 
     def ask(rows: Mapping[str, Tensor]) -> list[Tensor]:
         with torch.no_grad():
