@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aweigh.app.fetching import fetch
-from aweigh.core.errors import AweighError, InvalidInput, Refused, TooLarge, Unavailable
+from aweigh.core.errors import AweighError, InvalidInput, Refused, TooLarge, Unavailable, Unsupported
 from aweigh.core.settings import Settings
 from aweigh.sources import Terms
 from aweigh.sources.hub import fetch_hub
@@ -101,6 +102,77 @@ def test_nobody_inside_is_asked_by_any_scheme(listening: Callable[[Speech], List
     assert caught.value.hint
     assert server.hits == 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class Directory:
+    """Names that lead where the test says, one look after the other; what was looked up. Nobody gets out."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.looked: list[str] = []
+        self._names = {name.replace("_", "."): places for name, places in names.items()}
+        self._real = socket.getaddrinfo
+
+    def __call__(self, host: Any, *rest: Any, **more: Any) -> Any:
+        self.looked.append(host)
+        places = self._names.get(host)
+        if places:
+            return self._real(places.pop(0) if len(places) > 1 else places[0], *rest, **more)
+        if host not in {"127.0.0.1", "10.0.0.1"}:
+            raise OSError("the test lets nobody out")
+        return self._real(host, *rest, **more)
+
+
+@pytest.mark.parametrize("public_looks", [0, 1, 2])
+def test_a_registry_whose_name_leads_inside_later(
+    listening: Callable[[Speech], Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_looks: int
+) -> None:
+    """However often it leads outside first."""
+    server = listening(endless(HEAD, b"x"))
+    directory = Directory(rebinding_example=["8.8.8.8"] * public_looks + ["127.0.0.1"])
+    monkeypatch.setattr(socket, "getaddrinfo", directory)
+    monkeypatch.setattr("aweigh.store.remotes.resume._MAX_S", 0.01)
+    settings = Settings(docker_config_file="", transfer_timeout_s=1.0)
+    with pytest.raises((Refused, Unavailable)):
+        fetch(settings, f"oci://rebinding.example:{server.port}/team/net:v1", tmp_path)
+    assert server.hits == 0
+    assert "127.0.0.1" not in directory.looked, "which connecting would look up"
+
+
+@pytest.mark.parametrize("inside", ["https://{other}/x", "https://10.0.0.1/x", "https://inside.example/x", "http://127.0.0.1:{port}/x"])
+@pytest.mark.parametrize("how", ["redirect", "tokens"])
+def test_a_registry_leads_nobody_inside(
+    listening: Callable[[Speech], Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, how: str
+) -> None:
+    """Neither by a redirect nor by the server of tokens that it names: private_hosts names the registry alone."""
+    other = listening(endless(HEAD, b"x"))
+    place = inside.format(other=f"127.0.0.1:{other.port}", port=other.port)
+    head = f"307 Elsewhere\r\nLocation: {place}" if how == "redirect" else f'401 Who\r\nWWW-Authenticate: Bearer realm="{place}"'
+    registry = listening(
+        lambda connection: connection.sendall(f"HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    )
+    directory = Directory(inside_example=["10.0.0.1"])
+    monkeypatch.setattr(socket, "getaddrinfo", directory)
+    here = f"127.0.0.1:{registry.port}"
+    settings = Settings(plain_http=True, private_hosts=here, docker_config_file="", transfer_timeout_s=1.0)
+    with pytest.raises(Refused) as caught:
+        fetch(settings, f"oci://{here}/team/net:v1", tmp_path)
+    assert "private network" in caught.value.message
+    assert (registry.hits, other.hits) == (1, 0)
+
+
+def test_plain_http_is_for_registries_that_are_named(
+    listening: Callable[[Speech], Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked(host: str, port: int, terms: Terms) -> list[str]:
+        return ["127.0.0.1"]
+
+    server = listening(lambda connection: connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+    monkeypatch.setattr("aweigh.app.fetching.checked_addresses", checked)
+    with pytest.raises(Refused, match="does not speak TLS"):
+        fetch(Settings(plain_http=True, docker_config_file=""), f"oci://public.example:{server.port}/team/net:v1", tmp_path)
+    settings = Settings(plain_http=True, private_hosts="public.example", docker_config_file="")
+    with pytest.raises(Unsupported, match="no OCI registry"):
+        fetch(settings, f"oci://public.example:{server.port}/team/net:v1", tmp_path)
 
 
 @pytest.mark.parametrize("framing", [b"Connection: close\r\n\r\n", b"Content-Length: 999999999999\r\n\r\n"])

@@ -1,5 +1,6 @@
 """Models that lie elsewhere, for `pack` and `serve`: settings become the terms of a fetch, and the scheme says who fetches. Wires sources and store."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,9 @@ from aweigh.core.oci import Descriptor
 from aweigh.core.plugins import load
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.settings import Settings
-from aweigh.sources import Budget, Fetched, Terms, check_host, inside, scheme_of
+from aweigh.sources import Budget, Fetched, Terms, checked_addresses, inside, is_allowed, scheme_of
 from aweigh.store.oci import FILE_PATH, PACKAGE_TYPE, OciManifest
-from aweigh.store.remotes import parse_address
+from aweigh.store.remotes import Access, Address, parse_address, split_port
 
 _TITLE: Final = "org.opencontainers.image.title"
 _EMPTY: Final = "application/vnd.oci.empty.v1+json"
@@ -55,11 +56,19 @@ def terms_of(settings: Settings, progress: Progress = quiet) -> Terms:
     )
 
 
+def _access_within(settings: Settings, place: Address, terms: Terms) -> Access:
+    """How to reach a registry that is held to the terms, as are all that it names. Raises Refused before anything is opened, Unavailable."""
+    host, port = split_port(place.host)
+    host = host.strip("[]")
+    plain = terms.plain_http and is_allowed(host, port or 80, terms)
+    checked_addresses(host, port or (80 if plain else 443), terms)
+    return dataclasses.replace(access_of(settings), plain_http=plain, check=lambda host, port: checked_addresses(host, port, terms))
+
+
 def _from_registry(settings: Settings, text: str, folder: Path, terms: Terms) -> Fetched:
     """The files of an artifact, each layer under its title. Raises Unsupported for a package of aweigh."""
     place = parse_address(text.removeprefix(_OCI))
-    check_host(place.host, terms)
-    remote = open_remote(place, access_of(settings))
+    remote = open_remote(place, _access_within(settings, place, terms))
     data = remote.manifest(str(place.digest or place.tag or "latest"))
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     if place.digest and digest != place.digest:

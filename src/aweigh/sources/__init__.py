@@ -3,7 +3,7 @@
 Found by scheme in the plug-in table; nothing of what comes is run or read here.
 """
 
-from aweigh.sources.guard import check_host
+from aweigh.sources.guard import checked_addresses, is_allowed
 from aweigh.sources.terms import SCHEMES, Budget, Fetched, Terms, inside, scheme_of
 
-__all__ = ["SCHEMES", "Budget", "Fetched", "Terms", "check_host", "inside", "scheme_of"]
+__all__ = ["SCHEMES", "Budget", "Fetched", "Terms", "checked_addresses", "inside", "is_allowed", "scheme_of"]

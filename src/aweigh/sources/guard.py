@@ -3,9 +3,8 @@
 import fnmatch
 import ipaddress
 import socket
-from urllib.parse import urlsplit
 
-from aweigh.core.errors import InvalidInput, Refused, Unavailable
+from aweigh.core.errors import Refused, Unavailable
 from aweigh.sources.terms import Terms
 
 
@@ -24,16 +23,6 @@ def checked_addresses(host: str, port: int, terms: Terms) -> list[str]:
                     host=host,
                 )
     return found
-
-
-def check_host(place: str, terms: Terms) -> None:
-    """The same of "HOST" or "HOST:PORT", for whoever connects by a library of its own. Raises Refused, InvalidInput, Unavailable."""
-    try:
-        parts = urlsplit(f"//{place}")
-        host, port = parts.hostname or "", parts.port or 443
-    except ValueError as error:
-        raise InvalidInput(f"{place[:120]!r} is no host", hint="check the address") from error
-    checked_addresses(host, port, terms)
 
 
 def is_allowed(host: str, port: int, terms: Terms) -> bool:

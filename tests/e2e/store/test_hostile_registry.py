@@ -419,3 +419,43 @@ def test_a_collection_during_a_pull_loses_nothing(package, target):
     assert len(calls) == 1
     assert target.check().whole
     assert str(target.open(parse_reference("fraud")).reference) == "fraud:1"
+
+
+def test_every_host_is_held_to_a_check(peer, package, target):
+    """The registry, whom a redirect leads to, and the server of tokens: each is looked up once, and asked at the addresses that were checked."""
+    looked = []
+
+    def check(host, port):
+        looked.append((host, port))
+        if host != "registry.test":
+            raise Refused(f"{host} may not be asked")
+        return ["127.0.0.1"]
+
+    filled(peer, package)
+    peer.auth = BEARER
+    access = Access(pause=lambda seconds: None, timeout_s=5.0, plain_http=True, check=check)
+    place = parse_address(f"registry.test:{peer.port}/team/fraud")
+    with pytest.raises(Refused, match="without TLS"):
+        Registry(place, access).tags()
+    assert peer.asked("GET", "/token") == []
+    peer.auth = ""
+    registry = Registry(place, access)
+    assert registry.tags() == ["v1"]
+    assert {headers["Host"] for _, _, headers in peer.requests} == {f"registry.test:{peer.port}"}
+    for location in ("https://10.0.0.1/x", "https://metadata.internal/x", "https://[fd00::1]/x"):
+        answering(peer, digest_of(LARGE), status=307, Location=location)
+        with pytest.raises(Refused, match="may not be asked"):
+            pull(target, registry)
+    assert looked.count(("registry.test", peer.port)) == 2, "once by each registry that was opened"
+
+
+def test_the_next_address_is_asked_where_one_does_not_answer(peer):
+    def opened(*addresses):
+        access = Access(pause=lambda seconds: None, timeout_s=0.5, plain_http=True, check=lambda host, port: list(addresses))
+        return Registry(parse_address(f"registry.test:{peer.port}/team/fraud"), access)
+
+    assert opened("127.0.0.2", "127.0.0.1").tags() == []
+    peer.requests.clear()
+    with pytest.raises(Unavailable):
+        opened("127.0.0.2", "127.0.0.3").tags()
+    assert peer.requests == []

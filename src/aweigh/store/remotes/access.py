@@ -17,6 +17,8 @@ class Access:
     docker_config: Path | None = None
     mount_from: str = ""
     """Another repository of the registry that may hold blobs already."""
+    check: Callable[[str, int], list[str]] | None = None
+    """The addresses of a host that may be asked at a port, else an error; nothing else is connected to. None: a registry is asked as it is named."""
     timeout_s: float = 60.0
     pause: Callable[[float], None] = time.sleep
     """Waits before another attempt."""

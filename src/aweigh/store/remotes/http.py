@@ -1,6 +1,7 @@
 """HTTP to one registry: TLS, who we are, redirects, other attempts, errors. Used by `registry`; knows no blob and no manifest.
 
-Credentials go to the registry itself and to the token server it names over TLS, never to whoever a redirect leads to.
+Credentials go to the registry itself and to the token server it names over TLS, never to whoever a redirect leads to. Where the access brings a
+check, every host is held to it, and connected to by the addresses that were checked.
 """
 
 import contextlib
@@ -60,6 +61,7 @@ class _Token(msgspec.Struct, frozen=True):
     access_token: str = ""
 
 
+Origin = tuple[str, str, int]
 Send = Callable[[], Any]
 """Makes the body (bytes, or something to read) anew for each attempt."""
 
@@ -78,6 +80,7 @@ class Web:
             retries=False,
             timeout=urllib3.Timeout(connect=min(_CONNECT_S, access.timeout_s), read=access.timeout_s),
         )
+        self._checked: dict[Origin, list[str]] = {}
         self._authorization = ""
         self._credentials: Credentials | None = None
         self._asked = False
@@ -182,7 +185,7 @@ class Web:
             self._check_stranger(origin)
         return target
 
-    def _check_stranger(self, origin: tuple[str, str, int]) -> None:
+    def _check_stranger(self, origin: Origin) -> None:
         """Another server may be followed to over TLS; one on this machine only if the registry is on it too."""
         scheme, host, port = origin
         near = self._address.loopback
@@ -190,7 +193,9 @@ class Web:
             raise errors.Refused(
                 f"{self._address} leads to {host} without TLS", hint="the registry must send clients to https addresses", host=host
             )
-        if not near and any(map(_inside, _resolve(host, port))):
+        if self._access.check is not None:
+            self._addresses(origin)
+        elif not near and any(map(_inside, _resolve(host, port))):
             raise errors.Refused(
                 f"{self._address} leads to {host}, which is this machine or its link", hint="do not trust this registry", host=host
             )
@@ -199,10 +204,35 @@ class Web:
         ours = {"User-Agent": "aweigh", "Accept-Encoding": "identity", **headers}
         if self._authorization and _origin(url) == self._origin:
             ours["Authorization"] = self._authorization
+        return self._ask(method, url, ours, send)
+
+    def _ask(self, method: str, url: str, headers: dict[str, str], send: Send | None = None) -> urllib3.BaseHTTPResponse:
+        """Send once, to the addresses that were checked where there is a check: one after the other, until one can be connected to."""
+        how: dict[str, Any] = {"redirect": False, "preload_content": False, "decode_content": False}
+        if self._access.check is None:
+            with self._mapped():
+                return self._pool.request(method, url, headers=headers, body=send() if send else None, **how)
+        origin = scheme, host, port = _origin(url)
+        addresses, parts = self._addresses(origin), urlsplit(url)
+        target, headers = (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), {"Host": parts.netloc, **headers}
+        named = {"server_hostname": host, "assert_hostname": host} if scheme == "https" else {}
+        failures = 0
         with self._mapped():
-            return self._pool.request(
-                method, url, headers=ours, body=send() if send else None, redirect=False, preload_content=False, decode_content=False
-            )
+            while True:
+                pool = self._pool.connection_from_host(addresses[0], port, scheme, named)
+                try:
+                    return pool.request(method, target, headers=headers, body=send() if send else None, **how)
+                except (NewConnectionError, ConnectTimeoutError):
+                    failures += 1
+                    addresses.append(addresses.pop(0))  # the next one, from now on
+                    if failures >= len(addresses):
+                        raise
+
+    def _addresses(self, origin: Origin) -> list[str]:
+        """The addresses of a host that may be asked, looked up once: a name that leads elsewhere later leads nobody there. Raises Refused."""
+        if self._access.check is not None and origin not in self._checked:
+            self._checked[origin] = self._access.check(origin[1], origin[2])
+        return self._checked[origin]
 
     def _authorize(self, challenges: list[str]) -> str:
         """The Authorization that answers a challenge. Raises Unauthenticated."""
@@ -232,8 +262,7 @@ class Web:
             pairs.append(("scope", f"repository:{self._access.mount_from}:pull"))
         url += ("&" if urlsplit(url).query else "?") + urlencode(pairs)
         headers = {"User-Agent": "aweigh", **({"Authorization": self._credentials.basic} if self._credentials else {})}
-        with self._mapped():
-            answer = self._pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
+        answer = self._ask("GET", url, headers)
         if answer.status != 200:
             raise self._error("GET", realm, answer)
         try:
@@ -295,7 +324,7 @@ def _ssl_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def _origin(url: str) -> Origin:
     """Scheme, host and port. Raises ValueError for a port that is none."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
