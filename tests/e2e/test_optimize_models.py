@@ -110,7 +110,7 @@ def turns(load: Any, base: Candidate, variant: Variant, files: dict[str, Path], 
             contestant.close()
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 10))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 10))])
 def test_a_random_model(seed: int, tmp_path: Path) -> None:
     home, keep = tmp_path / "home", ("agreement >= 99%", "agreement >= 97%", "agreement >= 95%")[seed % 3]
     aweigh.pack(drawn(seed), "drawn", sample=X[:64], home=str(home))

@@ -22,7 +22,7 @@ from tests.runner.kit import PYTHON, lay_out
 from aweigh.deploy.bundle import runner_bundle
 from aweigh.deploy.runner_library import this_machine
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 WATCHED_S = 60.0
 AWEIGH = Path(sys.executable).parent / "aweigh"

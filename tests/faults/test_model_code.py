@@ -145,7 +145,7 @@ def test_07_a_recursion_without_end_is_answered(server: Served) -> None:
     leaks.check()
 
 
-@pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.soak)])
 def test_02_a_model_that_is_killed_again_and_again_disturbs_nobody(server: Served, seconds: int) -> None:
     answers_again(server)
     rate = min(200.0, capacity(server, seconds=1) / 2)

@@ -100,7 +100,7 @@ def test_01_grpc_clients_of_a_killed_worker_see_unavailable_and_go_on(start: Sta
     assert len(load.lost) <= 10, load.told()
 
 
-@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.soak)])
 def test_02_workers_that_are_all_killed_again_and_again_are_paused_and_someone_answers_meanwhile(start: Start, seconds: int) -> None:
     server = start("linear", "--workers", "2")
     leaks = Leaks(server)
