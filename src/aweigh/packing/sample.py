@@ -4,6 +4,10 @@ The outcome is a `Sample`: a frame, a matrix, texts or named tensors. Never unpi
 """
 
 import dataclasses
+import lzma
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,9 +22,17 @@ from aweigh.core.tensors import Datatype, Tensor, datatype_of
 MAX_SAMPLE_BYTES: Final = 2 * 1024**3
 MAX_ROWS: Final = 200_000
 """Rows beyond this are not needed for a proof; the first ones are kept."""
+_SPARSE_ROWS: Final = 2000
+"""Rows of a sparse matrix that are kept: dense, each may be of a hundred thousand numbers."""
+_GIVEN_ROWS: Final = "given/rows"
 UNNAMED: Final = ""
 """The name of an array that is the only one and goes to whatever takes it."""
 _SUFFIXES: Final = ".parquet, .csv, .npy, .npz or .jsonl"
+_UNREADABLE: Final = (
+    OSError, ValueError, EOFError, LookupError, StopIteration, msgspec.DecodeError, pd.errors.ParserError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
+"""What readers raise; those of the second row are zipfile's and numpy's, for archives that are cut off or encrypted and headers that are none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,8 @@ class Sample:
     form: Literal["frame", "matrix", "text", "tensors"]
     data: Any
     source: str = "given"
+    given_rows: int = 0
+    """How many rows there were, of which `data` holds the first; 0 where that is all of them."""
 
     @property
     def rows(self) -> int:
@@ -45,8 +59,9 @@ def read_sample(source: object, *, what: str = "sample") -> Sample:
     return sample
 
 
-def read_labels(source: object, *, rows: int) -> Tensor:
-    """One label per sample row. Raises InvalidInput when there is more than one column or another number of rows."""
+def read_labels(source: object, *, rows: int, given_rows: int = 0) -> Tensor:
+    """One label per row of a sample of `rows` that were the first of `given_rows`, or all. Raises InvalidInput for more than one column, another number of rows,
+    a row without a label."""
     sample = read_sample(source, what="labels")
     if sample.form == "tensors":
         raise InvalidInput("the labels hold several arrays", hint="give one column")
@@ -55,8 +70,16 @@ def read_labels(source: object, *, rows: int) -> Tensor:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise InvalidInput(f"the labels have {labels.shape[-1]} columns", hint="give one column, one label per row")
-    if len(labels) < rows:
-        raise InvalidInput(f"the labels have {len(labels)} rows, the sample has {rows}", hint="give one label per sample row, in its order")
+    whole = min(given_rows, MAX_ROWS) or rows
+    count = sample.given_rows or len(labels)
+    if count != whole:
+        raise InvalidInput(f"the labels have {count} rows, the sample has {whole}", hint="give one label per sample row, in its order")
+    absent = np.flatnonzero(pd.isna(labels[:rows]))
+    if absent.size:
+        raise InvalidInput(
+            f"row {absent[0]} of the labels has none",
+            hint="leave the row out of sample and labels; a label called 'NA' or 'None' goes into .parquet or .jsonl, as CSV has no other word for none",
+        )
     return labels[:rows]
 
 
@@ -69,7 +92,7 @@ def _from_file(source: str | Path, what: str) -> Sample:
         raise TooLarge(f"{path}: the {what} is {size} bytes, {MAX_SAMPLE_BYTES} are read at most", hint="give some thousands of rows")
     if size == 0:
         raise InvalidFile(f"{path}: the {what} file is empty", hint="save it again")
-    readers = {".parquet": _parquet, ".csv": _csv, ".npy": _npy, ".npz": _npz, ".jsonl": _jsonl, ".ndjson": _jsonl, ".tensors": _own}
+    readers = {".parquet": _parquet, ".csv": _csv, ".npy": _numpy, ".npz": _numpy, ".jsonl": _jsonl, ".ndjson": _jsonl, ".tensors": _own}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InvalidFile(f"{path}: '{path.suffix}' is no {what} format", hint=f"give {_SUFFIXES}")
@@ -77,7 +100,7 @@ def _from_file(source: str | Path, what: str) -> Sample:
         found = reader(path)
     except AweighError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, msgspec.DecodeError, UnicodeError, pd.errors.ParserError) as error:
+    except _UNREADABLE as error:
         raise InvalidFile(f"{path}: not a readable {path.suffix} {what}: {error}", hint=f"give a valid {_SUFFIXES} file") from error
     return dataclasses.replace(_from_object(found, what), source=path.name) if not isinstance(found, Sample) else found
 
@@ -93,14 +116,20 @@ def _csv(path: Path) -> object:
     return pd.read_csv(path, nrows=MAX_ROWS)
 
 
-def _npy(path: Path) -> object:
-    return np.load(path, allow_pickle=False)
-
-
-def _npz(path: Path) -> object:
-    with np.load(path, allow_pickle=False) as archive:
-        found = {name: archive[name] for name in archive.files}
-    return found if len(found) != 1 else next(iter(found.values()))
+def _numpy(path: Path) -> object:
+    """One array or an archive of them, whichever it is: the file's name does not tell."""
+    with path.open("rb") as file:  # numpy leaves a file of its own open where the archive is damaged
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            return found
+        with found:
+            arrays: dict[str, Any] = {name: found[name] for name in found.files}
+    if not arrays:
+        raise InvalidFile(f"{path}: there is no array in it", hint="save it again with numpy.savez")
+    other = next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None)
+    if other is not None:
+        raise InvalidFile(f"{path}: '{other[:80]}' in it is no array", hint="save it again with numpy.savez")
+    return arrays if len(arrays) != 1 else next(iter(arrays.values()))
 
 
 def _jsonl(path: Path) -> object:
@@ -119,13 +148,14 @@ def _jsonl(path: Path) -> object:
 
 def _own(path: Path) -> Sample:
     named = {name: tensor for name, (_datatype, tensor) in read_tensors(path.read_bytes(), place=path.name).items()}
+    given_rows = int(named.pop(_GIVEN_ROWS, np.zeros(1))[0])
     form = next(iter(named)).split("/", 1)[0]
     columns = {name.split("/", 1)[1]: tensor for name, tensor in named.items()}
     if form == "frame":
         return Sample(form="frame", data=pd.DataFrame(columns))
     if form == "tensors":
         return Sample(form="tensors", data=columns)
-    return Sample(form="matrix" if form == "matrix" else "text", data=columns["data"])
+    return Sample(form="matrix" if form == "matrix" else "text", data=columns["data"], given_rows=given_rows)
 
 
 def write_sample(sample: Sample) -> bytes:
@@ -134,7 +164,10 @@ def write_sample(sample: Sample) -> bytes:
         named = {name: column_tensor(sample.data[name], str(name)) for name in sample.data.columns}
     else:
         named = sample.data if sample.form == "tensors" else {"data": sample.data}
-    return write_tensors({f"{sample.form}/{name}": (datatype_of(tensor), tensor) for name, tensor in named.items()})
+    tensors = {f"{sample.form}/{name}": tensor for name, tensor in named.items()}
+    if sample.given_rows:
+        tensors[_GIVEN_ROWS] = np.array([sample.given_rows])
+    return write_tensors({name: (datatype_of(tensor), tensor) for name, tensor in tensors.items()})
 
 
 def column_tensor(series: Any, name: str) -> Tensor:
@@ -181,7 +214,8 @@ def _from_object(data: Any, what: str) -> Sample:
     if isinstance(data, list | tuple):
         return _from_rows(list(data[:MAX_ROWS]), what)
     if type(data).__module__.startswith("scipy.sparse"):
-        data = data[:2000].toarray()
+        kept = _from_array(data[:_SPARSE_ROWS].toarray(), what)
+        return dataclasses.replace(kept, given_rows=int(data.shape[0])) if data.shape[0] > _SPARSE_ROWS else kept
     array = np.asarray(data)
     return _from_array(array[:MAX_ROWS] if array.ndim else array, what)
 

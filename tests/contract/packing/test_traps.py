@@ -29,6 +29,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import scipy.sparse
 import xgboost
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
@@ -148,6 +149,20 @@ def test_labels_in_another_order_are_named(tmp_path: Path) -> None:
     with pytest.raises(ProofFailed, match="'0' is answered '2'"):
         packed(graph, rows, tmp_path / "onnx", labels=swapped(labels))
     assert evidence_of(packed(graph, rows, tmp_path / "right", labels=labels))
+
+
+@pytest.mark.parametrize("form", ["live", "onnx"])
+def test_labels_are_as_many_as_the_sample_has_rows(form: str, tmp_path: Path) -> None:
+    """Longer ones were cut in silence. Of a sparse sample the first rows are kept, and the labels of those count."""
+    rows = np.random.default_rng(0).normal(size=(2100, 4)).astype(np.float32)
+    labels = (rows[:, 0] > 0).astype(int)
+    model = LogisticRegression().fit(rows, labels)
+    source = model if form == "live" else to_onnx(model, rows[:1], options={"zipmap": False})
+    with pytest.raises(InvalidInput, match="the labels have 2100 rows, the sample has 200"):
+        packed(source, rows[1900:], tmp_path / "more", labels=labels)
+    assert evidence_of(packed(source, scipy.sparse.csr_matrix(rows), tmp_path / "sparse", labels=labels))
+    with pytest.raises(InvalidInput, match="the labels have 2050 rows, the sample has 2100"):
+        packed(source, scipy.sparse.csr_matrix(rows), tmp_path / "fewer", labels=labels[50:])
 
 
 def test_a_converter_that_swaps_labels_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

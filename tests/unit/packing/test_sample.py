@@ -1,10 +1,15 @@
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput
+from aweigh.core.tensorfile import write_tensors
+from aweigh.core.tensors import datatype_of
 from aweigh.packing.sample import Sample, read_labels, read_sample, write_sample
 
 FRAME = pd.DataFrame({"age": [1.5, np.nan], "count": [1, 2], "city": ["Rome", None], "flag": [True, False]})
@@ -70,12 +75,94 @@ def test_bad_files_and_objects_say_what_is_wrong(tmp_path: Path) -> None:
 
 def test_labels_are_one_column_of_enough_rows() -> None:
     assert read_labels(pd.DataFrame({"y": [1, 0]}), rows=2).tolist() == [1, 0]
-    assert read_labels(np.array([1, 0, 1]), rows=2).tolist() == [1, 0]
     assert read_labels(["yes", "no"], rows=2).tolist() == ["yes", "no"]
     with pytest.raises(InvalidInput, match="2 columns"):
         read_labels(np.eye(2), rows=2)
-    with pytest.raises(InvalidInput, match="1 rows"):
-        read_labels([1], rows=2)
+    for labels in ([1], [1, 0, 1]):
+        with pytest.raises(InvalidInput, match=f"the labels have {len(labels)} rows, the sample has 2"):
+            read_labels(labels, rows=2)
+
+
+def test_labels_of_a_sample_that_was_cut_are_those_of_its_first_rows(tmp_path: Path) -> None:
+    read = read_sample(scipy.sparse.csr_matrix(np.eye(2500)))
+    (tmp_path / "x.tensors").write_bytes(write_sample(read))
+    labels = np.arange(2500)
+    for sample in (read, read_sample(tmp_path / "x.tensors")):
+        assert (sample.rows, sample.given_rows) == (2000, 2500)
+        assert read_labels(labels, rows=sample.rows, given_rows=sample.given_rows).tolist() == list(range(2000))
+        for wrong in (labels[:2000], labels[:2499]):
+            with pytest.raises(InvalidInput, match=f"the labels have {len(wrong)} rows, the sample has 2500"):
+                read_labels(wrong, rows=sample.rows, given_rows=sample.given_rows)
+    assert read_sample(scipy.sparse.csr_matrix(np.eye(20))).given_rows == 0
+
+
+@pytest.mark.parametrize(
+    "labels", [["yes", None, "no"], [1.0, np.nan, 0.0], [1, None, 0], pd.Series([1, pd.NA, 0], dtype="Int64"), pd.DataFrame({"y": ["a", None, "b"]})]
+)  # fmt: skip
+def test_a_row_without_a_label_is_named(labels: object) -> None:
+    with pytest.raises(InvalidInput, match="row 1 of the labels has none") as caught:
+        read_labels(labels, rows=3)
+    assert "leave the row out" in caught.value.hint
+
+
+def test_an_empty_field_of_labels_in_a_file_is_no_class_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "y.csv").write_text("mood,n\ncalm,1\n,2\nstorm,3\n")
+    pd.read_csv(tmp_path / "y.csv")[["mood"]].to_csv(tmp_path / "mood.csv", index=False)
+    with pytest.raises(InvalidInput, match="row 1 of the labels has none"):
+        read_labels(tmp_path / "mood.csv", rows=3)
+
+
+def test_numpy_files_are_read_as_what_they_are_not_as_they_are_called(tmp_path: Path) -> None:
+    np.savez(tmp_path / "several.npz", a=np.eye(3), b=np.ones((3, 2)))
+    np.save(tmp_path / "one.npy", np.eye(3))
+    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    assert set(read_sample(tmp_path / "several.npy").data) == {"a", "b"}
+    assert read_sample(tmp_path / "one.npz").data.tolist() == np.eye(3).tolist()
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return file.getvalue()
+
+
+def saved(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+WHOLE = saved(a=np.arange(2000.0).reshape(100, 20))
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (WHOLE[: len(WHOLE) // 2], "not a readable"),
+        (WHOLE.replace(WHOLE[200:204], b"\xff\xff\xff\xff"), "not a readable"),
+        (archive({}), "no array in it"),
+        (archive({"a.txt": b"hello"}), "'a.txt' in it is no array"),
+        (b"\x93NUMPY\x01\x00\x06\x00(((((\n", "not a readable"),
+    ],
+    ids=["cut off", "overwritten", "empty", "of other files", "with a header that is none"],
+)
+def test_damaged_and_empty_archives_are_named(name: str, data: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InvalidFile, match=text) as caught:
+        read_sample(tmp_path / name)
+    assert name in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("named", [{}, {"matrix": np.eye(2)}, {"matrix/data": np.eye(2), "given/rows": np.zeros(0)}])
+def test_tensor_files_that_are_no_samples_are_named(named: dict[str, np.ndarray], tmp_path: Path) -> None:
+    (tmp_path / "x.tensors").write_bytes(write_tensors({name: (datatype_of(tensor), tensor) for name, tensor in named.items()}))
+    with pytest.raises(InvalidFile, match=r"not a readable \.tensors"):
+        read_sample(tmp_path / "x.tensors")
 
 
 def test_a_sample_stays_as_it_is() -> None:

@@ -86,11 +86,12 @@ class HuggingFaceFramework:
 
 def _accuracy(job: Job, encoder: Encoder) -> dict[str, float]:
     """Of a classifier on the person's labels. Raises ProofFailed where they are in another order than the model's."""
-    rows = {name: tensor[:_LABELLED_ROWS] for name, tensor in job.sample.items()} if isinstance(job.sample, dict) else {}
+    given: dict[str, Tensor] = job.sample if isinstance(job.sample, dict) else {}
+    rows = {name: tensor[:_LABELLED_ROWS] for name, tensor in given.items()}
     if encoder.signature.task is not Task.CLASSIFICATION or not rows:
         return {}
     job.progress("asking the source model about the labelled rows")
-    labels = read_labels(job.labels, rows=len(next(iter(rows.values()))))
+    labels = read_labels(job.labels, rows=len(next(iter(rows.values()))), given_rows=len(next(iter(given.values()))))
     return {"accuracy": accuracy_in_order([str(label) for label in encoder.signature.labels], labels, encoder.ask(rows)[0].tolist())}
 
 

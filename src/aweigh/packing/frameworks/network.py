@@ -81,6 +81,8 @@ class Rows:
     model: dict[str, Tensor]
     strength: Strength
     data: str
+    given_rows: int = 0
+    """As of `Sample`: how many there were, where these are the first."""
 
 
 def pack_network(job: Job, network: Network) -> Packed:
@@ -192,10 +194,10 @@ def read_rows(signature: Signature, job: Job, made: Callable[[], Mapping[str, Te
     data = f"{sample.rows} rows of {sample.source} and edge rows"
     if job.before is None:
         shaped = shaped_tensors(signature, sample)
-        return Rows(given=shaped, model=shaped, strength=Strength.FULL, data=data)
+        return Rows(given=shaped, model=shaped, strength=Strength.FULL, data=data, given_rows=sample.given_rows)
     given = shaped_tensors(None, sample)
     before = read_sample(job.before(given))
-    return Rows(given=given, model=shaped_tensors(signature, before), strength=Strength.FULL, data=data)
+    return Rows(given=given, model=shaped_tensors(signature, before), strength=Strength.FULL, data=data, given_rows=sample.given_rows)
 
 
 def learned(signature: Signature, ask: Asker, rows: Mapping[str, Tensor]) -> Signature:

@@ -132,7 +132,7 @@ def _check_labels(job: Job, signature: Signature, rows: Rows, session: Session) 
     """Hold the person's labels against the model's. Raises ProofFailed where their order is another."""
     if job.labels is None or job.sample is None:
         return
-    known = read_labels(job.labels, rows=len(next(iter(rows.model.values()))))
+    known = read_labels(job.labels, rows=len(next(iter(rows.model.values()))), given_rows=rows.given_rows)
     answers = dict(zip((spec.role for spec in signature.outputs), session.run(rows.model), strict=True))
     if "label" in answers:
         check_label_order(answers["label"], known)

@@ -54,6 +54,8 @@ class Subject:
     """The sample as the estimator takes it."""
     given: Mapping[str, Tensor]
     """The sample as request tensors, before the `pre` hook."""
+    labels: Tensor | None
+    """The person's, one a row of `given`; None where there are none, no sample to go with them, or a `pre` hook."""
 
     @property
     def cases(self) -> tuple[GoldenAnswers, ...]:
@@ -70,10 +72,9 @@ class Subject:
 
     def metrics(self) -> dict[str, float]:
         """How well the source does on the person's labels, if there are any."""
-        if self.job.labels is None or self.job.before is not None:
+        if self.labels is None:
             return {}
-        labels = read_labels(self.job.labels, rows=len(next(iter(self.given.values()))))
-        return metrics_of(self.estimator, self.signature, self.given, self.options, labels)
+        return metrics_of(self.estimator, self.signature, self.given, self.options, self.labels)
 
 
 def study(job: Job, estimator: Any, source: Source) -> Subject:
@@ -102,10 +103,11 @@ def study(job: Job, estimator: Any, source: Source) -> Subject:
     extra = source.threshold_rows(estimator, signature, tensors, options)
     golden = make_golden(signature, tensors, lambda rows: answer(estimator, signature, rows, options), extra)
     golden = ties_apart(estimator, golden.signature, options, golden)
-    if job.labels is not None and job.before is None and job.sample is not None and signature.task is Task.CLASSIFICATION:
-        check_label_order(
-            answer(estimator, signature, tensors, options)[0], read_labels(job.labels, rows=len(next(iter(tensors.values()))))
-        )
+    labels = None
+    if job.labels is not None and job.before is None and job.sample is not None:
+        labels = read_labels(job.labels, rows=sample.rows, given_rows=sample.given_rows)
+    if labels is not None and signature.task is Task.CLASSIFICATION:
+        check_label_order(answer(estimator, signature, tensors, options)[0], labels)
     return Subject(
         estimator=estimator,
         signature=golden.signature,
@@ -116,6 +118,7 @@ def study(job: Job, estimator: Any, source: Source) -> Subject:
         job=job,
         shaped=shaped,
         given=given if job.before is not None else tensors,
+        labels=labels,
     )
 
 
