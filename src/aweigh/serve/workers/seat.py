@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 
+from aweigh.core.errors import ChildDied
 from aweigh.core.process_memory import memory_of
 from aweigh.engine.slab import OPEN, Board, Slab
 from aweigh.serve.overview import ModelFacts, WorkerFacts
@@ -114,10 +115,22 @@ def answered(slab: Slab) -> int:
     return sum(sum(record.duration) for record in slab.records())
 
 
-def free_slab(board: Board, seats: list[Seat]) -> int:
-    """A slab that no living worker has: twice as many as seats are there, so that one may come while another goes."""
+def free_slab(board: Board, seats: list[Seat], *, relief: bool = False) -> int:
+    """A slab that no living worker has: twice as many as seats are there, so that one may come while another goes. Raises ChildDied."""
+    free = _free_slabs(board, seats)
+    if not free or (relief and not room_for_relief(board, seats)):
+        raise ChildDied("a worker cannot be started: those that still drain have all the places", hint="they end within drain_timeout_s")
+    return free[0]
+
+
+def room_for_relief(board: Board, seats: list[Seat]) -> bool:
+    """Whether a worker may come beside another: the empty seats' places are not for it."""
+    return len(_free_slabs(board, seats)) > sum(seat.member is None for seat in seats)
+
+
+def _free_slabs(board: Board, seats: list[Seat]) -> list[int]:
     taken = {id(member.slab) for seat in seats for member in seat.members()}
-    return next(place for place, slab in enumerate(board.slabs) if id(slab) not in taken)
+    return [place for place, slab in enumerate(board.slabs) if id(slab) not in taken]
 
 
 def clock() -> float:

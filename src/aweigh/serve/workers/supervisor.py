@@ -28,7 +28,7 @@ from aweigh.serve.workers.forks import Starter
 from aweigh.serve.workers.keeper import Keeper
 from aweigh.serve.workers.lobby import Lobby
 from aweigh.serve.workers.messages import Alarm, Answer, Ask, Become, Begin, Did, Drain, Failed, Link, Open, Up, Version
-from aweigh.serve.workers.seat import Member, Seat, answered, clock, free_slab
+from aweigh.serve.workers.seat import Member, Seat, answered, clock, free_slab, room_for_relief
 from aweigh.serve.workers.watch import BEAT_S, Limits, Watch
 
 _LOG: Final = logging.getLogger("aweigh.supervisor")
@@ -146,13 +146,16 @@ class Supervisor:
         return Overview(supervisor_pid=os.getpid(), uptime_s=round(now - self._began, 1), workers=workers)
 
     def _fill(self, seat: Seat, *, relief: bool = False) -> None:
-        """Start a worker in a seat, or beside the one that sits there."""
+        """Start a worker in an empty seat, or one that is to relieve who sits there."""
         try:
+            place = free_slab(self._board, self._seats, relief=relief)
             process = self._starter.start(self._listening, self._board.descriptor)
         except AweighError as error:
-            self._vacant(seat, error.message, 0.0)
+            if relief:
+                self._unrelieved(seat, error.message)
+            else:
+                self._vacant(seat, error.message, 0.0)
             return
-        place = free_slab(self._board, self._seats)
         slab = self._board.slabs[place]
         slab.clear_gauges()
         watch, link, keeper = Watch(self._limits, process.pid, clock()), Link(process.connection), Keeper(slab)
@@ -240,6 +243,8 @@ class Supervisor:
     def _relieve(self, seat: Seat) -> None:
         """The one beside takes the seat; the one in it drains."""
         old, seat.member, seat.relief = seat.member, seat.relief, None
+        if seat.timer is not None:
+            seat.timer.cancel()  # the seat is not empty any more
         seat.restarts += 1
         if old is not None:
             seat.leaving.append(old)
@@ -296,11 +301,17 @@ class Supervisor:
             now = clock()
             for seat in self._seats:
                 for member in seat.members():
-                    member.keeper.sweep()
-                    if member.process.ended:
-                        self._ended(seat, member, now)
-                    else:
-                        self._check(seat, member, now, memory=count % _MEMORY_ROUND == 0)
+                    try:
+                        self._mind(seat, member, now, memory=count % _MEMORY_ROUND == 0)
+                    except Exception:  # noqa: BLE001  # boundary: whatever one worker does to its watcher, the others are watched on
+                        _LOG.exception("a worker cannot be watched", extra={"worker": seat.number, "pid": member.process.pid})
+
+    def _mind(self, seat: Seat, member: Member, now: float, *, memory: bool) -> None:
+        member.keeper.sweep()
+        if member.process.ended:
+            self._ended(seat, member, now)
+        else:
+            self._check(seat, member, now, memory=memory)
 
     def _check(self, seat: Seat, member: Member, now: float, *, memory: bool) -> None:
         cells = member.slab.cells
@@ -317,9 +328,13 @@ class Supervisor:
                 member.kill(f"it took {private} bytes of memory")
             elif verdict == "relieve" and member is seat.member and member.ready and seat.relief is None and now >= seat.calm_until:
                 _LOG.warning("a worker is beyond its memory: relieved", extra={"pid": member.process.pid, "private_bytes": private})
-                seat.last_end = f"it took {private} bytes of memory"
-                seat.calm_until = now + seat.backoff.died(now - member.ready_at)
-                self._fill(seat, relief=True)
+                self._relieve_of_memory(seat, f"it took {private} bytes of memory", now - member.ready_at)
+
+    def _relieve_of_memory(self, seat: Seat, why: str, lived_s: float) -> None:
+        seat.last_end = why
+        self._fill(seat, relief=True)
+        if seat.relief is not None:
+            seat.calm_until = clock() + seat.backoff.died(lived_s)
 
     def _ended(self, seat: Seat, member: Member, now: float) -> None:
         member.gone()
@@ -327,10 +342,11 @@ class Supervisor:
         member.slab.clear_gauges()
         if member in seat.leaving:
             seat.leaving.remove(member)
+            if not any(each.relief for each in self._seats):
+                self._roll_next()  # it may have waited for room
         elif member is seat.relief:
             seat.relief = None
-            seat.last_end = member.why or member.process.how
-            self._to_roll.clear()  # what cannot be started anew is not ended
+            self._unrelieved(seat, member.why or member.process.how)
         else:
             seat.member = None
             why = member.why or member.process.how
@@ -341,6 +357,14 @@ class Supervisor:
                     self._rollouts.alarm(name)
                 self._vacant(seat, why, now - member.ready_at if member.ready_at else 0.0)
         self._end_if_empty()
+
+    def _unrelieved(self, seat: Seat, why: str) -> None:
+        """Who sits there stays: what cannot be started anew is not ended."""
+        seat.last_end = why
+        seat.calm_until = clock() + seat.backoff.died(0.0)
+        self._to_roll.clear()
+        if not self._ending:
+            _LOG.error("a worker cannot be relieved", extra={"worker": seat.number, "why": why})
 
     def _vacant(self, seat: Seat, why: str, lived_s: float) -> None:
         """Fill an empty seat, at once or after a pause; at the start the server fails instead."""
@@ -368,10 +392,14 @@ class Supervisor:
             self._lobby.open()
 
     def _roll_next(self) -> None:
-        """Begin with the next seat, when the one before has its new worker."""
-        while self._to_roll:
-            seat = self._to_roll.pop(0)
-            if seat.member is not None and seat.relief is None:
+        """Begin with the next seat, when the one before has its new worker, and there is room for one more."""
+        while self._to_roll and not self._ending:
+            seat = self._to_roll[0]
+            wanted = seat.member is not None and seat.relief is None
+            if wanted and not room_for_relief(self._board, self._seats):
+                return
+            self._to_roll.pop(0)
+            if wanted:
                 self._fill(seat, relief=True)
                 return
 
