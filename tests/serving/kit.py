@@ -252,6 +252,12 @@ def post(path: str = "/v2/models/iris/infer", body: bytes = BODY, *headers: str,
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def buffered(on: Rig) -> int:
+    """Bytes of requests that the only HTTP/2 connection holds until they are whole, or their turn comes; 0 once it is closed."""
+    connections: set[Any] = on.listener._connections
+    return sum(connection._replies.buffered for connection in connections if not connection._transport.is_closing())
+
+
 def get(path: str, *headers: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: here", *headers]).encode("latin-1") + b"\r\n\r\n"
 

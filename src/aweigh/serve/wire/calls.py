@@ -1,17 +1,18 @@
 """One streaming gRPC call: messages out of bytes as they arrive, one at a time to the dialect, answers back in order.
 
 Used by the HTTP/2 connection, which owns frames and windows. Holds no more than one message that is being answered and those that wait, which
-it tells by `congested`: the connection then lets the peer send no more on this stream.
+it tells by `congested`: the connection then lets the peer send no more on this stream. Every byte that is held is counted by `Wire.hold`.
 """
 
 import asyncio
+import dataclasses
 import logging
 import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from aweigh.core.errors import AweighError, InternalError, InvalidInput, TooLarge
+from aweigh.core.errors import AweighError, DeadlineExceeded, InternalError, InvalidInput, TooLarge
 from aweigh.engine.executors import failed_unexpectedly
 from aweigh.serve.codings import HERE, inflate
 from aweigh.serve.message import Conversation, GrpcResponse, Head, Talk
@@ -22,27 +23,41 @@ _LOG = logging.getLogger("aweigh.request")
 _PREFIX: Final = 5
 _WAITING: Final = 16
 """Messages that may wait before the peer is asked to pause."""
+_WAITING_BYTES: Final = 1024 * 1024
+"""What they may be together: of larger messages one waits."""
 _OK: Final = GrpcResponse(b"")
 
 
-class Call(Talk):
-    """The connection feeds it and is told of answers by `send` and of the end by `end`; both are called on the event loop."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """What the connection does for a call; all of it is called on the event loop."""
 
-    def __init__(
-        self, head: Head, identity: bytes, limits: Limits, now: float, send: Callable[[bytes], bool], end: Callable[[GrpcResponse], None]
-    ) -> None:
+    send: Callable[[bytes], bool]
+    """Sends a part of the answer; True when it waits for the peer's window."""
+    end: Callable[[GrpcResponse], None]
+    hold: Callable[[int], None]
+    """So many bytes of the request are held more, or fewer."""
+
+
+class Call(Talk):
+    """The connection feeds it, and is told of answers, of the end and of what is held."""
+
+    def __init__(self, head: Head, identity: bytes, limits: Limits, now: float, wire: Wire) -> None:
         self.head = head
         self.id = identity
         self.ended = False
         self.deadline = math.inf if head.timeout_s is None else now + head.timeout_s
         """Where its client sets none, a call lives as long as the client wants it to."""
         self._max_message = limits.max_body
-        self._send = send
-        self._end = end
+        self._time_s = limits.request_timeout_s
+        self._wire = wire
         self._coding = head.headers.get(b"grpc-encoding", b"identity").strip().lower()
         self._buffer = bytearray()
         self._waiting: deque[tuple[int, bytes]] = deque()
         """Messages as they came, with their flags: what is compressed stays so until it is its turn."""
+        self._waiting_bytes = 0
+        self._whole_by = 0.0
+        """When a message that has begun must have come whole; 0: the next round sets it."""
         self._busy = False
         self._blocked = False
         """Whether an answer waits for the peer's window: the next message waits with it."""
@@ -53,7 +68,7 @@ class Call(Talk):
     @property
     def congested(self) -> bool:
         """Whether enough messages wait."""
-        return len(self._waiting) >= _WAITING
+        return len(self._waiting) >= _WAITING or self._waiting_bytes >= _WAITING_BYTES
 
     @property
     def idle(self) -> bool:
@@ -65,6 +80,7 @@ class Call(Talk):
         if self.ended:
             return
         self._buffer += data
+        self._wire.hold(len(data))
         try:
             self._split()
         except AweighError as error:
@@ -83,9 +99,23 @@ class Call(Talk):
     def cancel(self) -> None:
         """The peer has left."""
         self.ended = True
+        held = len(self._buffer) + self._waiting_bytes
         self._waiting.clear()
+        self._waiting_bytes = 0
+        self._buffer = bytearray()
+        self._wire.hold(-held)
         if self._conversation is not None:
             self._conversation.cancel()
+
+    def look(self, now: float) -> None:
+        """About once a second: a message that has begun must go on coming, from when nothing that came before it holds the peer back."""
+        if not self._buffer or self._waiting or self.ended:
+            self._whole_by = 0.0
+        elif not self._whole_by:
+            self._whole_by = now + self._time_s
+        elif now > self._whole_by:
+            error = DeadlineExceeded(f"a message did not come whole within {self._time_s:g} s", hint="request_timeout_s sets the limit")
+            self.finish(grpc_error(error))
 
     def _split(self) -> None:
         at, buffer = 0, self._buffer
@@ -96,8 +126,11 @@ class Call(Talk):
             if len(buffer) - at < _PREFIX + size:
                 break
             self._waiting.append((buffer[at], bytes(buffer[at + _PREFIX : at + _PREFIX + size])))
+            self._waiting_bytes += _PREFIX + size
             at += _PREFIX + size
-        del buffer[:at]
+        if at:
+            del buffer[:at]
+            self._whole_by = 0.0
 
     def _receive(self, flag: int, data: bytes) -> None:
         """Give a message to the dialect: here and now, or once it is inflated on a thread."""
@@ -134,7 +167,10 @@ class Call(Talk):
     def _receive_waiting(self) -> None:
         while self._waiting and not (self._busy or self._blocked or self.ended):
             self._busy = True
-            self._receive(*self._waiting.popleft())
+            flag, data = self._waiting.popleft()
+            self._waiting_bytes -= _PREFIX + len(data)
+            self._wire.hold(-_PREFIX - len(data))
+            self._receive(flag, data)
 
     def _guarded(self, receive: Callable[[], None]) -> None:
         """Whatever a message raises ends the call with it."""
@@ -157,7 +193,7 @@ class Call(Talk):
 
     def answer(self, message: bytes) -> None:
         if not self.ended:
-            self._blocked = self._send(b"\0" + len(message).to_bytes(4, "big") + message)
+            self._blocked = self._wire.send(b"\0" + len(message).to_bytes(4, "big") + message)
 
     def next(self) -> None:
         self._busy = False
@@ -166,4 +202,4 @@ class Call(Talk):
     def finish(self, status: GrpcResponse) -> None:
         if not self.ended:
             self.cancel()
-            self._end(status)
+            self._wire.end(status)

@@ -13,7 +13,7 @@ from aweigh.core.errors import DeadlineExceeded
 from aweigh.core.http2 import ProtocolFault, StreamFault, frame
 from aweigh.serve.message import GrpcResponse, Request
 from aweigh.serve.wire.bodies import GRPC_PREFIX_BYTES, Body, expected_size
-from aweigh.serve.wire.calls import Call
+from aweigh.serve.wire.calls import Call, Wire
 from aweigh.serve.wire.header_blocks import HeaderBlocks
 from aweigh.serve.wire.readers import FrameReader
 from aweigh.serve.wire.replies import CONNECTION_WINDOW, STREAM_WINDOW, Replies, Stream
@@ -367,8 +367,9 @@ class Http2Connection(asyncio.Protocol):
             self._replies.acknowledge(size)
             return
         if flags & f.END_STREAM:
+            self._replies.unacknowledged += size  # also where the body is refused
             self._complete_body(stream, found)
-            self._replies.acknowledge(size)
+            self._replies.acknowledge(0)
             return
         found.deadline = found.deadline or self._listener.now() + self._limits.request_timeout_s
         found.unacknowledged += size
@@ -379,18 +380,25 @@ class Http2Connection(asyncio.Protocol):
 
     def _open_call(self, stream: int, found: Stream) -> None:
         self._requests += 1
-        send, end = partial(self._call_message, stream, found), partial(self._replies.end_call, stream, found)
-        head, now = found.head, self._listener.now()
-        found.call = Call(head, head.request_id or self._new_id(), self._limits, now, send, end)
+        replies, head = self._replies, found.head
+        wire = Wire(
+            send=partial(self._call_message, stream, found),
+            end=partial(replies.end_call, stream, found),
+            hold=partial(replies.hold, stream, found),
+        )
+        found.call = Call(head, head.request_id or self._new_id(), self._limits, self._listener.now(), wire)
         found.deadline = found.call.deadline
 
     def _call_data(self, flags: int, stream: int, found: Stream, payload: bytes, size: int) -> None:
         if not payload and not flags & f.END_STREAM:
             self._count_control()
         found.unacknowledged += size
-        self._replies.acknowledge(size)
+        if found.unacknowledged > STREAM_WINDOW:
+            self._replies.acknowledge(size)
+            raise StreamFault(stream, f.FLOW_CONTROL_ERROR, "more DATA than the stream's window")
         if found.call is not None:
             found.call.feed(payload)
+        self._replies.acknowledge(size)
         if flags & f.END_STREAM:
             self._end_call(found)
         self._replies.relieve(stream, found)
@@ -568,6 +576,8 @@ class Http2Connection(asyncio.Protocol):
                 found.deadline = now + self._limits.request_timeout_s
             elif now > found.deadline:
                 self._expire(stream, found)
+            elif found.call is not None:
+                found.call.look(now)
         if self._draining_since and not self._replies.closing and now - self._draining_since > _GOODBYE_WAIT_S:
             self._say_last_goodbye()
         if self._paused_since and now - self._paused_since > self._limits.request_timeout_s:

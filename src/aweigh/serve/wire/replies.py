@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from aweigh.core import http2 as f
-from aweigh.core.http2 import StreamFault, frame
+from aweigh.core.http2 import ProtocolFault, StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.patience import expect
 from aweigh.serve.wire.bodies import Body
@@ -35,6 +35,7 @@ class Stream(msgspec.Struct, eq=False):
     body: Body | None = None
     """What has come of a body that is not whole yet."""
     unacknowledged: int = 0
+    """Bytes taken from the peer that the stream's window does not know of yet."""
     ended: bool = False
     answered: bool = False
     headed: bool = False
@@ -54,7 +55,7 @@ class Replies:
         self.unacknowledged = 0
         """Bytes taken from the peer that its window does not know of yet."""
         self.buffered = 0
-        """Bytes of bodies that are not whole yet."""
+        """Bytes of bodies that are not whole yet, and of messages of streaming calls that are not whole or wait for their turn."""
         self._listener = listener
         self._limits = listener.limits
         self._new_id = listener.dispatcher.request_id
@@ -88,11 +89,24 @@ class Replies:
             self.transport.write(data)
 
     def acknowledge(self, size: int) -> None:
-        """Open the connection's window again, unless more is buffered than two of the largest bodies."""
+        """Open the connection's window again, unless enough is buffered. Raises ProtocolFault where the peer sent more than it may."""
         self.unacknowledged += size
+        self._reopen()
+        if self.unacknowledged > CONNECTION_WINDOW:
+            raise ProtocolFault(f.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
+
+    def _reopen(self) -> None:
+        """Let the peer send more, unless more is buffered than two of the largest bodies."""
         if self.unacknowledged > CONNECTION_WINDOW // 2 and self.buffered <= 2 * self._limits.max_body:
             self.write(f.window_frame(0, self.unacknowledged))
             self.unacknowledged = 0
+
+    def hold(self, stream: int, found: Stream, change: int) -> None:
+        """A streaming call holds so many bytes more, or fewer: then its client may go on."""
+        self.buffered += change
+        if change < 0 and not self.transport.is_closing():
+            self.relieve(stream, found)
+            self._reopen()
 
     def collected(self, found: Stream) -> tuple[bytes, memoryview | None]:
         """The body of a request that is whole, or a view of it; it no longer counts."""
@@ -230,7 +244,8 @@ class Replies:
 
     def relieve(self, stream: int, found: Stream) -> None:
         """Let the client send more on a stream, unless enough of its messages wait."""
-        if found.unacknowledged > STREAM_WINDOW // 2 and not found.ended and found.call is not None and not found.call.congested:
+        call = found.call
+        if found.unacknowledged > STREAM_WINDOW // 2 and not found.ended and call is not None and not call.ended and not call.congested:
             self.write(f.window_frame(stream, found.unacknowledged))
             found.unacknowledged = 0
 
@@ -261,7 +276,7 @@ class Replies:
         self.window.forget(stream)
         if found.body is not None:
             self.release(found)
-            self.acknowledge(0)
+            self._reopen()
 
     def reset(self, stream: int, code: int) -> None:
         """End a stream by RST_STREAM."""

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.serving.kit import HeldThreads, Http2Peer, Reply, exchange, grpc_frame, infer_message, model, rig
+from tests.serving.kit import HeldThreads, Http2Peer, Reply, buffered, exchange, grpc_frame, infer_message, model, rig
 
 from aweigh.protos import message
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+MIB = 1024 * 1024
 WATCH = "/grpc.health.v1.Health/Watch"
 
 
@@ -70,7 +71,8 @@ def test_answers_that_come_later_keep_the_order_and_a_full_queue_closes_the_wind
 
 def test_a_peer_whose_messages_wait_may_send_no_more_than_its_window() -> None:
     held = HeldThreads()
-    peer = Http2Peer(rig(model(threads=held)))
+    on = rig(model(threads=held))
+    peer = Http2Peer(on)
     stream = peer.open(STREAM)
     large = infer_message([1.0] * 4000).SerializeToString()
     sent = 0
@@ -86,6 +88,87 @@ def test_a_peer_whose_messages_wait_may_send_no_more_than_its_window() -> None:
         peer.pump()
     assert peer.client.local_flow_control_window(stream) > 400_000
     assert len(messages(peer.response(stream))) == sent
+
+
+def test_large_messages_wait_one_by_one() -> None:
+    held = HeldThreads()
+    on = rig(model(threads=held))
+    peer = Http2Peer(on)
+    stream = peer.open(STREAM)
+    large = grpc_frame(infer_message([1.0] * 150_000).SerializeToString())
+    left, answered = large * 12, 0
+    while answered < 12:
+        while (room := min(peer.client.local_flow_control_window(stream), 16_384, len(left))) > 0:
+            peer.client.send_data(stream, left[:room])
+            peer.pump()
+            left = left[room:]
+        assert buffered(on) < 3 * MIB
+        assert len(held.held) == 1
+        if not answered:
+            assert len(large) * 12 - len(left) < 3 * MIB, "one is answered, two wait, the rest of the window"
+        answered += 1
+        held.release()
+        peer.pump()
+    assert not left
+    assert len(messages(peer.response(stream))) == 12
+    assert buffered(on) == 0
+
+
+def test_what_streams_hold_closes_the_connections_window() -> None:
+    """Messages that are never whole are bounded over all streams together, as bodies are, and none is waited for for ever."""
+    on = rig(max_body_bytes=MIB)
+    peer = Http2Peer(on)
+    streams = [peer.open(STREAM) for _ in range(40)]
+    for stream in streams:
+        peer.client.send_data(stream, b"\0" + MIB.to_bytes(4, "big"))
+    for _ in range(64):
+        for stream in streams:
+            if peer.client.local_flow_control_window(stream) >= 16_000:
+                peer.client.send_data(stream, bytes(16_000))
+        peer.pump()
+    assert 2 * MIB < buffered(on) <= 2 * MIB + 16 * MIB
+    on.tick(1)
+    on.tick(31)
+    peer.pump()
+    assert {peer.response(stream).grpc_status for stream in streams} == {4}
+    assert buffered(on) == 0
+    well = peer.open(STREAM)
+    assert peer.client.local_flow_control_window(well) > 500_000
+    peer.client.send_data(well, grpc_frame(asked(1)))
+    peer.pump()
+    assert labels(peer.response(well)) == [1]
+
+
+def test_a_message_may_take_its_time_while_others_wait_before_it() -> None:
+    held = HeldThreads()
+    on = rig(model(threads=held))
+    peer = Http2Peer(on)
+    stream = peer.open(STREAM)
+    framed = grpc_frame(asked(3))
+    peer.client.send_data(stream, grpc_frame(asked(1)) + grpc_frame(asked(2)) + framed[:10])
+    peer.pump()
+    for _ in range(4):
+        on.tick(20)
+    held.release()
+    for _ in range(2):
+        on.tick(20)
+    peer.client.send_data(stream, framed[10:])
+    peer.pump()
+    for _ in range(4):
+        on.tick(20)
+    held.release()
+    held.release()
+    peer.pump()
+    assert labels(peer.response(stream)) == [1, 2, 3]
+    peer.client.send_data(stream, framed[:10])
+    peer.pump()
+    on.tick(20)
+    on.tick(20)
+    assert not peer.pump()
+    on.tick(20)
+    peer.pump()
+    assert peer.response(stream).grpc_status == 4
+    assert peer.response(stream).grpc_text.startswith("a message did not come whole within 30 s")
 
 
 def test_an_error_is_an_answer_and_the_stream_goes_on() -> None:

@@ -10,6 +10,7 @@ from tests.serving.kit import (
     HeldThreads,
     Http2Peer,
     Rig,
+    buffered,
     grpc_frame,
     infer_message,
     model,
@@ -17,8 +18,10 @@ from tests.serving.kit import (
 )
 from tests.serving.raw_http2 import CALL, FIELDS, Raw, alive, block, raw_frame
 
-PROTOCOL_ERROR, STREAM_CLOSED, FRAME_SIZE, REFUSED, COMPRESSION, CALM = 1, 5, 6, 7, 9, 11
+PROTOCOL_ERROR, FLOW, STREAM_CLOSED, FRAME_SIZE, REFUSED, COMPRESSION, CALM = 1, 3, 5, 6, 7, 9, 11
 
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+MIB = 1024 * 1024
 
 CONNECTION_FAULTS = {
     "frame too large": (raw_frame(0, 0, 1, b"x" * 16_385), FRAME_SIZE),
@@ -105,6 +108,40 @@ def test_a_length_that_the_body_does_not_have_ends_the_stream(server: Rig) -> No
         raw = Raw(server, raw_frame(1, 4, 1, block(("content-length", str(length)))), raw_frame(0, 1, 1, body))
         assert raw.resets() == [(1, PROTOCOL_ERROR)], at
         assert alive(server, raw, 3)
+
+
+def test_who_sends_more_than_a_streams_window_loses_the_stream() -> None:
+    server = rig(model(threads=HeldThreads()), max_body_bytes=8 * MIB)
+    streaming = block(fields=[(name, STREAM if name == ":path" else value) for name, value in FIELDS])
+    raw = Raw(server, raw_frame(1, 4, 1, streaming), raw_frame(0, 0, 1, grpc_frame(CALL) * 17))
+    raw.pipe.send(raw_frame(0, 0, 1, b"\0" + (4 * MIB).to_bytes(4, "big")))
+    for _ in range(63):
+        raw.pipe.send(raw_frame(0, 0, 1, bytes(16_384)))
+    assert raw.resets() == []
+    raw.pipe.send(raw_frame(0, 0, 1, bytes(16_384)))
+    assert raw.resets() == [(1, FLOW)]
+    assert buffered(server) == 0
+    assert not raw.pipe.closed
+
+
+@pytest.mark.parametrize("path", [INFER, STREAM])
+def test_who_sends_more_than_the_connections_window_loses_the_connection(path: str) -> None:
+    """The window is not opened while two of the largest bodies are buffered: what comes all the same ends it."""
+    server = rig(max_body_bytes=MIB)
+    raw = Raw(server)
+    fields = block(fields=[(name, path if name == ":path" else value) for name, value in FIELDS])
+    streams = range(1, 200, 2)
+    begun = b"\0" + (900_000).to_bytes(4, "big")
+    raw.pipe.send(b"".join(raw_frame(1, 4, stream, fields) + raw_frame(0, 0, stream, begun) for stream in streams))
+    most = 0
+    for _ in range(50):
+        for stream in streams:
+            raw.pipe.send(raw_frame(0, 0, stream, bytes(16_384)))
+            most = max(most, buffered(server))
+    assert raw.pipe.closed
+    assert raw.ends() == FLOW
+    assert 15 * MIB < most <= 2 * MIB + 16 * MIB
+    assert buffered(server) == 0
 
 
 def test_windows_of_streams_have_rules_too(server: Rig) -> None:
