@@ -135,9 +135,11 @@ class Listener:
 
     async def emptied(self, timeout_s: float) -> bool:
         """Wait until no connection is left; False when `timeout_s` passed first."""
-        if self._connections:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._connections:  # one may have come since the last had gone
+                    self._emptied.clear()
+                    await self._emptied.wait()
         return not self._connections
 
     def give_up(self, request: Request) -> None:
@@ -193,8 +195,8 @@ class _FirstBytes(asyncio.Protocol):
             self._listener.leave(self._slot, ends=False)  # its streams are known to nobody else
         else:
             protocol = Http1Connection(self._listener, self._slot, self._sent)
+        self._listener.remember(protocol)  # before the other is forgotten: at no moment has the last connection gone
         self._listener.forget(self)
-        self._listener.remember(protocol)
         self._listener.cells[ACCEPTED] -= 1
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)

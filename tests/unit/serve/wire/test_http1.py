@@ -1,5 +1,7 @@
 """One HTTP/1.1 connection over a transport in memory: order, bodies in pieces, slow and leaving clients, draining."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from tests.serving.kit import BODY, HeldThreads, Rig, answer, answers, exchange, get, model, post, rig
@@ -275,6 +277,40 @@ def test_a_recently_used_connection_waits_only_a_moment_for_its_last_request(ser
     server.tick(0.6)
     assert pipe.closed
     assert fresh.closed
+
+
+def test_the_first_bytes_of_the_last_connection_do_not_end_a_drain(server: Rig) -> None:
+    async def scene() -> list[int]:
+        _, pipe = server.open()
+        server.listener.drain()
+        emptied = asyncio.ensure_future(server.listener.emptied(5))
+        await asyncio.sleep(0)
+        pipe.send(post()[:-5])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not emptied.done()
+        pipe.send(BODY[-5:])
+        pipe.protocol.connection_lost(None)
+        assert await emptied
+        return [one.status for one in answers(pipe.take())]
+
+    assert asyncio.run(scene()) == [200]
+
+
+def test_who_comes_when_the_last_has_just_gone_is_waited_for_as_long_as_there_is_time(server: Rig) -> None:
+    async def scene() -> bool:
+        first, _ = server.open()
+        server.listener.drain()
+        emptied = asyncio.ensure_future(server.listener.emptied(0.05))
+        await asyncio.sleep(0)
+        first.connection_lost(None)
+        server.open()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not emptied.done()
+        return await emptied
+
+    assert not asyncio.run(scene())
 
 
 def test_a_connection_whose_use_was_noted_a_moment_ago_is_not_idle_yet(server: Rig) -> None:
