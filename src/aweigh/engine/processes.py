@@ -110,7 +110,7 @@ class ProcessExecutor:
         if not self.ready:
             raise self._unavailable()
         entry = Entry(run, caller, done, monotonic())
-        if not self._idle or not self._begin(self._idle.pop(), entry):
+        if not self._begin_anywhere(entry):
             self._queue.add(entry, free=0)
         if not self._ticking:
             self._ticking = True
@@ -156,6 +156,13 @@ class ProcessExecutor:
         for _ in range(self._processes - len(self._seats) - self._starting):
             self._start()
 
+    def _begin_anywhere(self, entry: Entry) -> bool:
+        """Ask a free child that lives; False when there is none. Raises as `_begin`."""
+        while self._idle:
+            if self._begin(self._idle.pop(), entry):
+                return True
+        return False
+
     def _begin(self, seat: _Seat, entry: Entry) -> bool:
         """Ask a free child; False when it turns out to be dead, the call not started. Raises InvalidInput, TooLarge for what cannot be asked."""
         try:
@@ -180,12 +187,18 @@ class ProcessExecutor:
                 continue
             try:
                 if not self._begin(seat, entry):
-                    self._queue.put_back(entry)
+                    self._again(entry)
                 return
             except AweighError as error:
                 self._idle.remove(seat)
                 self._tell(entry, error)
         self._idle.append(seat)
+
+    def _again(self, entry: Entry) -> None:
+        """A call whose child is gone and has not started it: for who is free now, else for who is free next."""
+        self._queue.put_back(entry)
+        if self._idle:
+            self._next(self._idle.pop())
 
     def _rung(self, seat: _Seat) -> None:
         """A child has rung, or its bell is gone."""
@@ -240,8 +253,8 @@ class ProcessExecutor:
             self._idle.remove(seat)
         self._backoff.died(error, monotonic())
         if seat.entry is not None and seat.lane.bell.untaken:  # never started: another child may answer it
-            self._queue.put_back(seat.entry)
-            seat.entry = None
+            entry, seat.entry = seat.entry, None
+            self._again(entry)
         self._aside(lambda: seat.lane.lost(error, limit_s=self._limit_s), partial(self._buried, seat))
 
     def _buried(self, seat: _Seat, why: AweighError) -> None:

@@ -255,6 +255,40 @@ def test_a_child_that_is_killed_while_idle_fails_no_request(play: Callable[..., 
     play(body)
 
 
+def test_beside_a_dead_child_an_idle_one_is_asked_at_once(play: Callable[..., None]) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.answer()
+        await rig.until(lambda: len(rig.executor._idle) == 2)
+        release = threading.Event()
+        start = rig.session.start
+        rig.session.start = lambda: start() if release.wait(10) else None  # type: ignore[method-assign, assignment, return-value]  # no successor yet
+        end_now(rig.executor._idle[-1].lane.pid)
+        assert (await asyncio.wait_for(rig.submit(), 5))[0].shape == (1, 2)
+        assert rig.executor.waiting == 0
+        release.set()
+
+    play(body, processes=2)
+
+
+def test_what_a_dead_child_never_took_is_asked_of_an_idle_one_at_once(play: Callable[..., None]) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.answer()
+        await rig.until(lambda: len(rig.executor._idle) == 2)
+        release = threading.Event()
+        start = rig.session.start
+        rig.session.start = lambda: start() if release.wait(10) else None  # type: ignore[method-assign, assignment, return-value]  # no successor yet
+        pid = rig.executor._idle[-1].lane.pid
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        waiting = rig.submit()
+        await asyncio.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+        assert (await asyncio.wait_for(waiting, 5))[0].shape == (1, 2)
+        release.set()
+
+    play(body, processes=2)
+
+
 def test_what_a_child_never_took_is_asked_of_another(play: Callable[..., None]) -> None:
     async def body(rig: Rig) -> None:
         await rig.answer()
