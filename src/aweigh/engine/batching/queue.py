@@ -239,8 +239,17 @@ class BatchQueue:
             self._free += 1
             self._running -= rows
             del self._ends[id(batch)]
-            for waiting in batch:
-                self._fail(waiting, error)
+            self._failed_together(batch, error)
+            if self._halves and not self._scheduled:
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._pump)
+
+    def _failed_together(self, batch: list[_Waiting], error: AweighError) -> None:
+        """What no lane takes is no reason to refuse each part of it."""
+        apart = _apart(batch, error)
+        self._halves += apart
+        for waiting in batch if not apart else ():
+            self._fail(waiting, error)
 
     def _ran(
         self,

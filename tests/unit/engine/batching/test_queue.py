@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.serving.kit import answer, echo, echo_signature, signature
 
-from aweigh.core.errors import AweighError, Cancelled, ChildDied, DeadlineExceeded, InternalError, InvalidInput, Overloaded
+from aweigh.core.errors import AweighError, Cancelled, ChildDied, DeadlineExceeded, InternalError, InvalidInput, Overloaded, TooLarge
 from aweigh.core.objective import parse_objective
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, Tensors
@@ -345,6 +345,28 @@ def test_a_batch_takes_its_share_alone_where_small_ones_cost_no_more() -> None:
         bench.gate.set()
         await asyncio.gather(*asked)
         assert max(bench.sizes) == 10
+
+    play(scene)
+
+
+def test_a_batch_that_no_lane_takes_is_taken_in_parts_and_only_what_alone_is_too_much_fails() -> None:
+    async def scene() -> None:
+        bench = Bench()
+        submit = bench.executor.submit
+
+        def narrow(run: Any, caller: Any, done: Any) -> None:
+            if len(run.args[0]["X"]) > 2:
+                raise TooLarge("this lane takes two rows")
+            submit(run, caller, done)
+
+        bench.executor.submit = narrow  # type: ignore[method-assign]  # a lane with a limit of its own
+        asked = [bench.ask(row(number)) for number in range(5)]
+        large = bench.ask(*[row(9)] * 3)
+        answers = await asyncio.gather(*asked)
+        assert [int(labels[0]) for labels, _ in answers] == list(range(5))
+        assert isinstance(await failure(large), TooLarge)
+        assert sum(bench.sizes) == 5
+        assert bench.queue.waiting == 0
 
     play(scene)
 
