@@ -93,6 +93,7 @@ def model(
     version: str = "1",
     threads: Any = None,
     turn_rows: int = 0,
+    inline_rows: int = -1,
     padded: bool = False,
     cacheable: bool = False,
     digest: str = "sha256:" + "0" * 64,
@@ -107,6 +108,7 @@ def model(
         session=FakeSession(function),
         threads=threads,
         turn_rows=turn_rows,
+        inline_rows=max(turn_rows, inline_rows),
         padded=padded,
         cacheable=cacheable,
         report=LoadReport(

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from tests.serving.kit import Http2Peer, Pipe, Rig, answer, answers, echo, echo_signature, get, infer_message, model, post, rig
+from tests.serving.kit import HeldThreads, Http2Peer, Pipe, Rig, answer, answers, echo, echo_signature, get, infer_message, model, post, rig
 
 from aweigh.core.signature import BATCH
 from aweigh.core.tensors import Datatype, Tensor, Tensors
@@ -387,5 +387,53 @@ def test_answers_that_cannot_be_encoded_leave_nobody_waiting() -> None:
                 pipe.send(post(body=usual([1, 2, 3, 4])))
             await turns()
             assert [answers(pipe.take())[0].status for pipe in pipes] == [500, 500, 500]
+
+    run(scene)
+
+
+def test_known_requests_of_more_rows_than_run_on_the_loop_go_to_a_thread_each_time() -> None:
+    async def scene() -> None:
+        threads = HeldThreads()
+        iris = model(turn_rows=16, threads=threads)
+        on = rig(iris)
+        peer, pipe = Http2Peer(on), on.open()[1]
+        for rows, held in ((16, 0), (17, 1), (1000, 1)):
+            for _ in range(3):
+                before = len(calls(iris))
+                pipe.send(post(body=usual([1.0] * (4 * rows), rows)))
+                await turns()
+                assert (len(threads.held), len(calls(iris)) - before) == (held, 1 - held)
+                if held:
+                    threads.release()
+                [reply] = answers(pipe.take())
+                assert reply.status == 200
+                stream = peer.call(infer_message([1.0] * (4 * rows)).SerializeToString())
+                before = len(calls(iris))
+                peer.pump()
+                await turns()
+                assert (len(threads.held), len(calls(iris)) - before) == (held, 1 - held)
+                if held:
+                    threads.release()
+                await turns()
+                peer.pump()
+                assert peer.response(stream).grpc_status == 0
+
+    run(scene)
+
+
+def test_more_rows_than_the_server_takes_are_refused_each_time() -> None:
+    async def scene() -> None:
+        on = rig(model(turn_rows=16), max_rows=8)
+        peer, pipe = Http2Peer(on), on.open()[1]
+        for _ in range(3):
+            pipe.send(post(body=usual([1.0] * 36, 9)))
+            stream = peer.call(infer_message([1.0] * 36).SerializeToString())
+            peer.pump()
+            await turns()
+            peer.pump()
+            [reply] = answers(pipe.take())
+            assert reply.status == 400
+            assert b"batch-size must be <= 8" in reply.body
+            assert "batch-size must be <= 8" in peer.response(stream).grpc_text
 
     run(scene)

@@ -186,7 +186,7 @@ class OpenInferenceGrpc:
         turn: GrpcTurn | None = model.prepared.get(_TURN)
         if turn is None:
             turn = model.prepared[_TURN] = GrpcTurn(
-                model, self._alone, partial(self._encode, model, _Asked()), partial(_prefix, model, None)
+                model, self._alone, partial(self._encode, model, _Asked()), partial(_prefix, model, None), self._dataplane.max_rows
             )
         return turn
 

@@ -33,10 +33,11 @@ Prefix = Callable[[list[Tensor]], bytes]
 class GrpcTurn:
     """The usual requests of one model in this turn."""
 
-    __slots__ = ("_acceptance", "_rows", "_turn")
+    __slots__ = ("_acceptance", "_most_rows", "_rows", "_turn")
 
-    def __init__(self, model: LoadedModel, alone: Callable[[Request], AnyResponse], encode: Encode, prefix: Prefix) -> None:
+    def __init__(self, model: LoadedModel, alone: Callable[[Request], AnyResponse], encode: Encode, prefix: Prefix, max_rows: int) -> None:
         self._acceptance = model.acceptance
+        self._most_rows = min(model.inline_rows, max_rows)
         self._turn = Turn(model, _GrpcCarrier(model, alone, encode, prefix))
         self._rows: dict[KnownRequest, int] = {}
         """Rows of the requests that are known and fit the model; 0 for those that take the ordinary way."""
@@ -55,6 +56,7 @@ class GrpcTurn:
         acceptance = self._acceptance
         fits = acceptance.simple and acceptance.name == known.input and acceptance.datatype == known.datatype
         usual = fits and known.shape[1:] == acceptance.tail and not known.wanted and size_bytes <= _MAX_BYTES
+        usual = usual and known.shape[0] <= self._most_rows
         if len(self._rows) >= _MAX_KNOWN:
             self._rows.clear()
         rows = self._rows[known] = known.shape[0] if usual else 0

@@ -207,7 +207,7 @@ class OpenInferenceRest:
         turn: RestTurn | None = model.prepared.get(_TURN)
         if turn is None:
             alone = partial(self._alone, model)
-            turn = model.prepared[_TURN] = RestTurn(model, self._bodies(model), alone)
+            turn = model.prepared[_TURN] = RestTurn(model, self._bodies(model), alone, self._dataplane.max_rows)
         return turn
 
     def _alone(self, model: LoadedModel, request: Request) -> AnyResponse:

@@ -28,18 +28,22 @@ Item = tuple[KnownBody, bytes]
 class RestTurn:
     """The usual requests of one model in this turn."""
 
-    __slots__ = ("_bodies", "_turn")
+    __slots__ = ("_bodies", "_most_rows", "_turn")
 
-    def __init__(self, model: LoadedModel, bodies: KnownBodies, alone: Callable[[Request], AnyResponse]) -> None:
+    def __init__(self, model: LoadedModel, bodies: KnownBodies, alone: Callable[[Request], AnyResponse], max_rows: int) -> None:
         self._bodies = bodies
+        self._most_rows = min(model.inline_rows, max_rows)
         self._turn = Turn(model, _RestCarrier(model, alone))
 
     def take(self, request: Request) -> bool:
-        """Whether the request is a usual one: it is then answered at the end of the turn."""
+        """Whether the request is a usual one, and not too large to run on the event loop: it is then answered at the end of the turn."""
         item = self._bodies.cut(request.body)
         if item is None:
             return False
-        self._turn.add(request, item, item[0].rows)
+        rows = item[0].rows
+        if rows > self._most_rows:
+            return False
+        self._turn.add(request, item, rows)
         return True
 
 
