@@ -42,9 +42,14 @@ def fetch_object(text: str, folder: Path, terms: Terms) -> Fetched:
         count = 0
         for page in obstore.list(store, prefix=f"{key}/", chunk_size=MAX_FILES):
             for each in page:
-                relative = str(each["path"]).removeprefix(f"{key}/")
+                path = str(each["path"])
+                if not each["size"] and (path == key or not _exists(store, path)):
+                    budget.file()
+                    continue  # the marker of a folder: an object of no bytes whose key ends with a slash, which the list leaves out
+                relative = path.removeprefix(f"{key}/")
+                place = inside(folder, [root, *relative.split("/")])
                 terms.progress(f"fetching {relative}")
-                _download(store, str(each["path"]), inside(folder, [root, *relative.split("/")]), budget)
+                _download(store, path, place, budget)
                 count += 1
     if not count:
         raise NotFound(f"there is no object and nothing below {address[:200]}", hint="check bucket and key")

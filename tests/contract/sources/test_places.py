@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -226,6 +227,24 @@ def test_objects_and_prefixes_of_s3(s3: str, tmp_path: Path, monkeypatch: pytest
         fetch(settings, "s3://bucket/absent", tmp_path / "e")
     with pytest.raises(TooLarge):
         fetch(Settings(plain_http=True, max_source_bytes=5), "s3://bucket/team/m.onnx", tmp_path / "f")
+
+
+def test_markers_of_folders_are_no_files(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consoles and tools keep objects of no bytes, `net/` and `net/deep/`, where a person made a folder."""
+    for name, text in {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", text)
+    files = {"config.json": b"{}", "deep/x.bin": b"x", "deep/empty.txt": b""}
+    for key, data in {**files, "": b"", "deep/": b"", "bare/": b""}.items():
+        headers = {"Host": "s3.amazonaws.com", "Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{s3}/bucket/marked/net/{key}", data=data, method="PUT", headers=headers)
+        urllib.request.urlopen(request, timeout=10).close()
+    settings = Settings(plain_http=True)
+    for at, address in enumerate(("s3://bucket/marked/net", "s3://bucket/marked/net/", "s3://bucket/marked")):
+        folder = fetch(settings, address, tmp_path / str(at)).path
+        folder = folder / "net" if address.endswith("marked") else folder
+        assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    with pytest.raises(NotFound, match="nothing below"):
+        fetch(settings, "s3://bucket/marked/net/bare", tmp_path / "bare")
 
 
 def artifact(registry: FakeRegistry, *layers: tuple[str, bytes], kind: str = "application/octet-stream") -> str:
