@@ -7,7 +7,9 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -35,6 +37,7 @@ _ADDRESS: Final = re.compile(
 )
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 _LOOK_S: Final = 0.2
+_WATCHED: Final = Path(__file__).with_name("watched.py")
 _NOT_THERE: Final = (NotFound, Unauthenticated, Denied, Unsupported, MissingLibrary)
 """How servers without Git LFS, or without these files, answer."""
 _OPTIONS: Final = {
@@ -110,7 +113,7 @@ def _pinned(url: str, terms: Terms) -> dict[str, str]:
 
 
 class _Git:
-    """Runs git in one folder, watched: it ends at its deadline, or when the folder has grown beyond what is allowed."""
+    """Runs git in one folder, watched: all of it ends at its deadline, when the folder has grown beyond what is allowed, and with whoever asked."""
 
     def __init__(self, program: str, root: Path, options: Mapping[str, str], terms: Terms) -> None:
         self._program = program
@@ -123,10 +126,17 @@ class _Git:
             "PATH": os.defpath, "HOME": str(self._root), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "true", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_ATTR_NOSYSTEM": "1", "LC_ALL": "C",
         }  # fmt: skip
-        command = [self._program, *self._options, *words]
+        command = [sys.executable, "-IS", str(_WATCHED), str(os.getpid()), self._program, *self._options, *words]
         until = monotonic() + max(10 * self._terms.timeout_s, self._terms.timeout_s)
         with subprocess.Popen(
-            command, cwd=self._root, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=self._root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         ) as process:
             try:
                 while True:
@@ -139,7 +149,8 @@ class _Git:
                         )
                     self._check_size()
             except BaseException:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # git's own children too: those who transfer go on without it
                 raise
         self._check_size()
         if process.returncode:
