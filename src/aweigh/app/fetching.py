@@ -89,8 +89,8 @@ def _from_registry(settings: Settings, text: str, folder: Path, terms: Terms) ->
     root = folder / place.name
     for layer in layers:
         name = layer.annotations.get(_TITLE) or layer.annotations.get(FILE_PATH) or ("model" if len(layers) == 1 else layer.digest[7:19])
-        terms.progress(f"fetching {name}")
         target = inside(root, name.split("/"))
+        terms.progress(f"fetching {name}")
         _write(target, remote.get(layer.digest, layer.size), layer, str(place))
     only = root / (layers[0].annotations.get(_TITLE) or layers[0].annotations.get(FILE_PATH) or "model")
     origin = f"{_OCI}{place.host}/{place.repository}@{digest}"

@@ -70,8 +70,8 @@ def fetch_hub(text: str, folder: Path, terms: Terms) -> Fetched:
         )
     budget = Budget(terms)
     for at, name in enumerate(wanted):
-        terms.progress(f"fetching {name}", at, len(wanted))
         place = inside(folder, [found["name"], *name.split("/")])
+        terms.progress(f"fetching {name}", at, len(wanted))
         web.download(f"{hub}/{repository}/resolve/{model.sha}/{quote(name)}", place, budget)
     root = folder / found["name"]
     return Fetched(path=root / path if path else root, origin=f"hf://{repository}@{model.sha}" + (f"/{path}" if path else ""))

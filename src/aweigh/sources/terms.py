@@ -13,7 +13,7 @@ from aweigh.core.protocols import Progress, quiet
 SCHEMES: Final = ("https", "http", "s3", "gs", "oci", "hf", "git+https", "git+file")
 MAX_FILES: Final = 2000
 _ADDRESS: Final = re.compile(r"([a-z][a-z0-9+]*)://", re.ASCII)
-_PART: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_. +=@~-]{0,199}", re.ASCII)
+_MAX_NAME_BYTES: Final = 200
 _PIN: Final = re.compile(r"sha256=([0-9a-f]{64})", re.ASCII)
 _MAX_LENGTH: Final = 2048
 
@@ -112,9 +112,16 @@ def write_counted(place: Path, chunks: Iterable[bytes], budget: Budget) -> str:
     return digest.hexdigest()
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name from elsewhere is one of a file here: it leads nowhere else, harms no terminal, and fits any disk."""
+    if name in {"", ".", ".."} or "/" in name or "\\" in name or not name.isprintable() or Path(name).name != name:
+        return False
+    return len(name.encode()) <= _MAX_NAME_BYTES
+
+
 def inside(folder: Path, parts: Sequence[str]) -> Path:
     """A place below the folder for a name from elsewhere. Raises InvalidFile for a name that could lead out."""
-    if not parts or any(not _PART.fullmatch(part) or part in {".", ".."} for part in parts):
+    if not parts or not all(map(is_plain, parts)):
         raise InvalidFile(f"the source names the file {'/'.join(parts)[:200]!r}, which is no plain path", hint="do not trust it")
     place = folder.joinpath(*parts)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ Nothing of who asks is sent along but a token to the one origin that it is for; 
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -18,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from aweigh.core.errors import AweighError, Denied, InvalidInput, NotFound, Refused, TooLarge, Unauthenticated, Unavailable, Unsupported
 from aweigh.sources.guard import checked_addresses, is_allowed
-from aweigh.sources.terms import Budget, Fetched, Terms, check_pin, inside, split_pin, write_counted
+from aweigh.sources.terms import Budget, Fetched, Terms, check_pin, inside, is_plain, split_pin, write_counted
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_REDIRECTS: Final = 5
@@ -26,18 +27,25 @@ _LEAST_BYTES_S: Final = 1000
 _CONNECT_S: Final = 10.0
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BY_STATUS: Final[dict[int, type[AweighError]]] = {401: Unauthenticated, 403: Denied, 404: NotFound, 410: NotFound}
+_ENDING: Final = re.compile(r"\.[A-Za-z0-9]{1,20}\Z", re.ASCII)
 Origin = tuple[str, str, int]
 
 
 def fetch_https(text: str, folder: Path, terms: Terms) -> Fetched:
     """`https://HOST/PATH/FILE[#sha256=…]`. Raises Refused, InvalidFile for another digest, TooLarge, NotFound, Unavailable."""
     url, pin = split_pin(text)
-    name = unquote(urlsplit(url).path).rpartition("/")[2] or "model"
-    place = inside(folder, [name])
+    place = inside(folder, [_name(url)])
     digest = Web(terms).download(url, place, Budget(terms))
     check_pin(url, pin, digest)
     parts = urlsplit(url)
     return Fetched(path=place, origin=f"{parts.scheme}://{parts.netloc}{parts.path}#sha256={digest}")
+
+
+def _name(url: str) -> str:
+    """What the file is called here: the last part of the path; where that is no plain name, "model" with its ending."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    ending = _ENDING.search(name)
+    return name if is_plain(name) else f"model{ending[0] if ending else ''}"
 
 
 class Web:

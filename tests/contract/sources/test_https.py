@@ -130,6 +130,18 @@ def test_no_name_leads_out(site: Site, tmp_path: Path, name: str) -> None:
     assert found.path.parent == folder
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/mod%C3%A8le%20(1),v2.onnx", "modèle (1),v2.onnx"), ("/a%2Fb.onnx", "b.onnx"), ("/a%5Cb.onnx", "model.onnx"), ("/" + "x" * 300 + ".onnx", "model.onnx"),
+        ("/%2E%2E", "model"), ("/a%00b.onnx", "model.onnx"), ("/folder/", "model"), ("/%1B.%1B", "model"),
+    ],
+)  # fmt: skip
+def test_what_the_file_is_called_here(site: Site, tmp_path: Path, path: str, name: str) -> None:
+    found = fetch_https(site.put(path, DATA), tmp_path, site.terms())
+    assert (found.path.parent, found.path.name, found.path.read_bytes()) == (tmp_path, name, DATA)
+
+
 def test_endless_redirects_and_plain_http(site: Site, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="redirects"):
         fetch_https(site.put("/m", b"", 302, Location="/m"), tmp_path, site.terms())

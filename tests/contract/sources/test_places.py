@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.contract.sources.conftest import Site
@@ -48,7 +49,30 @@ def test_a_file_of_a_revision(site: Site, tmp_path: Path) -> None:
         fetch_hub("hf://team/net@v1.0/absent.onnx", tmp_path / "b", site.terms())
 
 
-@pytest.mark.parametrize("name", ["a/../../x", "b/../../../x", "/etc/x", "a//b", "a\\b"])
+NAMES = ["modèle.onnx", "model (1).onnx", "model,v2.onnx", "a&b.onnx", "[v1]/100%.onnx", "-m.onnx", "模型.onnx", "it's #1?.onnx"]
+
+
+def test_files_may_have_any_ordinary_name(site: Site, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from obstore.store import S3Store
+
+    said = {"sha": COMMIT, "siblings": [{"rfilename": name} for name in NAMES]}
+    site.put("/api/models/team/net/revision/main", json.dumps(said).encode())
+    for name in NAMES:
+        site.put(f"/team/net/resolve/{COMMIT}/{quote(name)}", name.encode())
+    found = fetch_hub("hf://team/net", tmp_path / "a", site.terms()).path
+    assert {str(path.relative_to(found)): path.read_text() for path in found.rglob("*.onnx")} == {name: name for name in NAMES}
+    for name, text in {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", text)
+    store = S3Store("bucket", client_options={"allow_http": True})
+    for name in NAMES:
+        store.put(f"named/{name}", name.encode())
+    found = fetch(Settings(plain_http=True), "s3://bucket/named", tmp_path / "b").path
+    assert {str(path.relative_to(found)): path.read_text() for path in found.rglob("*.onnx")} == {name: name for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    "name", ["a/../../x", "b/../../../x", "/etc/x", "a//b", "a\\b", "a\0b", "\x1b[2J", "a\nb", "\u202exnno", "é" * 101]
+)
 def test_a_hub_names_no_file_elsewhere(site: Site, tmp_path: Path, name: str) -> None:
     hub(site, name)
     with pytest.raises(InvalidFile, match="no plain path"):
