@@ -1,9 +1,9 @@
-"""Model hubs with Hugging Face's HTTP interface: `hf://OWNER/NAME[@REVISION][/FILE]`. The commit that a revision means is kept as the origin."""
+"""Model hubs with Hugging Face's HTTP interface: `hf://OWNER/NAME[@REVISION][/FILE]`, the revision also `refs/pr/NUMBER`. The commit that a revision means is kept as the origin."""
 
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -12,7 +12,8 @@ from aweigh.sources.terms import Budget, Fetched, Terms, inside
 from aweigh.sources.web import Web
 
 _ADDRESS: Final = re.compile(
-    r"hf://(?P<owner>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})(?:@(?P<revision>[\w.-]{1,100}))?(?:/(?P<path>[^#?%]{1,400}))?",
+    r"hf://(?P<owner>[A-Za-z0-9][\w.-]{0,95})/(?P<name>[A-Za-z0-9][\w.-]{0,95})"
+    r"(?:@(?P<revision>refs/(?:pr|convert)/[\w.-]{1,100}|(?:[\w.-]|%2[Ff]){1,300}))?(?:/(?P<path>[^#?%]{1,400}))?",
     re.ASCII,
 )
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -49,15 +50,17 @@ class _Model(msgspec.Struct, frozen=True):
 def fetch_hub(text: str, folder: Path, terms: Terms) -> Fetched:
     """A model's folder, or one file or subfolder of it. Raises InvalidInput, NotFound, TooLarge, Unauthenticated, …"""
     found = _ADDRESS.fullmatch(text)
-    if found is None:
+    revision = unquote((found["revision"] if found else None) or "main")
+    if found is None or any(part in {"", ".", ".."} for part in revision.split("/")):
         raise InvalidInput(
-            f"{text[:120]!r} is no model of a hub", hint="write hf://OWNER/NAME, hf://OWNER/NAME@REVISION or hf://OWNER/NAME/FILE"
+            f"{text[:120]!r} is no model of a hub",
+            hint="write hf://OWNER/NAME, hf://OWNER/NAME@REVISION or hf://OWNER/NAME/FILE; a slash in a revision is %2F, but for @refs/pr/NUMBER",
         )
     repository, path = f"{found['owner']}/{found['name']}", (found["path"] or "").strip("/")
     web = Web(terms, token=terms.hub_token, token_for=terms.hub)
     hub = terms.hub.rstrip("/")
     try:
-        data = web.document(f"{hub}/api/models/{repository}/revision/{found['revision'] or 'main'}", limit=_ANSWER_BYTES)
+        data = web.document(f"{hub}/api/models/{repository}/revision/{quote(revision, safe='')}", limit=_ANSWER_BYTES)
         model = msgspec.json.decode(data, type=_Model)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidFile(f"{hub} answered what is no model: {error}", hint="check the setting hub") from error

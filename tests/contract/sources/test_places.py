@@ -80,6 +80,29 @@ def test_a_hub_names_no_file_elsewhere(site: Site, tmp_path: Path, name: str) ->
     assert [path for path, _ in site.asked if "resolve" in path] == []
 
 
+@pytest.mark.parametrize(
+    ("written", "revision"),
+    [
+        ("refs/pr/1", "refs%2Fpr%2F1"), ("refs%2Fpr%2F1", "refs%2Fpr%2F1"), ("refs/convert/parquet", "refs%2Fconvert%2Fparquet"),
+        ("mine%2fnew", "mine%2Fnew"), ("v1.0", "v1.0"),
+    ],
+)  # fmt: skip
+def test_revisions_with_slashes(site: Site, tmp_path: Path, written: str, revision: str) -> None:
+    hub(site, "onnx/model.onnx", revision=revision)
+    assert (fetch_hub(f"hf://team/net@{written}", tmp_path / "a", site.terms()).path / "onnx" / "model.onnx").is_file()
+    found = fetch_hub(f"hf://team/net@{written}/onnx/model.onnx", tmp_path / "b", site.terms())
+    assert found.path.read_bytes() == b"onnx/model.onnx"
+    assert found.origin == f"hf://team/net@{COMMIT}/onnx/model.onnx"
+
+
+@pytest.mark.parametrize("revision", ["..", "a%2F..%2Fb", "a%2F%2Fb", "%2Fa", "a%00b", "refs/pr/.."])
+def test_revisions_that_are_none(site: Site, tmp_path: Path, revision: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        fetch_hub(f"hf://team/net@{revision}", tmp_path, site.terms())
+    assert "@refs/pr/NUMBER" in caught.value.hint
+    assert site.asked == []
+
+
 def test_a_token_goes_to_the_hub_alone(site: Site, tmp_path: Path) -> None:
     hub(site, "model.onnx")
     site.put(f"/team/net/resolve/{COMMIT}/model.onnx", b"", 302, Location=f"https://127.0.0.1:{site.port}/m")
@@ -316,6 +339,9 @@ def test_an_artifact_of_a_registry(tmp_path: Path) -> None:
     [
         ("https://example.org/a/fraud.v2.onnx?x=1", "fraud"),
         ("hf://team/MiniLM-L6@main", "minilm-l6"),
+        ("hf://team/MiniLM-L6@refs/pr/1", "minilm-l6"),
+        ("hf://team/MiniLM-L6@refs%2Fpr%2F1", "minilm-l6"),
+        ("hf://team/MiniLM-L6@refs/pr/1/onnx/model.onnx", "model"),
         ("git+https://example.org/models.git@main#a/iris.onnx", "iris"),
         ("oci://registry.example/team/fraud:v3", "fraud"),
         ("s3://bucket/models/fraud.json#sha256=" + "0" * 64, "fraud"),
