@@ -16,11 +16,11 @@ from aweigh.runtimes.wav import read_wav
 MIB = 1024 * 1024
 
 
-def png(width: int, height: int, body: bytes, *extra: bytes) -> bytes:
+def png(width: int, height: int, body: bytes, *extra: bytes, bits: int = 8) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
@@ -57,6 +57,18 @@ def test_image_bombs(file: bytes) -> None:
     began = perf_counter()
     with pytest.raises((InvalidInput, TooLarge)):
         decoded(file, "RGB")
+    took, (_, peak) = perf_counter() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert took < 5.0
+    assert peak < 160 * MIB
+
+
+def test_sixteen_bits_a_pixel_take_little_more_than_the_picture() -> None:
+    file = png(6_000, 6_000, zlib.compress(bytes(6_000 * 12_001), 9), bits=16)
+    assert len(file) < MIB // 8
+    tracemalloc.start()
+    began = perf_counter()
+    assert decoded(file, "RGB").size == (6_000, 6_000)
     took, (_, peak) = perf_counter() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert took < 5.0

@@ -3,8 +3,9 @@
 Must never decode what is larger than stated here: a file of kilobytes may hold an image of gigabytes, which its head says before anything is decoded.
 """
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,9 @@ from aweigh.runtimes.media_answers import Placed
 
 FORMATS: Final = ("PNG", "JPEG")
 MAX_PIXELS: Final = 50_000_000
-"""Of one image as it is sent: 150 MB when decoded."""
+"""Of one image as it is sent: 200 MB when decoded."""
+MAX_PIXELS_TOGETHER: Final = 10 * MAX_PIXELS
+"""Of all images of one request: they are decoded one after another, in seconds."""
 MAX_SIDE: Final = 8192
 """Of what an image is resized to: a strip of one pixel's height would otherwise become as long as its proportion says."""
 _FILTERS: Final = {
@@ -35,11 +38,13 @@ _FILTERS: Final = {
 }
 _DEEP: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 """Pillow's modes of 16 bits a pixel."""
+_STRIP_PIXELS: Final = 1 << 20
+"""What is lowered to eight bits at a time."""
 
 
 def around(session: Session, step: ImageStep, signature: Signature, _path: Callable[[str], Path]) -> Session:
     """The session as its clients see it. Raises InvalidFile for a step that cannot be."""
-    return MediaSession(session, step, signature, reader(step), step.answer)
+    return MediaSession(session, step, signature, reader(step), step.answer, check_together)
 
 
 def reader(step: ImageStep) -> Callable[[bytes], Read]:
@@ -65,14 +70,47 @@ def _read(data: bytes, step: ImageStep, dtype: np.dtype[Any]) -> Read:
 
 def decoded(data: bytes, mode: str) -> Image.Image:
     """The image, upright and in the mode. Raises InvalidInput for what is no image, or a broken one; TooLarge."""
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise TooLarge(
-                f"an image of {image.width} x {image.height} pixels", hint=f"at most {MAX_PIXELS} are decoded: make it smaller first"
-            )
+    with _strangers():
+        image = _opened(data)
         image.load()
-        return _in_mode(ImageOps.exif_transpose(image), mode)
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode in _DEEP:
+            image = _lowered(image)
+        wanted = "L" if mode == "L" else "RGB"
+        return image if image.mode == wanted else image.convert(wanted)
+
+
+def check_together(files: Sequence[bytes]) -> None:
+    """Raise TooLarge where the heads of one request's files say that they are more pixels than are decoded. Says nothing of files that are none."""
+    if len(files) <= MAX_PIXELS_TOGETHER // MAX_PIXELS:
+        return
+    pixels = 0
+    for file in files:
+        with contextlib.suppress(InvalidInput), _strangers():
+            image = _opened(file)
+            pixels += image.width * image.height
+        if pixels > MAX_PIXELS_TOGETHER:
+            raise TooLarge(
+                f"{len(files)} images of more than {MAX_PIXELS_TOGETHER} pixels together",
+                hint="send fewer in one request, or make them smaller first",
+            )
+
+
+def _opened(data: bytes) -> Image.Image:
+    """An image of which no more than the head was read. Raises TooLarge."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise TooLarge(
+            f"an image of {image.width} x {image.height} pixels", hint=f"at most {MAX_PIXELS} are decoded: make it smaller first"
+        )
+    return image
+
+
+@contextlib.contextmanager
+def _strangers() -> Iterator[None]:
+    """Whatever the library raises over strangers' bytes is the sender's mistake. Raises InvalidInput, TooLarge."""
+    try:
+        yield
     except AweighError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -83,10 +121,14 @@ def decoded(data: bytes, mode: str) -> Image.Image:
         ) from error
 
 
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode in _DEEP:  # Pillow would clip where the upper eight bits are meant
-        image = Image.fromarray((np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8).astype(np.uint8))
-    return image.convert("L" if mode == "L" else "RGB")
+def _lowered(image: Image.Image) -> Image.Image:
+    """The upper eight of sixteen bits, strip by strip: Pillow would clip."""
+    grey = np.empty((image.height, image.width), dtype=np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        grey[top : top + rows] = (strip if strip.dtype.kind == "u" else np.clip(strip, 0, 65535)) >> 8
+    return Image.fromarray(grey)
 
 
 def _resized(image: Image.Image, step: ImageStep) -> tuple[Image.Image, Placed]:

@@ -6,7 +6,7 @@ Files come from strangers: how they are read is bounded, and what cannot be read
 import base64
 import binascii
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,8 @@ from aweigh.runtimes.media_answers import Placed, answerer
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 _MAX_ELEMENTS_A_CALL: Final = 8_000_000
 """Rows run together up to so many numbers: what is decoded is larger by far than the files it came in."""
+_MAX_ELEMENTS_HELD: Final = 4 * _MAX_ELEMENTS_A_CALL
+"""Of rows of different shapes that wait for others of theirs."""
 _SHOWN: Final = 60
 Numbers = NDArray[Any]
 
@@ -35,50 +37,77 @@ class Read:
 
 
 Reader = Callable[[bytes], Read]
+Check = Callable[[Sequence[bytes]], None]
+"""Raises TooLarge for files that are too much together, before one is read."""
 
 
 class MediaSession:
     """Files are read one by one; those of one shape run together where the model has a batch axis, by themselves where it has none."""
 
-    def __init__(self, session: Session, step: MediaStep, signature: Signature, read: Reader, answer: MediaAnswer | None) -> None:
+    def __init__(
+        self, session: Session, step: MediaStep, signature: Signature, read: Reader, answer: MediaAnswer | None, check: Check | None = None
+    ) -> None:
         self.concurrent = session.concurrent
         self.isolated = session.isolated
         self._session = session
         self._name = step.input
         self._what = step.kind
         self._read = read
+        self._check = check
         self._spec = taken(step.model_signature)
         self._together = step.model_signature.batched
         self._alone_axis = len(self._spec.shape) > 0 and self._spec.shape[0] in {1, BATCH}
         self._answer = answerer(answer, signature, step.model_signature)
 
     def run(self, inputs: Tensors) -> list[Tensor]:
-        rows = [self._row(item, at) for at, item in enumerate(inputs[self._name].ravel().tolist())]
-        groups = self._groups(rows)
-        parts = [self._answered([rows[at] for at in group]) for group in groups]
-        back = np.argsort(np.array([at for group in groups for at in group], dtype=np.int64), kind="stable")
+        files = [self._file(item, at) for at, item in enumerate(inputs[self._name].ravel().tolist())]
+        if self._check is not None:
+            self._check(files)
+        order: list[int] = []
+        parts: list[list[Tensor]] = []
+        for group in self._groups(files):
+            order += [at for at, _ in group]
+            parts.append(self._answered([row for _, row in group]))
+        back = np.argsort(np.array(order, dtype=np.int64), kind="stable")
         return [np.concatenate(found)[back] for found in zip(*parts, strict=True)]
 
     def close(self) -> None:
         self._session.close()
 
-    def _row(self, item: object, at: int) -> Read:
+    def _file(self, item: object, at: int) -> bytes:
         try:
-            return self._read(file_of(item, self._what))
+            return file_of(item, self._what)
         except AweighError as error:
-            raise error.saying(f"input '{self._name}', row {at}: {error.message}", input=self._name, row=at) from error
+            raise self._in_row(error, at) from error
 
-    def _groups(self, rows: Sequence[Read]) -> list[list[int]]:
-        """Positions of rows that run in one call: of equal shape, and not more than memory should hold."""
-        if not self._together:
-            return [[at] for at in range(len(rows))]
-        groups: dict[tuple[int, ...], list[list[int]]] = {}
-        for at, row in enumerate(rows):
-            found = groups.setdefault(row.tensor.shape, [[]])
-            if found[-1] and (len(found[-1]) + 1) * row.tensor.size > _MAX_ELEMENTS_A_CALL:
-                found.append([])
-            found[-1].append(at)
-        return [group for found in groups.values() for group in found]
+    def _row(self, file: bytes, at: int) -> Read:
+        try:
+            return self._read(file)
+        except AweighError as error:
+            raise self._in_row(error, at) from error
+
+    def _in_row(self, error: AweighError, at: int) -> AweighError:
+        return error.saying(f"input '{self._name}', row {at}: {error.message}", input=self._name, row=at)
+
+    def _groups(self, files: Sequence[bytes]) -> Iterator[list[tuple[int, Read]]]:
+        """Rows and their positions that run in one call, read as they are asked for: of equal shape, and not more than memory should hold."""
+        waiting: dict[tuple[int, ...], list[tuple[int, Read]]] = {}
+        held = 0
+        for at, file in enumerate(files):
+            row = self._row(file, at)
+            shape, size = row.tensor.shape, row.tensor.size
+            if not self._together:
+                yield [(at, row)]
+                continue
+            if (len(waiting.get(shape, ())) + 1) * size > _MAX_ELEMENTS_A_CALL and shape in waiting:
+                held -= len(waiting[shape]) * size
+                yield waiting.pop(shape)
+            waiting.setdefault(shape, []).append((at, row))
+            held += size
+            if held > _MAX_ELEMENTS_HELD:
+                yield from waiting.values()
+                waiting, held = {}, 0
+        yield from waiting.values()
 
     def _answered(self, rows: Sequence[Read]) -> list[Tensor]:
         stacked = np.stack([row.tensor for row in rows])

@@ -1,6 +1,7 @@
 """The image step: what becomes of a file, against Pillow's own words and plain arithmetic; what is refused."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from aweigh.core.steps import ImageStep
 from aweigh.core.tensors import Datatype
 from aweigh.runtimes import images
 from aweigh.runtimes.images import image_file, reader
+from aweigh.testing import FakeSession
 
 RANDOM = np.random.default_rng(3)
+PIXELS = TensorSpec(name="y", datatype=Datatype.FP32, shape=(BATCH, 3, 8, 8))
 PHOTO = RANDOM.integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
@@ -91,6 +94,40 @@ def test_more_pixels_than_are_decoded_are_refused_before_they_are(monkeypatch: p
         reader(step())(image_file(PHOTO))
     monkeypatch.setattr(images, "MAX_PIXELS", 2400)
     assert reader(step())(image_file(PHOTO)).tensor.shape == (3, 8, 8)
+
+
+def test_the_images_of_one_request_are_bounded_together_before_one_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 2400)
+    monkeypatch.setattr(images, "MAX_PIXELS_TOGETHER", 3 * 2400)
+    inner = Signature(inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(BATCH, 3, 8, 8)),), outputs=(PIXELS,))
+    outer = Signature(inputs=(TensorSpec(name="image", datatype=Datatype.BYTES, shape=(BATCH, 1)),), outputs=(PIXELS,))
+    read = reader(step())
+    decoded: list[bytes] = []
+    monkeypatch.setattr(images, "reader", lambda _: lambda data: (decoded.append(data), read(data))[1])
+    session = images.around(FakeSession(lambda feeds: [feeds["x"]]), step(model_signature=inner), outer, Path)
+    for count, small in ((3, 0), (3, 0), (2, 30)):
+        files = np.array([[image_file(PHOTO)]] * count + [[image_file(PHOTO[:8, :8])]] * small, dtype=object)
+        assert session.run({"image": files})[0].shape == (count + small, 3, 8, 8)
+    decoded.clear()
+    with pytest.raises(TooLarge, match="4 images of more than 7200 pixels together"):
+        session.run({"image": np.array([[image_file(PHOTO)]] * 4, dtype=object)})
+    assert decoded == []
+    with pytest.raises(InvalidInput, match="row 2"):
+        session.run({"image": np.array([[image_file(PHOTO[:8, :8])]] * 2 + [[b"junk"]] * 2, dtype=object)})
+
+
+def test_sixteen_bits_are_lowered_strip_by_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 25)
+    deep = RANDOM.integers(0, 65536, (11, 7), dtype=np.uint16)
+    for order in ("<u2", ">u2"):
+        assert np.array_equal(np.asarray(images._lowered(Image.fromarray(deep.astype(order)))), deep >> 8)
+    wide = np.array([[-5, 0, 255], [256, 65535, 65536]], dtype=np.int32)
+    assert np.asarray(images._lowered(Image.fromarray(wide))).tolist() == [[0, 0, 0], [1, 255, 255]]
+    tall = np.arange(64, dtype=np.uint16).reshape(16, 4) * 1000
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = images.decoded(written(Image.fromarray(tall), exif=exif), "L")
+    assert np.array_equal(np.asarray(turned), np.rot90(tall, -1) >> 8)
 
 
 def test_a_strip_that_would_become_too_long_is_refused() -> None:

@@ -67,6 +67,21 @@ def test_large_batches_run_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [(2, 40), (2, 40), (1, 40)]
 
 
+def test_rows_are_read_as_they_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more of them than run together wait, so that many small files do not become as many large tensors."""
+    monkeypatch.setattr(media, "_MAX_ELEMENTS_A_CALL", 100)
+    monkeypatch.setattr(media, "_MAX_ELEMENTS_HELD", 130)
+    seen: list[tuple[int, ...]] = []
+    file = sound_file(np.zeros(40), 8000)
+    with pytest.raises(InvalidInput, match="row 4"):
+        of_sounds(lengths(seen)).run(column(file, file, file, file, b"junk"))
+    assert seen == [(2, 40)]
+    seen.clear()
+    files = [sound_file(np.full(size, 0.5), 8000) for size in (40, 50, 40, 30, 20, 50)]
+    assert of_sounds(lengths(seen)).run(column(*files))[0][:, 0].tolist() == [40, 50, 40, 30, 20, 50]
+    assert seen == [(2, 40), (1, 50), (1, 30), (1, 20), (1, 50)]
+
+
 def test_an_element_is_a_file_or_its_base64() -> None:
     file = sound_file(np.zeros(4), 8000)
     text = base64.b64encode(file).decode()
