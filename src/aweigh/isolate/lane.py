@@ -102,7 +102,6 @@ class Lane:
             self.bell.wait(deadline)
             answer = self.answer()
             if answer is not None:
-                self._child.trim_noise()
                 return answer
 
     def lost(self, error: BaseException, *, limit_s: float) -> AweighError:
@@ -114,8 +113,7 @@ class Lane:
         return error if isinstance(error, AweighError) else InternalError(f"the exchange with {self._subject} failed: {error}")
 
     def trim(self) -> None:
-        """Give back the memory of a large request or answer, and bound what the child has written. Only between two requests."""
-        self._child.trim_noise()
+        """Give back the memory of a large request or answer. Only between two requests."""
         for segment in (self._request, self._answer):
             if segment.size > _KEPT_BYTES:
                 segment.discard()

@@ -1,9 +1,11 @@
 """Starts, watches and ends one isolated child. Used by `call` and `Worker`; must leave no zombie and no open file behind.
 
-Children are started by one launcher thread, because Linux sends the parent-death signal when the starting *thread* ends.
+Children are started by one launcher thread, because Linux sends the parent-death signal when the starting *thread* ends. It also keeps what they write to
+stdout and stderr bounded, whatever their callers wait for.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -11,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import IO, Final
 
@@ -26,6 +29,8 @@ from aweigh.isolate.channel import Caps, Channel, Start, encode
 _PROGRAM: Final = str(Path(__file__).with_name("child.py"))
 _STDERR_TAIL_BYTES: Final = 4000
 _STDERR_KEPT_BYTES: Final = 1024 * 1024
+_TRIM_S: Final = 0.25
+"""How often a child's noise is looked at: a quick disk takes a gigabyte in a second."""
 _GRACE_S: Final = 2.0
 _POLL_S: Final = 0.002
 _MIB: Final = 1024 * 1024
@@ -74,12 +79,19 @@ class ChildProcess:
         self.caps = caps
         self._closed = False
         self._noise: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed in close()
+        self._noise_lock = threading.Lock()
+        fcntl.fcntl(
+            self._noise, fcntl.F_SETFL, fcntl.fcntl(self._noise, fcntl.F_GETFL) | os.O_APPEND
+        )  # else the child goes on where it was
+        with _jobs_lock:
+            _living.add(self)  # before it starts, so that the launcher knows of it when it has
         ours, theirs = socket.socketpair()
         try:
             self._process = _launch(lambda: _popen(theirs, self._noise, caps, home))
         except BaseException:
             ours.close()
-            self._noise.close()
+            with self._noise_lock:
+                self._noise.close()
             raise
         finally:
             theirs.close()
@@ -110,9 +122,20 @@ class ChildProcess:
         return _too_much_memory(self.subject, self.caps)
 
     def trim_noise(self) -> None:
-        """Keep what the child writes to stderr bounded."""
-        if os.fstat(self._noise.fileno()).st_size > _STDERR_KEPT_BYTES:
-            os.truncate(self._noise.fileno(), 0)
+        """Cut what the child has written to its last words, where it is much. Any thread may ask; the launcher's does, again and again."""
+        with self._noise_lock:
+            if not self._noise.closed and os.fstat(self._noise.fileno()).st_size > _STDERR_KEPT_BYTES:
+                last = self._last_words()
+                os.truncate(self._noise.fileno(), 0)
+                os.write(self._noise.fileno(), last)
+
+    def _last_words(self) -> bytes:
+        size = os.fstat(self._noise.fileno()).st_size
+        return os.pread(self._noise.fileno(), _STDERR_TAIL_BYTES, max(0, size - _STDERR_TAIL_BYTES))
+
+    def forget_lock(self) -> None:
+        """In a process that was forked, whose launcher may have held the lock."""
+        self._noise_lock = threading.Lock()
 
     @property
     def dead(self) -> bool:
@@ -145,15 +168,16 @@ class ChildProcess:
         if self._closed:
             return ""
         self._closed = True
+        with _jobs_lock:
+            _living.discard(self)
         self.channel.close()
         if self.pidfd is not None:
             os.close(self.pidfd)
         self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
-        with self._noise as noise:
-            size = os.fstat(noise.fileno()).st_size
-            return os.pread(noise.fileno(), _STDERR_TAIL_BYTES, max(0, size - _STDERR_TAIL_BYTES)).decode(errors="replace")
+        with self._noise_lock, self._noise:
+            return self._last_words().decode(errors="replace")
 
 
 def _pidfd(pid: int) -> int | None:
@@ -207,6 +231,7 @@ def _too_much_memory(subject: str, caps: Caps, **context: object) -> ChildDied:
 _Job = tuple["Future[subprocess.Popen[bytes]]", Callable[[], "subprocess.Popen[bytes]"]]
 _jobs: "SimpleQueue[_Job] | None" = None  # made at first use; one launcher thread a process
 _jobs_lock = threading.Lock()
+_living: "weakref.WeakSet[ChildProcess]" = weakref.WeakSet()
 
 
 def _launch(start: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
@@ -223,18 +248,33 @@ def _launch(start: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen
 
 def _launcher(jobs: "SimpleQueue[_Job]") -> None:
     while True:
-        future, start = jobs.get()
-        try:
-            future.set_result(start())
-        except BaseException as error:  # noqa: BLE001  # boundary: the caller of _launch raises it
-            future.set_exception(error)
-        del future, start
+        with contextlib.suppress(Empty):
+            _start_one(*jobs.get(timeout=_TRIM_S if len(_living) else None))
+        _trim_all()
+
+
+def _trim_all() -> None:
+    with _jobs_lock:
+        living = list(_living)
+    for child in living:
+        with contextlib.suppress(OSError):  # a full disk: the next time
+            child.trim_noise()
+
+
+def _start_one(future: "Future[subprocess.Popen[bytes]]", start: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+    try:
+        future.set_result(start())
+    except BaseException as error:  # noqa: BLE001  # boundary: the caller of _launch raises it
+        future.set_exception(error)
 
 
 def _forget_launcher() -> None:
-    """A forked process has no launcher thread: it makes its own."""
-    global _jobs, _jobs_lock
+    """A forked process has no launcher thread: it makes its own, for children of its own."""
+    global _jobs, _jobs_lock, _living
     _jobs, _jobs_lock = None, threading.Lock()
+    for child in list(_living):
+        child.forget_lock()
+    _living = weakref.WeakSet()
 
 
 if hasattr(os, "register_at_fork"):

@@ -48,6 +48,15 @@ def test_output_of_the_target_does_not_touch_the_channel(paths: Paths) -> None:
     assert call("hostile:talk", None, int, paths=paths) == 1
 
 
+def test_what_a_child_writes_does_not_fill_the_disk(paths: Paths) -> None:
+    """While it runs: nobody but the child knows when it will be done. Its last words stay."""
+    sizes = call("hostile:write_much", 2, list[int], paths=paths, caps=Caps(timeout_s=60))
+    assert len(sizes) == 2
+    assert max(sizes) < 64 * 1024
+    with pytest.raises(ChildDied, match="exceeded 512 MiB"):
+        call("hostile:misbehave", "much noise", int, paths=paths, caps=Caps(timeout_s=60, memory_bytes=512 * MIB))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
 def test_network_is_gone_unless_granted(paths: Paths) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -115,6 +115,12 @@ def test_child_that_keeps_dying_is_given_pauses(worker: Worker) -> None:
     assert worker.request({}, {})[0] == {}
 
 
+def test_what_a_child_writes_during_a_request_does_not_fill_the_disk(worker: Worker) -> None:
+    header, _ = worker.request({"write": 2}, {}, deadline_s=60)
+    assert len(header["sizes"]) == 2
+    assert max(header["sizes"]) < 64 * 1024
+
+
 def test_what_cannot_be_opened_fails_in_the_constructor(paths: Paths) -> None:
     with pytest.raises(InvalidFile, match="factor 0"):
         Worker("hostile:open_session", 0.0, paths=paths)

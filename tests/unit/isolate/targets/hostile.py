@@ -83,6 +83,21 @@ def talk(argument: Any) -> int:
     return 1
 
 
+def write_much(rounds: int) -> list[int]:
+    """Write 8 MiB a round, wait until somebody takes them away, and say how much is there after one more byte."""
+    sizes = []
+    for _ in range(rounds):
+        for _ in range(8):
+            os.write(2, b"x" * 1024 * 1024)
+        os.write(1, b"\nthe last words: bad_alloc\n")
+        until = time.monotonic() + 20
+        while os.fstat(2).st_size > 1024 * 1024 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.write(1, b"y")
+        sizes.append(os.fstat(2).st_size)
+    return sizes
+
+
 def misbehave(how: str) -> object:  # noqa: C901  # one case a way to misbehave
     match how:
         case "memory":
@@ -104,6 +119,9 @@ def misbehave(how: str) -> object:  # noqa: C901  # one case a way to misbehave
             os._exit(0)
         case "sys.exit":
             sys.exit(3)
+        case "much noise":
+            write_much(1)
+            os._exit(0)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "base":
@@ -153,6 +171,8 @@ def open_session(factor: float) -> Any:
     def handle(header: dict[str, Any], tensors: Any) -> Any:
         if "do" in header:
             misbehave(header["do"])
+        if "write" in header:
+            return {"sizes": write_much(header["write"])}, {}
         if header.get("multiply"):
             return {"pid": os.getpid()}, {name: tensor * factor for name, tensor in tensors.items()}
         return header, dict(tensors)
