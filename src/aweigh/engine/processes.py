@@ -110,7 +110,10 @@ class ProcessExecutor:
         if not self.ready:
             raise self._unavailable()
         entry = Entry(run, caller, done, monotonic())
-        if not self._begin_anywhere(entry):
+        while self._idle:
+            if self._begin(self._idle.pop(), entry):
+                break
+        else:
             self._queue.add(entry, free=0)
         if not self._ticking:
             self._ticking = True
@@ -155,13 +158,6 @@ class ProcessExecutor:
             self._arrived(lane)
         for _ in range(self._processes - len(self._seats) - self._starting):
             self._start()
-
-    def _begin_anywhere(self, entry: Entry) -> bool:
-        """Ask a free child that lives; False when there is none. Raises as `_begin`."""
-        while self._idle:
-            if self._begin(self._idle.pop(), entry):
-                return True
-        return False
 
     def _begin(self, seat: _Seat, entry: Entry) -> bool:
         """Ask a free child; False when it turns out to be dead, the call not started. Raises InvalidInput, TooLarge for what cannot be asked."""
