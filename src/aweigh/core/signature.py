@@ -119,6 +119,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Rows in a request; 1 where the signature has no batch axis."""
         return int(tensors[self.inputs[0].name].shape[0]) if self.batched else 1
 
+    def without_rows(self) -> list[Tensor]:
+        """The outputs of a request of no rows: every symbolic axis is 0."""
+        return [np.empty([axis if isinstance(axis, int) else 0 for axis in spec.shape], dtype=spec.datatype.dtype) for spec in self.outputs]
+
     def check(self, tensors: Tensors) -> None:
         """Raise InvalidInput, naming the input, unless names, datatypes and shapes fit, symbolic axes being equal where their names are."""
         if len(tensors) != len(self.inputs):

@@ -58,9 +58,12 @@ class MediaSession:
         self._together = step.model_signature.batched
         self._alone_axis = len(self._spec.shape) > 0 and self._spec.shape[0] in {1, BATCH}
         self._answer = answerer(answer, signature, step.model_signature)
+        self._without_rows = signature.without_rows
 
     def run(self, inputs: Tensors) -> list[Tensor]:
         files = [self._file(item, at) for at, item in enumerate(inputs[self._name].ravel().tolist())]
+        if not files:
+            return self._without_rows()
         if self._check is not None:
             self._check(files)
         order: list[int] = []

@@ -61,11 +61,14 @@ class _TextSession:
         self._session = session
         self._step = step
         self._tokenizer = tokenizer
+        self._without_rows = signature.without_rows
         self._answer = answerer(step.answer, signature, [spec.name for spec in step.model_signature.outputs])
         self._inputs = [(spec.name, spec.datatype.dtype, int(spec.padding or 0)) for spec in step.model_signature.inputs]
 
     def run(self, inputs: Tensors) -> list[Tensor]:
         rows = [self._encoded(row) for row in zip(*(inputs[name].ravel().tolist() for name in self._step.texts), strict=True)]
+        if not rows:
+            return self._without_rows()
         order = sorted(range(len(rows)), key=lambda at: len(rows[at].tokens))
         parts = [self._answers([rows[at] for at in chosen]) for chosen in self._together(rows, order)]
         back = np.argsort(np.array(order, dtype=np.int64))

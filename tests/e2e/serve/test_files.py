@@ -134,6 +134,15 @@ def test_forms_and_base64_and_tensors(server: Served, estimator: LogisticRegress
     assert [row["label"] for row in form] == [str(expected(estimator, at).argmax()) for at in (700, 701)]
 
 
+@pytest.mark.parametrize("model", ["digits", "tones"])
+def test_no_rows_are_answered_by_none(server: Served, model: str) -> None:
+    about = httpx.get(f"{server.url}/v2/models/{model}", timeout=30).json()
+    asked = {"inputs": [{"name": about["inputs"][0]["name"], "shape": [0, 1], "datatype": "BYTES", "data": []}]}
+    answer = httpx.post(f"{server.url}/v2/models/{model}/infer", json=asked, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert [(each["shape"][0], each["data"]) for each in answer.json()["outputs"]] == [(0, [])] * len(about["outputs"])
+
+
 def test_curl(server: Served, folder: Path, estimator: LogisticRegression) -> None:
     file = folder / "images" / "05.png"
     for words in (["-F", f"file=@{file}"], ["-H", "Content-Type: image/png", "--data-binary", f"@{file}"]):

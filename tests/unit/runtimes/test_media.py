@@ -82,6 +82,13 @@ def test_rows_are_read_as_they_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [(2, 40), (1, 50), (1, 30), (1, 20), (1, 50)]
 
 
+@pytest.mark.parametrize("first", [BATCH, 1])
+def test_no_rows_are_answered_by_none(first: int | str) -> None:
+    seen: list[tuple[int, ...]] = []
+    (found,) = of_sounds(lengths(seen), first=first).run(column())
+    assert (found.shape, found.dtype, seen) == ((0, 2), np.float32, [])
+
+
 def test_an_element_is_a_file_or_its_base64() -> None:
     file = sound_file(np.zeros(4), 8000)
     text = base64.b64encode(file).decode()

@@ -102,6 +102,16 @@ def test_rows_of_any_length_come_back_in_their_order(tokenizer: Callable[[str], 
     assert fed.closed
 
 
+def test_no_rows_are_answered_by_none(tokenizer: Callable[[str], Path]) -> None:
+    fed = Fed(lengths)
+    outputs = spec("label", TEXT), spec("probabilities", F32, 3)
+    probabilities = spec("probabilities", F32, 3)
+    session = around(fed, step(probabilities, answer="label"), whole(("text",), *outputs, labels=("a", "b", "c")), tokenizer)
+    label, chances = session.run({"text": column()})
+    assert (label.shape, label.dtype, chances.shape, chances.dtype) == ((0,), object, (0, 3), np.float32)
+    assert fed.seen == []
+
+
 def test_texts_are_cut_filled_up_and_prepared_as_the_step_says(tokenizer: Callable[[str], Path]) -> None:
     fed = Fed(lengths)
     told = step(PLAIN, max_tokens=4, cuts="left", pads="left", prefix="the ")
