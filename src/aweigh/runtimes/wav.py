@@ -68,7 +68,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
             return
         name, size = bytes(view[at : at + 4]), int.from_bytes(view[at + 4 : at + 8], "little")
         left = len(data) - at - 8
-        if name == b"data" and size in _UNKNOWN_SIZE and left:
+        if name == b"data" and size in _UNKNOWN_SIZE and left and (size or not _only_chunks(view[at + 8 :])):
             size = left
         if size > left:
             raise InvalidInput(
@@ -77,6 +77,19 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
             )
         yield name, view[at + 8 : at + 8 + size]
         at += 8 + size + (size & 1)
+
+
+def _only_chunks(rest: memoryview) -> bool:
+    """Whether all of it is chunks of printable names: then the empty chunk before it is empty, and not as long as the file."""
+    at = 0
+    for _ in range(_MAX_CHUNKS):
+        name, size = bytes(rest[at : at + 4]), int.from_bytes(rest[at + 4 : at + 8], "little")
+        if at + 8 + size > len(rest) or not (name.isascii() and name.decode("ascii").isprintable()):
+            return False
+        at += 8 + size + (size & 1)
+        if at >= len(rest):
+            return True
+    return False
 
 
 def _form(body: memoryview) -> _Form:

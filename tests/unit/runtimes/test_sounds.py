@@ -69,6 +69,21 @@ def test_extensible_heads_other_chunks_and_unknown_lengths() -> None:
     assert len(read_wav(streamed).samples) == 5
 
 
+@pytest.mark.parametrize("raw", [WHOLE.astype("<i2").tobytes(), bytes(16), bytes(1600), b"LIST\x09\0\0\0" + bytes(8), b"LIST"])
+@pytest.mark.parametrize("riff", [0, 36, 2**32 - 1])
+def test_a_length_of_nothing_is_unknown_where_samples_follow(raw: bytes, riff: int) -> None:
+    streamed = file(raw).replace(b"data" + struct.pack("<I", len(raw)), b"data\0\0\0\0")
+    assert np.array_equal(read_wav(streamed[:4] + struct.pack("<I", riff) + streamed[8:]).samples, read_wav(file(raw)).samples)
+
+
+@pytest.mark.parametrize("tail", [b"LIST\x04\0\0\0INFO", b"LIST\x05\0\0\0INFO!\0", b"LIST\x05\0\0\0INFO!", b"id3 \x02\0\0\0abcue \0\0\0\0"])
+@pytest.mark.parametrize("riff", [0, 60])
+def test_what_follows_an_empty_chunk_of_samples_is_no_sound(tail: bytes, riff: int) -> None:
+    silent = file(b"") + tail
+    with pytest.raises(InvalidInput, match="no samples"):
+        read_wav(silent[:4] + struct.pack("<I", riff) + silent[8:])
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
