@@ -114,8 +114,8 @@ def test_a_load_reaches_all_workers_or_none(start: Start, home: Path, shelf: Pat
         kill(victim)  # its successor begins with what is desired now
         until(lambda: len(pids(server)) == 3)
         assert versions(server) == {"2"}
-    assert set(clients.statuses) == {200}
-    assert clients.lost <= held  # one request in flight on each
+    assert set(clients.statuses) <= {200, 503}
+    assert clients.lost + clients.statuses.get(503, 0) <= held  # one request in flight on each, which the dead worker held
     assert post(server, "/v2/repository/models/linear/unload") == (200, b"")
     assert {post(server, "/v2/models/linear/infer", BODY)[0] for _ in range(9)} == {404}
     assert post(server, "/v2/repository/models/linear/unload")[0] == 404
