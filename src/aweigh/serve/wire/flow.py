@@ -18,7 +18,8 @@ from aweigh.core.http2 import (
     frame,
 )
 
-_MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+"""Of answers that wait beside the oldest, which may be of any size: it is whole in memory before it is known how the client reads."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -43,8 +44,16 @@ class SendWindow:
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
         """Answers that wait for a window, by stream. Written here alone."""
 
+    def _check_room(self, stream: int, size: int) -> None:
+        """Raise StreamFault where too much waits for so many bytes more to wait."""
+        if self.waiting:
+            oldest = next(iter(self.waiting))
+            apart = 0 if oldest == stream else len(self.waiting[oldest].payload)
+            if self.waiting_bytes - apart + size > MAX_WAITING_BYTES:
+                raise StreamFault(stream, FLOW_CONTROL_ERROR, "the client does not read its answers")
+
     def send(self, stream: int, payload: bytes, trailers: bytes) -> bytes:
-        """DATA frames for `payload`, then the trailers (or END_STREAM on the last DATA frame)."""
+        """DATA frames for `payload`, then the trailers (or END_STREAM on the last DATA frame). Raises StreamFault when too much waits."""
         size = len(payload)
         if size <= self.max_frame and size <= self.connection and size <= self.initial + self.adjusted.get(stream, 0):
             self.connection -= size
@@ -52,16 +61,14 @@ class SendWindow:
             if trailers:
                 return frame(DATA, 0, stream, payload) + frame(HEADERS, END_HEADERS | END_STREAM, stream, trailers)
             return frame(DATA, END_STREAM, stream, payload)
-        if self.waiting_bytes + size > _MAX_WAITING_BYTES:
-            raise StreamFault(stream, FLOW_CONTROL_ERROR, "the client does not read its answers")
+        self._check_room(stream, size)
         self.waiting[stream] = _Waiting(memoryview(payload), trailers)
         self.waiting_bytes += size
         return self.flush()
 
     def push(self, stream: int, payload: bytes) -> bytes:
-        """DATA frames for a part of an answer; the stream goes on."""
-        if self.waiting_bytes + len(payload) > _MAX_WAITING_BYTES:
-            raise StreamFault(stream, FLOW_CONTROL_ERROR, "the client does not read its answers")
+        """DATA frames for a part of an answer; the stream goes on. Raises StreamFault when too much waits."""
+        self._check_room(stream, len(payload))
         waiting = self.waiting.get(stream)
         if waiting is not None:
             waiting.payload = memoryview(bytes(waiting.payload) + payload)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from aweigh.core import http2 as f
+from aweigh.core.errors import Overloaded
 from aweigh.core.http2 import ProtocolFault, StreamFault, frame
 from aweigh.serve.message import AnyResponse, GrpcResponse, Head, Request, Response
 from aweigh.serve.patience import expect
+from aweigh.serve.status import grpc_error
 from aweigh.serve.wire.bodies import Body
 from aweigh.serve.wire.calls import Call
-from aweigh.serve.wire.flow import SendWindow
+from aweigh.serve.wire.flow import MAX_WAITING_BYTES, SendWindow
 
 if TYPE_CHECKING:
     from aweigh.serve.wire.listener import Listener
@@ -124,27 +126,36 @@ class Replies:
             self.buffered -= found.body.received
             found.body = None
 
-    def answer(self, stream: int, found: Stream, response: AnyResponse) -> None:
-        """Answer a request; the stream is done unless the answer waits for the peer's window. Raises StreamFault when too much waits."""
+    def answer(self, stream: int, found: Stream, response: AnyResponse, *, refused: bool = False) -> None:
+        """Answer a request; the stream is done unless the answer waits for the peer's window. Raises StreamFault when too much waits to refuse it."""
         window = self.window
         found.answered = True
-        if isinstance(response, GrpcResponse):
-            if response.coding:
-                self._coded(stream, response)
-            elif response.code == 0:
-                self._message(stream, response.message)
+        try:
+            if isinstance(response, GrpcResponse):
+                if response.coding:
+                    self._coded(stream, response)
+                elif response.code == 0:
+                    self._message(stream, response.message)
+                else:
+                    self._failure(stream, found, response)
             else:
-                extra = b"".join(f.literal(name, value) for name, value in response.trailers)
-                if found.request is not None:
-                    extra += f.literal(b"x-request-id", found.request.id)
-                block = f.grpc_failure(response.code, response.text, extra)
-                self.write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
-        else:
-            self._http(stream, found, response)
+                self._http(stream, found, response)
+        except StreamFault:  # of what is larger than the window; nothing was sent
+            if refused or found.request is None:
+                raise
+            self.answer(stream, found, self._listener.dispatcher.failed(_unread(), found.request), refused=True)
+            return
         if not window.is_waiting(stream):
             self.close_stream(stream)
         else:
             found.deadline = self._listener.now() + self._limits.request_timeout_s
+
+    def _failure(self, stream: int, found: Stream, response: GrpcResponse) -> None:
+        extra = b"".join(f.literal(name, value) for name, value in response.trailers)
+        if found.request is not None:
+            extra += f.literal(b"x-request-id", found.request.id)
+        block = f.grpc_failure(response.code, response.text, extra)
+        self.write(frame(f.HEADERS, f.END_HEADERS | f.END_STREAM, stream, block))
 
     def reply(self, request: Request, response: AnyResponse) -> None:
         """Answer a request outside of its read, unless it was answered before: mostly a small gRPC message for which there is room."""
@@ -211,19 +222,21 @@ class Replies:
         fields += [f.literal(b"content-length", str(len(response.body)).encode()), f.literal(b"x-request-id", request_id)]
         fields += [f.literal(name, value) for name, value in response.headers]
         bare = not response.body or found.head.method == "HEAD"
+        data = b"" if bare else self.window.send(stream, response.body, b"")
         self.write(frame(f.HEADERS, f.END_HEADERS | (f.END_STREAM if bare else 0), stream, b"".join(fields)))
-        if not bare:
-            self.write(self.window.send(stream, response.body, b""))
+        self.write(data)
 
     def stream_message(self, stream: int, found: Stream, payload: bytes) -> bool:
         """Send one message of a streaming call; True when it waits for the client's window, or was refused."""
         start = b"" if found.headed else frame(f.HEADERS, f.END_HEADERS, stream, f.GRPC_HEADERS)
-        found.headed = True
         try:
-            self.write(start + self.window.push(stream, payload))
-        except StreamFault as fault:
-            self.reset(stream, fault.code)
+            data = self.window.push(stream, payload)
+        except StreamFault:
+            if found.call is not None:
+                found.call.finish(grpc_error(_unread()))
             return True
+        found.headed = True
+        self.write(start + data)
         if waits := self.window.is_waiting(stream):
             found.deadline = self._listener.now() + self._limits.request_timeout_s
         self.relieve(stream, found)
@@ -284,3 +297,10 @@ class Replies:
         self._listener.misunderstood()
         self.write(f.reset_frame(stream, code))
         self.close_if_done()
+
+
+def _unread() -> Overloaded:
+    return Overloaded(
+        f"answers of more than {MAX_WAITING_BYTES} bytes wait for the client to read them",
+        hint="read answers as they come, or ask for fewer at once",
+    )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.serving.kit import HeldThreads, Http2Peer, Reply, buffered, exchange, grpc_frame, infer_message, model, rig
 
 from aweigh.protos import message
+from aweigh.serve.wire import flow
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 MIB = 1024 * 1024
@@ -278,6 +279,26 @@ def test_answers_wait_for_the_clients_window_and_requests_with_them() -> None:
         if peer.response(stream).ended:
             break
     assert (labels(peer.response(stream)), peer.response(stream).grpc_status) == ([0, 1, 2, 3, 4], 0)
+
+
+def test_an_answer_of_any_size_may_wait_and_one_too_many_ends_its_call_by_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "MAX_WAITING_BYTES", 3000)
+    peer = Http2Peer(rig())
+    peer.acknowledge = False
+    peer.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 100})
+    peer.pump()
+    large = grpc_frame(infer_message([1.0] * 1600).SerializeToString())
+    first, second = peer.open(STREAM), peer.open(STREAM)
+    peer.client.send_data(first, large)
+    peer.client.send_data(second, large)
+    peer.pump()
+    assert (peer.response(second).grpc_status, peer.response(second).data) == (8, b"")
+    assert peer.response(second).grpc_text.startswith("answers of more than")
+    peer.client.increment_flow_control_window(100_000, first)
+    peer.client.increment_flow_control_window(100_000)
+    peer.client.end_stream(first)
+    peer.pump()
+    assert (len(messages(peer.response(first))), peer.response(first).grpc_status) == (1, 0)
 
 
 def test_answers_that_nobody_reads_end_the_call() -> None:

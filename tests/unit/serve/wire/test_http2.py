@@ -1,9 +1,12 @@
 """One HTTP/2 connection against the h2 library as its peer: what RFC 9113 allows works, in any order and through any window."""
 
+import json
+
 import h2.events
 import h2.settings
 import hpack
 import numpy as np
+import pytest
 from tests.serving.kit import (
     BODY,
     INFER,
@@ -18,6 +21,8 @@ from tests.serving.kit import (
     rig,
 )
 from tests.serving.raw_http2 import CALL, Raw, alive, block, raw_frame
+
+from aweigh.serve.wire import flow
 
 PROTOCOL_ERROR, STREAM_CLOSED, FRAME_SIZE, REFUSED, COMPRESSION, CALM = 1, 5, 6, 7, 9, 11
 
@@ -72,6 +77,46 @@ def test_a_large_answer_waits_for_tiny_windows() -> None:
     assert len(peer.response(stream).message().raw_output_contents[0]) == 8 * rows
     assert server.listener.open_connections == 1
     assert not peer.protocol._listener or peer.pipe.protocol._streams == {}
+
+
+@pytest.mark.parametrize("grpc", [True, False])
+def test_an_answer_of_any_size_may_wait_and_what_is_refused_beside_it_says_why(grpc: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "MAX_WAITING_BYTES", 3000)
+    peer = Http2Peer(rig())
+    peer.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 300})
+    peer.acknowledge = False
+    peer.pump()
+
+    def ask(rows: int) -> int:
+        asked = infer_message([1.0] * (4 * rows))
+        if grpc:
+            return peer.call(asked.SerializeToString())
+        body = {"inputs": [{"name": "X", "shape": [rows, 4], "datatype": "FP32", "data": [1.0] * (4 * rows)}]}
+        stream = peer.open("/v2/models/iris/infer", grpc=False)
+        peer.client.send_data(stream, json.dumps(body).encode(), end_stream=True)
+        return stream
+
+    large = ask(400)
+    peer.pump()
+    second, small = ask(400), ask(20)
+    peer.pump()
+    refused = peer.response(second)
+    assert refused.reset is None
+    if grpc:
+        assert (refused.grpc_status, refused.ended) == (8, True)
+        assert refused.grpc_text.startswith("answers of more than ")
+    else:
+        assert refused.headers[":status"] == "429"
+    assert not peer.response(large).ended
+    for stream in (large, small, second):
+        if not peer.response(stream).ended:
+            peer.client.increment_flow_control_window(100_000, stream)
+            peer.client.increment_flow_control_window(100_000)
+            peer.pump()
+        assert peer.response(stream).ended
+    assert len(peer.response(large).data) > 3000
+    if grpc:
+        assert peer.response(large).grpc_status == peer.response(small).grpc_status == 0
 
 
 def test_windows_that_shrink_below_zero_and_grow_again(server: Rig) -> None:
