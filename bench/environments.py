@@ -70,10 +70,10 @@ def site_packages(name: str) -> Path:
 
 
 def versions(name: str, home: Path = PEERS) -> dict[str, str]:
-    """What the environment holds of the packages that requirements.in asks for."""
-    wanted = [
-        line.partition("==")[0].partition("[")[0] for line in (home / name / "requirements.in").read_text().splitlines() if "==" in line
-    ]
+    """What the environment holds of the packages that requirements.in asks for, or requirements.txt where there is no other."""
+    asked = home / name / "requirements.in"
+    lines = (asked if asked.exists() else asked.with_suffix(".txt")).read_text().splitlines()
+    wanted = [line.partition("==")[0].partition("[")[0] for line in lines if "==" in line]
     found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions(path=[str(site_packages(name))])}
     return {package: found.get(package.lower(), "not installed") for package in wanted}
 
