@@ -297,6 +297,26 @@ def test_a_redirect_gets_no_credentials(peer, package, target):
     assert all("Authorization" in headers for _, path, headers in peer.requests if "/blobs/" in path)
 
 
+@pytest.mark.parametrize("challenge", ["Bearer", "Basic"])
+def test_who_is_led_to_may_not_ask_who_we_are(peer, package, target, challenge):
+    filled(peer, package)
+    with fake_registry() as third, fake_registry() as elsewhere:
+
+        def ask(handler, method, path):
+            send(handler, 401, WWW_Authenticate=f'{challenge} realm="http://{third.host}/token"')
+            return True
+
+        elsewhere.meddle = ask
+        answering(peer, digest_of(LARGE), status=307, Location=f"http://{elsewhere.host}/blob")
+        with pytest.raises(Unauthenticated, match=r"leads to 127\.0\.0\.1, which wants to know who you are"):
+            pull(target, remote(peer, username="team", password="pw"))
+        assert elsewhere.requests
+        assert not third.requests
+        asked = elsewhere.requests + peer.requests
+        assert not any("Authorization" in headers for _, _, headers in asked)
+    assert target.list() == []
+
+
 @pytest.mark.parametrize(
     "location",
     [

@@ -151,20 +151,26 @@ class Web:
         self._origin = _origin(self.base)
 
     def _authorised(self, method: str, url: str, headers: dict[str, str], send: Send | None) -> urllib3.BaseHTTPResponse:
-        """Send with what the registry wants to know of us; asked for it, once more."""
-        answer = self._follow(method, url, headers, send)
+        """Send with what the registry wants to know of us; asked for it, once more. Raises Unauthenticated where another server asks."""
+        answer, asker = self._follow(method, url, headers, send)
         if answer.status != 401:
             return answer
         challenge = answer.headers.getlist("WWW-Authenticate")
         self.drop(answer)
+        if asker != self._origin:
+            raise errors.Unauthenticated(
+                f"{self._address.host} leads to {asker[1]}, which wants to know who you are",
+                hint="only the registry itself is told: something is wrong there, or what it gave has expired",
+            )
         self._authorization = self._authorize(challenge)
-        return self._follow(method, url, headers, send)
+        return self._follow(method, url, headers, send)[0]
 
-    def _follow(self, method: str, url: str, headers: dict[str, str], send: Send | None) -> urllib3.BaseHTTPResponse:
+    def _follow(self, method: str, url: str, headers: dict[str, str], send: Send | None) -> tuple[urllib3.BaseHTTPResponse, Origin]:
+        """The answer that redirects end at, and who gave it."""
         for _ in range(_MAX_REDIRECTS):
             answer = self._send(method, url, headers, send)
             if answer.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
-                return answer
+                return answer, _origin(url)
             self.drop(answer)
             url = self.elsewhere(url, answer.headers.get("Location", ""))
         raise errors.Refused(f"{self._address} redirects more than {_MAX_REDIRECTS} times", hint="something is wrong at the registry")
