@@ -82,7 +82,10 @@ class Store:
         ]
 
     def publish(self, name: ModelName, draft: Draft) -> StoredPackage:
-        """Publish a draft as the next version of `name`, atomically. Raises InvalidInput for a draft that is not whole, StoreUnavailable."""
+        """Publish a draft as the next version of `name`, atomically.
+
+        Raises InvalidInput for a draft that is not whole, InvalidFile for a file that changes meanwhile, StoreUnavailable.
+        """
         if draft.manifest.files:
             raise InvalidInput("a draft lists no files in its manifest: the store does", hint="put them into Draft.files")
         self._prepare()
@@ -94,8 +97,8 @@ class Store:
         with self._changing() as (index, commit):
             # A collection may have run since: what it took is put back, now that it cannot run.
             for digest, (size, content) in put.items():
-                if not self._blobs.holds(digest, size):
-                    self._blobs.put(content)
+                if not self._blobs.holds(digest, size) and self._blobs.put(content)[0] != digest:
+                    raise InvalidFile(f"{content!s} changed while it was being published", hint="nothing was published: do it again")
             with store_errors(self.folder, "write blobs"):
                 self._files.sync_folder(self._blobs.folder)
             version = index.next_version(name)

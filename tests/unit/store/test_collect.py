@@ -1,7 +1,11 @@
+import dataclasses
 import os
 import time
 from pathlib import Path
 
+import pytest
+
+from aweigh.core.errors import InvalidFile
 from aweigh.core.names import parse_reference
 from aweigh.store import Store
 
@@ -69,3 +73,22 @@ def test_a_publication_that_overlaps_a_collection_is_whole(store, make_draft, na
     package = store.publish(name, draft)
     package.verify()
     assert package.path(MODEL).read_bytes() == b"weights"
+
+
+def test_a_file_that_changes_under_a_publication_becomes_no_version(store, make_draft, name, tmp_path):
+    """It was collected before the index was written, and what could be put back is no longer what was described."""
+    source = tmp_path / "model.onnx"
+    source.write_bytes(b"weights")
+    draft = make_draft()
+    original = store._changing
+
+    def collected_just_before():
+        for path in (store.folder / "blobs/sha256").iterdir():
+            path.unlink()
+        source.write_bytes(b"changed")
+        return original()
+
+    store._changing = collected_just_before
+    with pytest.raises(InvalidFile, match=r"model\.onnx changed while it was being published"):
+        store.publish(name, dataclasses.replace(draft, files={**draft.files, MODEL: source}))
+    assert store.list() == []
