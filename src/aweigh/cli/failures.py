@@ -103,7 +103,7 @@ def _write_crash(words: Sequence[str]) -> Path | None:
         file = settings.home_folder / CRASH_FILE
         file.parent.mkdir(parents=True, exist_ok=True)
         facts = f"aweigh {__version__}, Python {platform.python_version()}, {platform.platform()}\ncommand: {' '.join(words[:1])}\n\n"
-        file.write_text(facts + traceback.format_exc(), encoding="utf-8")
+        file.write_text(facts + traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     except (OSError, AweighError):
         return None
     return file

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDE: Final = 200
 """Columns where there is no terminal to ask."""
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _STYLES: Final = {
     "passed": "green", "proven": "green", "ok": "green", "full": "green",
     "FAILED": "bold red", "failed": "bold red", "problem": "bold red", "missing": "yellow", "note": "yellow", "weak": "yellow", "unproven": "yellow",
@@ -124,10 +124,14 @@ class Output:
 
 
 def write_json(document: object) -> None:
-    """Print one JSON document on stdout."""
+    """Print one JSON document on stdout; bytes of a name that are no UTF-8 are shown as escapes."""
     import msgspec
 
-    _write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    try:
+        data = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_encodable(msgspec.to_builtins(document, str_keys=True)))
+    _write(msgspec.json.format(data, indent=2).decode() + "\n")
 
 
 def error(failure: AweighError, *, as_json: bool) -> None:
@@ -146,8 +150,16 @@ def warn(message: str) -> None:
 
 
 def clean(text: str) -> str:
-    """The text with control characters and direction overrides shown as escapes."""
+    """The text with control characters, direction overrides and bytes that were no UTF-8 shown as escapes."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(each) for each in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def size_text(size_bytes: int) -> str:

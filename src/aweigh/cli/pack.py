@@ -1,10 +1,10 @@
 """`aweigh pack`: a trained model file becomes a proven, versioned package."""
 
-import shlex
 import sys
 
 import click
 
+from aweigh.cli.command_line import kept
 from aweigh.cli.options import Run, common_options
 from aweigh.cli.proof import draw_proof
 from aweigh.core.errors import InvalidInput
@@ -105,7 +105,7 @@ def command(
     sys.path.insert(0, "")  # hooks are named as modules of the folder one stands in
     elsewhere = is_address(source)
     chosen = name or (name_from_address(source) if elsewhere else suggest_name(Path(source).name.partition(".")[0]))
-    options = PackOptions(command=shlex.join(["aweigh", *sys.argv[1:]]), padding=_padding(pads), tolerances=_tolerances(tolerances), **said)  # type: ignore[arg-type]  # the options above are its fields
+    options = PackOptions(command=kept(sys.argv[1:]), padding=_padding(pads), tolerances=_tolerances(tolerances), **said)  # type: ignore[arg-type]  # the options above are its fields
     with run.output.progress() as progress:
         packing = pack_and_tell(
             run.settings, source if elsewhere else Path(source), chosen, options=options, aliases=aliases, progress=progress

@@ -15,9 +15,9 @@ _NONE = "none"
 
 @click.command("promote")
 @click.argument("model", metavar="NAME[:VERSION]")
-@click.option("--canary", metavar="SHARE", default="", help="Let the version answer this share of the requests, such as 10%.")
+@click.option("--canary", metavar="SHARE", help="Let the version answer this share of the requests, such as 10%.")
 @click.option(
-    "--shadow", metavar="SHARE", default="", is_flag=False, flag_value="100%",
+    "--shadow", metavar="SHARE", default=None, is_flag=False, flag_value="100%",
     help="Repeat this share of the calls (all, if none is said) with the version, compare, and throw its answers away.",
 )  # fmt: skip
 @click.option("--sticky", metavar="HEADER", default="", help="Keep clients with equal values of this header with one version.")
@@ -101,8 +101,8 @@ def plan_of(
     name: str,
     candidate: int,
     *,
-    canary: str,
-    shadow: str,
+    canary: str | None,
+    shadow: str | None,
     sticky: str,
     promote_after: int,
     judge_after: int,
@@ -115,8 +115,8 @@ def plan_of(
         Plan(
             name=name,
             candidate=candidate,
-            canary=_share("--canary", canary) or 0.0,
-            shadow=_share("--shadow", shadow) or 0.0,
+            canary=_tried("--canary", canary),
+            shadow=_tried("--shadow", shadow),
             sticky=sticky,
             promote_after=promote_after,
             bounds=Bounds(
@@ -128,6 +128,14 @@ def plan_of(
             ),
         )
     )
+
+
+def _tried(option: str, text: str | None) -> float:
+    """The share to try it on; 0 where nothing was said, and only there: nobody who asks for a trial gets the version at once."""
+    share = 0.0 if text is None else _share(option, text)
+    if text is not None and not share:
+        raise InvalidInput(f"{option} is {text!r}: it would be tried on nothing", hint="leave it out to promote at once")
+    return share or 0.0
 
 
 def _share(option: str, text: str) -> float | None:

@@ -1,6 +1,5 @@
 """`aweigh serve`: models over REST and gRPC on one port, until told to stop."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aweigh.cli import output
+from aweigh.cli.command_line import kept
 from aweigh.cli.options import Run, common_options
 from aweigh.core.errors import InvalidInput
 
@@ -45,7 +45,7 @@ def command(run: Run, models: tuple[str, ...], name: str | None, **said: object)
 
     if name and len(models) > 1:
         raise InvalidInput("--name names one file, and several models are given", hint="pack the files first: aweigh pack FILE --name NAME")
-    options = PackOptions(command=shlex.join(["aweigh", *sys.argv[1:]]), **said)  # type: ignore[arg-type]  # the options above are its fields
+    options = PackOptions(command=kept(sys.argv[1:]), **said)  # type: ignore[arg-type]  # the options above are its fields
     models = models or tuple(every_model(run.settings))
     handles: list[PackageHandle] = []
     variant = run.settings.variant

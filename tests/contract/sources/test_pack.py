@@ -41,6 +41,20 @@ def test_pack_takes_an_https_address(site: Site, tmp_path: Path) -> None:
     assert said["manifest"]["provenance"]["source_address"].startswith(f"{url}#sha256=")
 
 
+def test_a_signed_address_is_not_in_the_package(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = site.put("/models/unit.onnx?signature=s3cret", linear())
+    url = signed.partition("?")[0]
+    words = ["pack", signed, "--private-hosts", f"localhost:{site.port}", "--ca-file", site.ca_file]
+    words += ["--home", str(tmp_path / "home"), "--json"]
+    monkeypatch.setattr("sys.argv", ["aweigh", *words])
+    done = CliRunner().invoke(root, words)
+    assert done.exit_code == 0, done.output
+    assert "s3cret" not in done.stdout
+    said = json.loads(done.stdout)["manifest"]["provenance"]
+    assert said["command"].startswith(f"aweigh pack '{url}?***' --private-hosts")
+    assert said["source_address"].startswith(f"{url}#sha256=")
+
+
 def test_serve_takes_a_git_address_of_a_folder_of_another_tool(
     site: Site, tmp_path: Path, repository: Callable[[dict[str, bytes]], tuple[Path, str]]
 ) -> None:

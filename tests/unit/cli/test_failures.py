@@ -59,6 +59,13 @@ def test_a_bug_is_written_down_and_named(tmp_path: Path, capsys: pytest.CaptureF
     assert "RuntimeError: boom" in (tmp_path / "last-crash.txt").read_text()
 
 
+def test_a_bug_over_a_name_that_is_no_utf8_is_written_down_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = b"m\xff".decode("utf-8", "surrogateescape")
+    assert failures.run(lambda: _raise(RuntimeError(name)), ["show", name, "--json", "--home", str(tmp_path)]) == 5
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == "RuntimeError: m\\udcff"
+    assert "m\\udcff" in (tmp_path / "last-crash.txt").read_text()
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failures.run(lambda: _raise(RuntimeError("boom")), [f"--home={tmp_path}", "--log-level=debug"])
     assert "Traceback" in capsys.readouterr().err

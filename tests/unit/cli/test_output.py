@@ -1,12 +1,21 @@
 """What is printed: tables, documents, and nothing that steers a terminal."""
 
+import contextlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aweigh.cli import output
 from aweigh.cli.output import Output
+from aweigh.core.errors import FileMissing
+
+
+class Named(msgspec.Struct):
+    """A document as commands print them."""
+
+    name: str
 
 
 def test_a_table_is_plain_text_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +44,26 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     out.text("never seen")
     out.show({"a": float("nan")}, lambda: out.text("nor this"))
     assert json.loads(capsys.readouterr().out) == {"a": None}
+
+
+def test_a_name_that_is_no_utf8_is_shown(tmp_path: Path) -> None:
+    """As a path in the arguments has it; stdout is strict about it, as it is where a locale is set."""
+    name = b"m\xff.onnx".decode("utf-8", "surrogateescape")
+    printed = tmp_path / "printed"
+    with printed.open("w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
+        Output(as_json=True).show({"files": ({name: 1},), "size": float("nan"), "model": Named(name)}, lambda: None)
+        output.error(FileMissing(f"{name} does not exist", file=name), as_json=True)
+        Output().text(f"packed {name}")
+        Output().table(("file",), [(name,)])
+    shown = "m\\udcff.onnx"
+    text = printed.read_text(encoding="utf-8")
+    document, at = json.JSONDecoder().raw_decode(text)
+    assert document == {"files": [{shown: 1}], "size": None, "model": {"name": shown}}
+    error, end = json.JSONDecoder().raw_decode(text[at:].lstrip())
+    assert error["error"]["message"] == f"{shown} does not exist"
+    lines = text[at:].lstrip()[end:].split("\n")
+    assert lines[1] == f"packed {shown}"
+    assert shown in lines
 
 
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ RUNNING = Report(
     compared=Compared(calls=40, rows=80, flips=3, numbers=160, max_abs=0.02, sum_abs=1.6, failed=1, skipped=2, offences=(OFFENCE,)),
     errors=("the session failed: out of range (request 7)",),
 )
-SAID = {"canary": "", "shadow": "", "sticky": "", "promote_after": 0, "judge_after": 100}
+SAID = {"canary": None, "shadow": None, "sticky": "", "promote_after": 0, "judge_after": 100}
 BOUNDS = {"max_errors": "1%", "max_latency": "2", "max_difference": "none", "max_flips": "5%"}
 
 
@@ -83,6 +83,10 @@ def test_options_become_a_plan() -> None:
     [
         ({"canary": "110%"}, "--canary is '110%': expected a share from 0% to 100%"),
         ({"shadow": "all"}, "--shadow is 'all'"),
+        ({"canary": "0%"}, "--canary is '0%': it would be tried on nothing"),
+        ({"canary": "none"}, "--canary is 'none': it would be tried on nothing"),
+        ({"canary": ""}, "--canary is '': it would be tried on nothing"),
+        ({"canary": "10%", "shadow": "0"}, "--shadow is '0': it would be tried on nothing"),
         ({"max_errors": "-1%"}, "--max-errors is '-1%'"),
         ({"max_latency": "twice"}, "--max-latency is 'twice': expected a number, or 'none'"),
         ({"max_latency": "nan"}, "latency is nan"),
