@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NewType
 
-from aweigh.core.errors import AweighError, FileMissing, InvalidFile, StoreUnavailable
+from aweigh.core.errors import FileMissing, InvalidFile, StoreUnavailable
 from aweigh.core.names import Digest
 
 CHUNK_BYTES: Final = 4 * 1024 * 1024
@@ -98,7 +98,7 @@ class Files:
                 os.fchmod(stream.fileno(), mode)
                 self.step("sync", temporary)
                 os.fsync(stream.fileno())
-        except (OSError, AweighError):
+        except BaseException:  # an interrupt too: outside of the store nothing else would take it away
             self.discard(temporary)
             raise
         return Written(temporary=temporary, digest=Digest(f"sha256:{digest.hexdigest()}"), size_bytes=size)
@@ -108,7 +108,7 @@ class Files:
         try:
             self.step("rename", path)
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             self.discard(temporary)
             raise
 

@@ -152,6 +152,19 @@ def test_an_export_of_a_damaged_package_leaves_no_file(store, make_draft, name, 
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
+def test_an_export_that_is_interrupted_leaves_the_old_file_and_no_other(store, make_draft, name, tmp_path):
+    file = tmp_path / "x.tar"
+    file.write_bytes(b"old")
+
+    def interrupt(step, done=0, total=0):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_archive(store.publish(name, make_draft()), file, progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.tar"]
+    assert file.read_bytes() == b"old"
+
+
 def link(name, kind, target):
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
