@@ -83,6 +83,9 @@ class Blobs:
                 f"the store {self.store} needs {size_bytes} bytes more, and its disk has {free}",
                 hint="free space on that disk, or set AWEIGH_HOME to a folder on another; nothing was published",
             )
+        self._check_quota(size_bytes)
+
+    def _check_quota(self, size_bytes: int) -> None:
         if self.quota_bytes and (used := self.used_bytes()) + size_bytes > self.quota_bytes:
             raise StoreUnavailable(
                 f"the store {self.store} holds {used} bytes of its quota of {self.quota_bytes}: {size_bytes} more do not fit",
@@ -101,8 +104,7 @@ class Blobs:
 
     def _name(self, written: Written) -> None:
         try:
-            if self.quota_bytes:
-                self.check_room(written.size_bytes)
+            self._check_quota(written.size_bytes)  # the disk has it already
         except StoreUnavailable:
             self.files.discard(written.temporary)
             raise

@@ -1,7 +1,9 @@
 """A quota, and a disk that is full before the first byte."""
 
 import os
+import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,3 +56,18 @@ def test_a_peer_cannot_fill_the_disk(store, make_draft, name):
         blobs.receive(digest, 2**62, endless(), place="peer")
     assert len(taken) == 3, "not one byte is taken of what cannot fit"
     assert not list(store.folder.rglob(".tmp-*"))
+
+
+def test_a_blob_that_is_on_the_disk_needs_no_second_room_there(store, make_draft, name, monkeypatch):
+    """A disk of 100 kB, a quota far beyond it, and a model of more than half the disk."""
+    store.publish(name, make_draft(b"1"))
+
+    def usage(folder):
+        return SimpleNamespace(free=100_000 - sum(path.stat().st_size for path in folder.iterdir()))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    generous = Store(store.folder, quota_bytes=10**9)
+    package = generous.publish(name, make_draft(b"2" * 60_000))
+    package.verify()
+    with pytest.raises(StoreUnavailable, match="its disk has"):
+        package.blobs.receive(Digest("sha256:" + "0" * 64), 60_000, iter(()), place="peer")
