@@ -18,6 +18,7 @@ from aweigh.bench.report import Asked
 from aweigh.bench.server import ModelFacts, refusal
 from aweigh.client.frames import signature_of
 from aweigh.client.values import ModelMetadata
+from aweigh.core.arrays import UNNAMED, cast_exactly, read_arrays
 from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, Unsupported
 from aweigh.core.frames import rows_of_columns, tensors_of_columns
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
@@ -98,18 +99,10 @@ def _row_questions(facts: ModelFacts, wanted: Wanted) -> tuple[list[Question], s
 def _tensors(path: Path, signature: Signature) -> dict[str, Tensor]:
     """A file's rows as tensors; arrays of a .npz that are named like the inputs are taken as they are, of any rank."""
     if path.suffix.lower() == ".npz" and path.is_file():
-        arrays = _arrays(path)
+        arrays = read_arrays(path)
         if {spec.name for spec in signature.inputs} <= set(arrays):
-            return {spec.name: arrays[spec.name].astype(spec.datatype.dtype, copy=False) for spec in signature.inputs}
+            return {spec.name: cast_exactly(arrays[spec.name], spec.datatype.dtype, spec.name) for spec in signature.inputs}
     return tensors_of_columns(read_columns(path, signature), signature)
-
-
-def _arrays(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InvalidFile(f"{path} cannot be read as npz: {error}", hint="is it what its name says?") from error
 
 
 def _rows_signature(facts: ModelFacts) -> Signature:
@@ -176,10 +169,13 @@ def _expected(wanted: Wanted, count: int, answers: list[Any]) -> list[bytes]:
 def _expected_arrays(path: Path, count: int, rows: int) -> list[bytes]:
     if not path.is_file():
         raise FileMissing(f"there is no file {path}", hint="check --expect")
-    arrays = _arrays(path)
-    short = next((name for name, array in arrays.items() if len(array) < count * rows), None)
-    if short is not None:
-        raise InvalidInput(f"{path}: output '{short}' has {len(arrays[short])} rows, and {count * rows} are asked for")
+    arrays = read_arrays(path)
+    if UNNAMED in arrays:
+        raise InvalidInput(f"{path} holds one array without a name", hint="save the answers by the names of the outputs with numpy.savez")
+    for name, array in arrays.items():
+        held = len(array) if array.ndim else 0
+        if held < count * rows:
+            raise InvalidInput(f"{path}: output '{name}' has {held} rows, and {count * rows} are asked for")
     return [
         json.dumps(
             {"outputs": [{"name": name, "data": array[at * rows : (at + 1) * rows].ravel().tolist()} for name, array in arrays.items()]}

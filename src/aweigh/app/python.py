@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from aweigh.app.models import model_to_load
 from aweigh.app.predict import predict_columns, predict_rows, predict_tensors
+from aweigh.core.arrays import array_of
 from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.frames import frame_columns
 from aweigh.core.settings import Settings, read_settings
@@ -74,11 +73,11 @@ class Model:
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Answer named tensors with named tensors, as Open Inference does. Raises InvalidInput."""
-        outputs = predict_tensors(self._loaded, {name: np.asarray(tensor) for name, tensor in inputs.items()})
+        outputs = predict_tensors(self._loaded, {name: array_of(tensor) for name, tensor in inputs.items()})
         return {spec.name: output for spec, output in zip(self.signature.outputs, outputs, strict=True)}
 
     def _columns_of_array(self, data: Any) -> dict[str, list[Any]]:
-        array = np.asarray(data)
+        array = array_of(data)
         columns = frame_columns(self.signature)
         if array.ndim == 1 and len(columns) == 1:
             array = array.reshape(-1, 1)

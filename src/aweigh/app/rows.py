@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from aweigh.app.tables import read_table
-from aweigh.core.errors import InvalidFile, InvalidInput
+from aweigh.core.arrays import UNNAMED, array_of, cast_exactly, read_arrays
+from aweigh.core.errors import InvalidInput
 from aweigh.core.frames import frame_columns, tensors_of_columns
 from aweigh.core.nearest import nearest
 from aweigh.core.signature import Signature
@@ -34,18 +33,13 @@ class Rows:
             frame: Any = data
             return cls(source=f"a frame of {len(frame)} rows", columns={str(name): frame[name].tolist() for name in frame.columns})
         if isinstance(data, Mapping):
-            return cls._of_arrays({str(name): np.asarray(values) for name, values in data.items()}, "the given columns")
-        return cls._of_arrays({"": np.asarray(data)}, "the given array")
+            return cls._of_arrays({str(name): array_of(values) for name, values in data.items()}, "the given columns")
+        return cls._of_arrays({UNNAMED: array_of(data)}, "the given array")
 
     @classmethod
     def _of_file(cls, path: Path, signature: Signature) -> Self:
         if path.suffix.lower() in {".npy", ".npz"} and path.is_file():
-            try:
-                found = np.load(path, allow_pickle=False)
-                arrays = {name: found[name] for name in found.files} if isinstance(found, np.lib.npyio.NpzFile) else {"": found}
-            except (OSError, ValueError, EOFError) as error:
-                raise InvalidFile(f"{path} cannot be read as {path.suffix[1:]}: {error}", hint="is it what its name says?") from error
-            return cls._of_arrays(arrays, path.name)
+            return cls._of_arrays(read_arrays(path), path.name)
         return cls(source=path.name, columns=read_table(path, signature))
 
     @classmethod
@@ -57,13 +51,18 @@ class Rows:
         """What a model takes of it. Raises InvalidInput naming what does not fit."""
         names = [spec.name for spec in signature.inputs]
         if self.arrays and set(names) <= set(self.arrays):
-            return {spec.name: _cast(self.arrays[spec.name], spec.datatype.dtype) for spec in signature.inputs}
+            return {spec.name: cast_exactly(self.arrays[spec.name], spec.datatype.dtype, spec.name) for spec in signature.inputs}
         alone = [array for array in self.arrays.values() if array.ndim > 1]
         if len(names) == 1 and len(alone) == 1 and not signature.columns:
-            return {names[0]: _cast(alone[0], signature.inputs[0].datatype.dtype)}
+            return {names[0]: cast_exactly(alone[0], signature.inputs[0].datatype.dtype, names[0])}
         wanted = [column.name for column in frame_columns(signature)]
         if len(alone) == 1 and alone[0].ndim == 2 and alone[0].shape[1] == len(wanted):
             return tensors_of_columns({name: alone[0][:, at].tolist() for at, name in enumerate(wanted)}, signature)
+        if self.arrays and not set(wanted) & set(self.columns):
+            held = ", ".join(f"'{name}' {list(array.shape)}" if name else str(list(array.shape)) for name, array in self.arrays.items())
+            raise InvalidInput(
+                f"{self.source} holds no column that the model takes, but arrays of: {held[:200]}", hint=f"it takes {wanted[:20]}"
+            )
         return tensors_of_columns({name: self.columns[name] for name in wanted if name in self.columns}, signature)
 
     def column(self, name: str, *, option: str) -> Sequence[Any]:
@@ -92,13 +91,4 @@ def right_answers(labels: object, rows: Rows) -> Sequence[Any]:
         if len(columns) != 1:
             raise InvalidInput(f"{path} holds {len(columns)} columns", hint="labels are one column: one right answer for each row")
         return next(iter(columns.values()))
-    return list(np.asarray(labels).ravel().tolist())
-
-
-def _cast(array: Tensor, dtype: np.dtype[Any]) -> Tensor:
-    """The array as a model takes it; numbers only to wider or other numbers, never text."""
-    if array.dtype == dtype or (array.dtype.kind in "biuf" and dtype.kind in "biuf"):
-        return np.ascontiguousarray(array, dtype=dtype)
-    if dtype.kind == "O" and array.dtype.kind in "US":
-        return array.astype(object)
-    raise InvalidInput(f"an array of {array.dtype} where the model takes {dtype}", hint="check what the file holds")
+    return list(array_of(labels).ravel().tolist())

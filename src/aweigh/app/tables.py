@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
+from aweigh.core.arrays import read_arrays
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput, MissingLibrary, StoreUnavailable, Unsupported
 from aweigh.core.frames import frame_columns
 from aweigh.core.signature import Column, ColumnKind, Signature
@@ -39,8 +39,8 @@ def read_table(path: Path, signature: Signature) -> Columns:
         ".csv": _read_csv,
         ".jsonl": _read_jsonl,
         ".parquet": _read_parquet,
-        ".npy": _read_npy,
-        ".npz": _read_npz,
+        ".npy": _read_numpy,
+        ".npz": _read_numpy,
     }
     reader = readers.get(path.suffix.lower())
     if not path.is_file():
@@ -77,11 +77,18 @@ def _read_csv(path: Path, signature: Signature) -> Columns:
         names = next(reader, None)
         if not names:
             raise InvalidFile(f"{path} is empty", hint="the first line names the columns")
+        _check_names(names, path)
         rows = [row for row in reader if row]
     for at, row in enumerate(rows):
         if len(row) != len(names):
             raise InvalidFile(f"{path}:{at + 2}: {len(row)} fields, the first line names {len(names)} columns")
     return {name: [_field(row[at], kinds.get(name), number, path) for number, row in enumerate(rows)] for at, name in enumerate(names)}
+
+
+def _check_names(names: Sequence[str], path: Path) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidFile(f"{path} has two columns named {twice[:80]!r}", hint="rename one of them")
 
 
 def _field(text: str, column: Column | None, row: int, path: Path) -> object:
@@ -90,6 +97,8 @@ def _field(text: str, column: Column | None, row: int, path: Path) -> object:
     if not text:
         return None
     try:
+        if "_" in text:  # Python's own way to write numbers
+            raise ValueError
         if column.kind is ColumnKind.BOOLEAN:
             return _TRUE[text.strip().lower()]
         return float(text) if column.kind is ColumnKind.NUMBER else _whole(text)
@@ -126,15 +135,13 @@ def _read_parquet(path: Path, _: Signature) -> Columns:
     return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
-def _read_npy(path: Path, signature: Signature) -> Columns:
-    return _matrix(np.load(path, allow_pickle=False), signature, path)
-
-
-def _read_npz(path: Path, signature: Signature) -> Columns:
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
+def _read_numpy(path: Path, signature: Signature) -> Columns:
+    found = read_arrays(path)
     if len(found) == 1:
         return _matrix(next(iter(found.values())), signature, path)
+    for name, array in found.items():
+        if array.ndim == 0 or array.size != len(array):
+            raise InvalidInput(f"{path}: array '{name}' of shape {list(array.shape)} is no column", hint="one value for each row")
     return {name: array.reshape(len(array)).tolist() for name, array in found.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from aweigh.core.arrays import array_of
 from aweigh.core.errors import InternalError, InvalidInput
 from aweigh.core.tensors import DTYPES, Datatype, Tensor, count_of, datatype_of
 
@@ -26,7 +27,7 @@ def wire_arrays(inputs: Iterable[tuple[str, object]]) -> list[WireArray]:
 
 def _wire_array(name: str, value: object) -> WireArray:
     try:
-        array = np.asarray(value)
+        array = array_of(value)
         if array.dtype.name == "bfloat16":  # ml_dtypes' own dtype; core carries BF16 as float32
             return WireArray(name=name, datatype=Datatype.BF16, array=np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape))
         datatype = datatype_of(array)

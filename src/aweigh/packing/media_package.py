@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from aweigh.core.arrays import UNNAMED
 from aweigh.core.errors import AweighError, InvalidInput, ProofFailed, Unsupported
 from aweigh.core.evidence import Evidence, Strength
 from aweigh.core.golden import GoldenAnswers
@@ -21,7 +22,7 @@ from aweigh.packing.edges import CASE_BYTES, Asker
 from aweigh.packing.job import Packed
 from aweigh.packing.media import Plan
 from aweigh.packing.media_sample import edge_files, made_files, read_files
-from aweigh.packing.sample import UNNAMED, Sample
+from aweigh.packing.sample import Sample
 from aweigh.packing.words import why_failed
 from aweigh.runtimes.media import MediaSession, Reader
 from aweigh.runtimes.media_answers import BOXES_OUTPUTS

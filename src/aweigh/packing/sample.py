@@ -4,10 +4,6 @@ The outcome is a `Sample`: a frame, a matrix, texts or named tensors. Never unpi
 """
 
 import dataclasses
-import lzma
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from aweigh.core.arrays import UNNAMED, read_arrays
 from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, MissingLibrary, TooLarge
 from aweigh.core.tensorfile import read_tensors, write_tensors
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
@@ -25,14 +22,11 @@ MAX_ROWS: Final = 200_000
 _SPARSE_ROWS: Final = 2000
 """Rows of a sparse matrix that are kept: dense, each may be of a hundred thousand numbers."""
 _GIVEN_ROWS: Final = "given/rows"
-UNNAMED: Final = ""
-"""The name of an array that is the only one and goes to whatever takes it."""
 _SUFFIXES: Final = ".parquet, .csv, .npy, .npz or .jsonl"
 _UNREADABLE: Final = (
-    OSError, ValueError, EOFError, LookupError, StopIteration, msgspec.DecodeError, pd.errors.ParserError,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
+    OSError, ValueError, EOFError, LookupError, StopIteration, msgspec.DecodeError, pd.errors.ParserError, TypeError, RuntimeError,
 )  # fmt: skip
-"""What readers raise; those of the second row are zipfile's and numpy's, for archives that are cut off or encrypted and headers that are none."""
+"""What readers raise."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,18 +111,7 @@ def _csv(path: Path) -> object:
 
 
 def _numpy(path: Path) -> object:
-    """One array or an archive of them, whichever it is: the file's name does not tell."""
-    with path.open("rb") as file:  # numpy leaves a file of its own open where the archive is damaged
-        found = np.load(file, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return found
-        with found:
-            arrays: dict[str, Any] = {name: found[name] for name in found.files}
-    if not arrays:
-        raise InvalidFile(f"{path}: there is no array in it", hint="save it again with numpy.savez")
-    other = next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None)
-    if other is not None:
-        raise InvalidFile(f"{path}: '{other[:80]}' in it is no array", hint="save it again with numpy.savez")
+    arrays = read_arrays(path)
     return arrays if len(arrays) != 1 else next(iter(arrays.values()))
 
 
