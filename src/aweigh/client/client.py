@@ -14,7 +14,17 @@ from aweigh.client.frames import Frame, like, rows_of
 from aweigh.client.retrying import RetryPolicy
 from aweigh.client.values import Endpoint, InferRequest, InferResult, ModelMetadata, Row, ServerMetadata, Transport
 from aweigh.core import plugins
-from aweigh.core.errors import FileMissing, InternalError, InvalidInput, InvalidSetting, ModelNotFound, NotFound, NotReady, Unavailable
+from aweigh.core.errors import (
+    DeadlineExceeded,
+    FileMissing,
+    InternalError,
+    InvalidInput,
+    InvalidSetting,
+    ModelNotFound,
+    NotFound,
+    NotReady,
+    Unavailable,
+)
 from aweigh.core.rollout import Plan, Report, check_plan
 from aweigh.core.tensors import Tensor
 
@@ -59,19 +69,19 @@ class Client:
         self._retry = RetryPolicy(retries=retries)
 
     def live(self) -> bool:
-        """Whether the server is up at all; False when it cannot be reached."""
-        return self._healthy("", "", live=True)
+        """Whether the server is up at all; False when it cannot be reached, or does not answer in time."""
+        return self._healthy("", "", live=True, timeout_s=self._timeout_s)
 
     def ready(self, name: str | None = None, version: str | int | None = None) -> bool:
-        """Whether the server, or one model, will answer; False when it is unknown or cannot be reached."""
-        return self._healthy(name or "", _text(version), live=False)
+        """Whether the server, or one model, will answer; False when it is unknown, cannot be reached, or does not answer in time."""
+        return self._healthy(name or "", _text(version), live=False, timeout_s=self._timeout_s)
 
     def wait_ready(self, name: str | None = None, *, timeout_s: float | None = None) -> None:
         """Wait until `ready(name)`. Raises NotReady when `timeout_s` have passed."""
         limit = self._timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + limit
         pause = threading.Event()
-        while not self.ready(name):
+        while not self._healthy(name or "", "", live=False, timeout_s=max(_POLL_S, deadline - time.monotonic())):
             if time.monotonic() + _POLL_S >= deadline:
                 raise NotReady(
                     f"{f'model {name!r}' if name else 'the server'} was not ready within {limit:g} s", hint="see the server's log"
@@ -200,10 +210,10 @@ class Client:
         path = f"/rollouts/{quote(name, safe='')}{verb}"
         return _reports(self._transport.operate(path, msgspec.json.encode(document), timeout_s), Report)
 
-    def _healthy(self, name: str, version: str, *, live: bool) -> bool:
+    def _healthy(self, name: str, version: str, *, live: bool, timeout_s: float) -> bool:
         try:
-            return self._transport.healthy(name, version, live=live, timeout_s=self._timeout_s)
-        except Unavailable:
+            return self._transport.healthy(name, version, live=live, timeout_s=timeout_s)
+        except (Unavailable, DeadlineExceeded):
             return False
 
 
@@ -256,4 +266,19 @@ def _endpoint(url: str, protocol: str | None, api_key: str, ca_file: str) -> tup
         raise InvalidSetting(f"the URL has the path {path!r}, which gRPC has no place for", hint=hint)
     if any(character in "\r\n" for character in api_key):
         raise InvalidSetting("api_key holds a line break", hint="strip what a file read left at its end")
+    if not api_key.isascii():
+        raise InvalidSetting(
+            "api_key holds a character beyond ASCII, which a header cannot carry", hint="is it the key, or a text about it?"
+        )
+    if tls and ca_file:
+        _check_readable(ca_file)
     return name, Endpoint(host=host, port=port or DEFAULT_PORTS[tls], tls=tls, path=path, api_key=api_key, ca_file=ca_file)
+
+
+def _check_readable(ca_file: str) -> None:
+    """Raises InvalidSetting before a transport meets the file that is not there."""
+    try:
+        with Path(ca_file).open("rb"):
+            pass
+    except OSError as error:
+        raise InvalidSetting(f"ca_file {ca_file!r} cannot be read: {error.strerror}", hint="check the path") from error

@@ -88,6 +88,22 @@ def test_health(client: Client) -> None:
         client.wait_ready("other", timeout_s=0.1)
 
 
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_never_answers_is_not_ready_and_is_waited_for_no_longer_than_asked(scheme: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.3) as client,
+    ):
+        assert not client.live()
+        assert not client.ready("echo")
+    with socket.create_server(("127.0.0.1", 0)) as silent, Client(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}") as client:
+        began = time.monotonic()
+        for limit in (0.3, 0.0):
+            with pytest.raises(errors.NotReady, match="was not ready within"):
+                client.wait_ready(timeout_s=limit)
+        assert time.monotonic() - began < 10
+
+
 def test_nobody_is_there(echo: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused

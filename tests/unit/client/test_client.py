@@ -36,6 +36,15 @@ def test_wrong_settings() -> None:
             Client(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_a_file_of_authorities_that_is_not_there_and_a_key_that_no_header_carries(scheme: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"ca_file '/nowhere/ca\.pem' cannot be read"):
+        Client(f"{scheme}://127.0.0.1:1", ca_file="/nowhere/ca.pem")
+    for key in ("ключ", "clé"):
+        with pytest.raises(InvalidSetting, match="ASCII"):
+            Client(f"{scheme}://127.0.0.1:1", api_key=key)
+
+
 def test_the_key_is_not_shown() -> None:
     assert "secret" not in repr(_endpoint("http://h", None, "secret", "")[1])
 
