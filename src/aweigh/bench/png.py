@@ -46,7 +46,7 @@ def _percentiles(axes: Any, run: Measurement) -> None:
 
 
 def _timeline(axes: Any, run: Measurement) -> None:
-    parts = [part for part in run.timeline if part.answered]
+    parts = [part for part in run.timeline if part.p99_ms is not None]
     times = [part.at_s for part in parts]
     for name, values in (
         ("p50", [part.p50_ms for part in parts]),

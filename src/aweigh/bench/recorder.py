@@ -41,6 +41,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     timeline: list[Packed]
     """`latency` of each equal part of the measured time."""
     timeline_errors: list[int]
+    timeline_timeouts: list[int]
+    """Those of the errors whose waiting time is in `timeline`."""
     scheduled: int
     """Requests that fell due, or were sent, in the measured time."""
     answered_in_time: int
@@ -75,7 +77,7 @@ class Recorder:
         self.details: dict[str, str] = {}
         self._latency, self._service, self._lateness = Histogram(), Histogram(), Histogram()
         self._timeline = [Histogram() for _ in range(TIMELINE_PARTS)]
-        self._timeline_errors = [0] * TIMELINE_PARTS
+        self._timeline_errors, self._timeline_timeouts = [0] * TIMELINE_PARTS, [0] * TIMELINE_PARTS
         self._due, self._sent, self._answered, self._late = array("d"), array("d"), array("d"), array("d")
         self._slowest: list[Slow] = []
         self.slow_s = 0.0
@@ -120,6 +122,7 @@ class Recorder:
             waited = np.array([now - due])
             self._latency.add(waited)
             self._timeline[self._part(due)].add(waited)
+            self._timeline_timeouts[self._part(due)] += 1
 
     def _part(self, due: float) -> int:
         return min(TIMELINE_PARTS - 1, int((due - self.begin) / (self.end - self.begin) * TIMELINE_PARTS))
@@ -145,6 +148,7 @@ class Recorder:
             lateness=self._lateness.pack(),
             timeline=[part.pack() for part in self._timeline],
             timeline_errors=self._timeline_errors,
+            timeline_timeouts=self._timeline_timeouts,
             scheduled=self.scheduled,
             answered_in_time=self.answered_in_time,
             queued=self.queued,

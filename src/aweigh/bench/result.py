@@ -22,7 +22,7 @@ _CURVE: Final = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of the measured time; None where nothing was answered."""
+    """One part of the measured time; None where nothing was answered and nothing timed out."""
 
     at_s: float
     answered: int
@@ -77,7 +77,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu: float | None
     """Cores that the server's processes used, where they could be watched."""
     kept_up: bool
-    """Whether the server answered as many as fell due."""
+    """Whether the server answered as many as fell due, errors among them; one that ran into the timeout was not answered."""
     valid: bool
     """False where the figures say more of the generator than of the server."""
     problems: tuple[str, ...]
@@ -123,7 +123,8 @@ def measured(load: Load, tallies: Sequence[Tally], *, corrected: bool, server_cp
     errors = _added(tallies)
     cpu = max(tally.cpu_s for tally in tallies) / load.duration_s
     rate = answered / load.duration_s
-    kept_up = not load.is_open or answered + sum(errors.values()) >= _KEPT_UP * scheduled
+    in_time = answered + sum(count for kind, count in errors.items() if kind not in TIMEOUTS)
+    kept_up = not load.is_open or in_time >= _KEPT_UP * scheduled
     made = Measurement(
         load=load,
         scheduled=scheduled,
@@ -198,7 +199,7 @@ def _timeline(load: Load, tallies: Sequence[Tally]) -> tuple[Part, ...]:
         parts.append(
             Part(
                 at_s=round(at * load.duration_s / TIMELINE_PARTS, 6),
-                answered=len(histogram),
+                answered=len(histogram) - sum(tally.timeline_timeouts[at] for tally in tallies),
                 errors=sum(tally.timeline_errors[at] for tally in tallies),
                 p50_ms=_ms(histogram.percentile(50)) if filled else None,
                 p99_ms=_ms(histogram.percentile(99)) if filled else None,

@@ -7,9 +7,9 @@ import pytest
 from aweigh.bench.gates import judge, parse_gate
 from aweigh.bench.histogram import Histogram
 from aweigh.bench.plan import TIMELINE_PARTS, Load
-from aweigh.bench.recorder import Tally
+from aweigh.bench.recorder import Recorder, Tally
 from aweigh.bench.report import CLOSED_METHOD, OPEN_METHOD, method
-from aweigh.bench.result import Measurement, document, measured
+from aweigh.bench.result import TIMEOUTS, Measurement, document, measured
 from aweigh.core.errors import InvalidSetting
 from aweigh.core.objective import parse_objective
 
@@ -26,7 +26,8 @@ def run(latency_s: float = 0.01, *, load: Load = OPEN, late_s: float = 1e-5, cpu
     values = np.full(1000, latency_s)
     tally = Tally(
         latency=packed(values), service=packed(values), lateness=packed(np.full(1000, late_s)), timeline=[packed(values[:0])] * TIMELINE_PARTS,
-        timeline_errors=[0] * TIMELINE_PARTS, scheduled=1000, answered_in_time=1000, queued=0, outstanding=0, errors={}, details={}, slowest=[],
+        timeline_errors=[0] * TIMELINE_PARTS, timeline_timeouts=[0] * TIMELINE_PARTS, scheduled=1000, answered_in_time=1000, queued=0,
+        outstanding=0, errors={}, details={}, slowest=[],
         bytes_out=1, bytes_in=1, cpu_s=cpu * load.duration_s, reconnects=0, peak_connections=1, begin=0.0, end=load.duration_s,
     )  # fmt: skip
     return measured(load, [msgspec.structs.replace(tally, **changes)], corrected=True, server_cpu=0.5)
@@ -113,6 +114,23 @@ def test_a_server_that_does_not_keep_up_is_said_to() -> None:
     assert any("did not keep up" in problem for problem in behind.problems)
 
 
+@pytest.mark.parametrize("kind", TIMEOUTS)
+def test_a_server_that_lets_requests_time_out_does_not_keep_up(kind: str) -> None:
+    recorder = Recorder(0.0, 10.0)
+    for number in range(1000):
+        due = number / 100
+        recorder.turned_to(due, due)
+        if number % 2:
+            recorder.answered(due, due, min(due + 0.9, 9.99))
+        else:
+            recorder.timed_out(due, due + 1, kind, "")
+    behind = measured(OPEN, [recorder.tally(1)], corrected=False, server_cpu=None)
+    assert not behind.kept_up
+    assert any("did not keep up" in problem for problem in behind.problems)
+    assert sum(part.answered for part in behind.timeline) == sum(part.errors for part in behind.timeline) == 500
+    assert with_errors("status 500", 500).kept_up
+
+
 def test_nothing_due_is_no_measurement() -> None:
     empty = run(scheduled=0, answered_in_time=0, latency=packed(np.empty(0)))
     assert not empty.valid
@@ -129,7 +147,7 @@ def test_several_processes_add_up() -> None:
     one = run()
     tally = Tally(
         latency=packed(np.full(10, 1.0)), service=packed(np.full(10, 1.0)), lateness=packed(np.full(10, 1e-5)),
-        timeline=[packed(np.empty(0))] * TIMELINE_PARTS, timeline_errors=[0] * TIMELINE_PARTS, scheduled=11, answered_in_time=10, queued=0,
+        timeline=[packed(np.empty(0))] * TIMELINE_PARTS, timeline_errors=[0] * TIMELINE_PARTS, timeline_timeouts=[0] * TIMELINE_PARTS, scheduled=11, answered_in_time=10, queued=0,
         outstanding=0, errors={"timeout": 1}, details={"timeout": "x"}, slowest=[], bytes_out=5, bytes_in=6, cpu_s=1.0, reconnects=0,
         peak_connections=2, begin=0.0, end=10.0,
     )  # fmt: skip

@@ -110,3 +110,4 @@ def test_the_recorder_counts_by_when_a_request_was_due() -> None:
     assert tally.service.highest_s == pytest.approx(5.05)
     assert tally.errors == {"status 503": 1, "timeout": 1}
     assert sum(tally.timeline_errors) == 2
+    assert sum(tally.timeline_timeouts) == 1

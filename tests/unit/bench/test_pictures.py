@@ -23,7 +23,7 @@ def run(values: list[float], load: Load, *, errors: int = 0) -> Measurement:
     made.add(np.array(values))
     parts = [made.pack() if at in {0, 7} else empty.pack() for at in range(TIMELINE_PARTS)]
     tally = Tally(
-        latency=made.pack(), service=made.pack(), lateness=empty.pack(), timeline=parts, timeline_errors=[errors] + [0] * (TIMELINE_PARTS - 1),
+        latency=made.pack(), service=made.pack(), lateness=empty.pack(), timeline=parts, timeline_errors=[errors] + [0] * (TIMELINE_PARTS - 1), timeline_timeouts=[0] * TIMELINE_PARTS,
         scheduled=len(values) + errors, answered_in_time=len(values), queued=0, outstanding=0, errors={"timeout": errors} if errors else {},
         details={}, slowest=[], bytes_out=0, bytes_in=0, cpu_s=0.0, reconnects=0, peak_connections=1, begin=0.0, end=load.duration_s,
     )  # fmt: skip
