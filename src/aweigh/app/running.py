@@ -17,11 +17,11 @@ _CODES: Final = frozenset(cls.code for cls in all_errors())
 
 
 class Running:
-    """The server at `url`, by default this machine's at the port of the settings. Sends the first key of api_key_file, if there is one."""
+    """The server at `url`, by default the one that the settings' host and port name. Sends the first key of api_key_file, if there is one."""
 
     def __init__(self, settings: Settings, url: str = "") -> None:
         """Raises InvalidInput for what is no address, and for a key file that cannot be read."""
-        self.place = url or f"http://127.0.0.1:{settings.port}"
+        self.place = url or _own_place(settings.host, settings.port)
         try:
             self._parts = urllib.parse.urlsplit(self.place)
             usable = self._parts.scheme in {"http", "https"} and bool(self._parts.hostname) and self._parts.port != 0
@@ -72,6 +72,12 @@ class Running:
         return Unsupported(
             f"what answers at {self.place} does not know this: HTTP {status}", hint="is it an aweigh server of this version?"
         )
+
+
+def _own_place(host: str, port: int) -> str:
+    """Where a server that listens on `host` is asked: one that listens on every address of a kind, on this machine's own of that kind."""
+    asked = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # what is listened on is not what is asked
+    return f"http://[{asked}]:{port}" if ":" in asked else f"http://{asked}:{port}"
 
 
 def _said(body: bytes) -> dict[str, object]:
