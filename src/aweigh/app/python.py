@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aweigh.app.models import model_to_load
 from aweigh.app.predict import predict_columns, predict_rows, predict_tensors
+from aweigh.app.tables import columns_of_frame
 from aweigh.core.arrays import array_of
 from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.frames import frame_columns
@@ -64,8 +65,7 @@ class Model:
         Raises InvalidInput naming the column and row that do not fit.
         """
         if hasattr(data, "columns") and hasattr(data, "index"):
-            columns = {str(name): data[name].tolist() for name in data.columns}
-            return type(data)(predict_columns(self._loaded, columns).columns, index=data.index)
+            return type(data)(predict_columns(self._loaded, columns_of_frame(data)).columns, index=data.index)
         if isinstance(data, list) and data and isinstance(data[0], Mapping):
             answer = predict_rows(self._loaded, data).columns
             return [dict(zip(answer, row, strict=True)) for row in zip(*answer.values(), strict=True)]

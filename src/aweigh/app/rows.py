@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from aweigh.app.tables import read_table
+from aweigh.app.tables import columns_of_frame, read_table
 from aweigh.core.arrays import UNNAMED, array_of, cast_exactly, read_arrays
 from aweigh.core.errors import InvalidInput
 from aweigh.core.frames import frame_columns, tensors_of_columns
@@ -31,7 +31,7 @@ class Rows:
             return cls._of_file(Path(data), signature)
         if hasattr(data, "columns") and hasattr(data, "index"):
             frame: Any = data
-            return cls(source=f"a frame of {len(frame)} rows", columns={str(name): frame[name].tolist() for name in frame.columns})
+            return cls(source=f"a frame of {len(frame)} rows", columns=columns_of_frame(frame))
         if isinstance(data, Mapping):
             return cls._of_arrays({str(name): array_of(values) for name, values in data.items()}, "the given columns")
         return cls._of_arrays({UNNAMED: array_of(data)}, "the given array")

@@ -3,6 +3,7 @@
 A CSV holds only text, so the signature says what each column is; an empty field is a missing value.
 """
 
+import collections
 import csv
 import importlib
 import io
@@ -53,6 +54,19 @@ def read_table(path: Path, signature: Signature) -> Columns:
         raise InvalidFile(f"{path} cannot be read as {path.suffix[1:]}: {error}", hint="is it what its name says?") from error
 
 
+def _twice(names: Sequence[str]) -> str | None:
+    return next((name for name, count in collections.Counter(names).items() if count > 1), None)
+
+
+def columns_of_frame(frame: Any) -> Columns:
+    """The columns of a DataFrame. Raises InvalidInput for two of one name."""
+    names = [str(name) for name in frame.columns]
+    twice = _twice(names)
+    if twice is not None:
+        raise InvalidInput(f"the frame has two columns named {twice[:80]!r}", hint="rename one of them")
+    return {str(name): frame[name].tolist() for name in frame.columns}
+
+
 def _files_of(path: Path, signature: Signature) -> Columns | None:
     """The column of a model that is asked with images or sounds, from one such file or from all of a folder in the order of their names; None for anything else."""
     columns = signature.columns
@@ -86,7 +100,7 @@ def _read_csv(path: Path, signature: Signature) -> Columns:
 
 
 def _check_names(names: Sequence[str], path: Path) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = _twice(names)
     if twice is not None:
         raise InvalidFile(f"{path} has two columns named {twice[:80]!r}", hint="rename one of them")
 

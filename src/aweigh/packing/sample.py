@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from aweigh.core.arrays import UNNAMED, read_arrays
+from aweigh.core.arrays import UNNAMED, array_of, read_arrays
 from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, MissingLibrary, TooLarge
 from aweigh.core.tensorfile import read_tensors, write_tensors
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
@@ -199,12 +199,12 @@ def _from_object(data: Any, what: str) -> Sample:
     if type(data).__module__.startswith("scipy.sparse"):
         kept = _from_array(data[:_SPARSE_ROWS].toarray(), what)
         return dataclasses.replace(kept, given_rows=int(data.shape[0])) if data.shape[0] > _SPARSE_ROWS else kept
-    array = np.asarray(data)
+    array = _array(data)
     return _from_array(array[:MAX_ROWS] if array.ndim else array, what)
 
 
 def _from_dict(data: dict[str, Any], what: str) -> Sample:
-    arrays = {str(name): np.asarray(value) for name, value in data.items()}
+    arrays = {str(name): _array(value) for name, value in data.items()}
     if list(arrays) == [UNNAMED]:
         return _from_array(arrays[UNNAMED], what)
     if arrays and all(array.ndim == 1 for array in arrays.values()):
@@ -221,9 +221,16 @@ def _from_rows(rows: list[Any], what: str) -> Sample:
     if rows and all(isinstance(row, str) for row in rows):
         return _from_array(np.array(rows, dtype=object), what)
     try:
-        return _from_array(np.asarray(rows), what)
+        return _from_array(_array(rows), what)
     except ValueError as error:
         raise InvalidInput(f"the {what}'s rows differ in length: {error}", hint="give rows of equal length, or records") from error
+
+
+def _array(value: object) -> Tensor:
+    """As `array_of` where all are texts or bytes; numbers beside texts become texts, as the frameworks make them."""
+    found = array_of(value)
+    kept = found.dtype == object and all(isinstance(item, str | bytes) for item in found.ravel().tolist())
+    return found if kept else np.asarray(value)
 
 
 def _from_array(array: Any, what: str) -> Sample:

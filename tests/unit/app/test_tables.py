@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aweigh.app.bench_data import Wanted, _expected, _tensors
@@ -79,6 +80,8 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("k_0,k_0,k_1\n1,2,3\n")
     with pytest.raises(InvalidFile, match="two columns named 'k_0'"):
         read_columns(tmp_path / "d.csv", takes(Datatype.FP32))
+    with pytest.raises(InvalidInput, match="two columns named 'k_0'"):
+        Rows.read(pd.DataFrame([[1, 2]], columns=["k_0", "k_0"]), takes(Datatype.FP32))
 
 
 @pytest.mark.parametrize("datatype", [Datatype.FP32, Datatype.INT64])

@@ -165,6 +165,13 @@ def test_tensor_files_that_are_no_samples_are_named(named: dict[str, np.ndarray]
         read_sample(tmp_path / "x.tensors")
 
 
+def test_texts_and_bytes_that_end_in_nul_are_kept() -> None:
+    assert read_sample([b"a\x00", b"b"]).data.tolist() == [b"a\x00", b"b"]
+    assert read_sample([["a\x00", "b"]]).data.tolist() == [["a\x00", "b"]]
+    assert read_sample({"f": [[b"a\x00"]], "g": [[1.0]]}).data["f"].tolist() == [[b"a\x00"]]
+    assert read_sample([["a", 1]]).data.tolist() == [["a", "1"]]
+
+
 def test_a_sample_stays_as_it_is() -> None:
     sample = Sample(form="matrix", data=np.eye(2))
     assert read_sample(sample) is sample
