@@ -35,7 +35,14 @@ def measure() -> Document:
         versions=found["versions"],
         lines=(Line(who=BASE, what="each library's own call", speeds=_base(lines)), *(_line(each) for each in lines)),
         bars=tuple(_bar(each) for each in lines if each["bar"]),
-        told=tuple(f"{each['library']}, {each['purpose']}: {each['why']}" for each in lines),
+        told=tuple(_told(each) for each in lines),
+    )
+
+
+def _told(each: Any) -> str:
+    times = ", ".join(f"`{name}` {taken:,.0f} us" for name, taken in each["variants_us"].items())
+    return (
+        f"{each['library']}, {each['purpose']}: the library's own call {each['native_us']:,.0f} us; {times}; `{each['variant']}` is chosen"
     )
 
 
