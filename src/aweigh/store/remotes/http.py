@@ -75,10 +75,11 @@ class Web:
         host = _HUB.get(address.host, address.host)
         self.base = f"{'http' if access.plain_http else 'https'}://{host}"
         self._origin = _origin(self.base)
+        self._connect_s = min(_CONNECT_S, access.timeout_s)
         self._pool = urllib3.PoolManager(
             ssl_context=_ssl_context(access.ca_file),
             retries=False,
-            timeout=urllib3.Timeout(connect=min(_CONNECT_S, access.timeout_s), read=access.timeout_s),
+            timeout=urllib3.Timeout(connect=self._connect_s, read=access.timeout_s),
         )
         self._checked: dict[Origin, list[str]] = {}
         self._authorization = ""
@@ -304,12 +305,17 @@ class Web:
             raise errors.Refused(
                 f"the certificate of {host} cannot be trusted: {error}", hint="name the authority that signed it: --ca-file FILE"
             ) from error
-        except (ConnectTimeoutError, ReadTimeoutError) as error:
-            raise errors.Unavailable(f"{host} did not answer in {self._access.timeout_s:g} s", hint="try again later") from error
-        except NameResolutionError as error:
+        except NameResolutionError as error:  # before the timeouts: urllib3 counts a refused connection, and this, among them
             raise errors.Unavailable(f"there is no host {host}, as far as can be known here", hint="check the address") from error
         except NewConnectionError as error:
-            raise errors.Unavailable(f"{host} cannot be reached: {error}", hint="check the address, and that it runs") from error
+            why = getattr(error.__cause__, "strerror", None) or str(error).rpartition(": ")[2]
+            raise errors.Unavailable(f"{host} cannot be reached: {why}", hint="check the address, and that it runs") from error
+        except ConnectTimeoutError as error:
+            raise errors.Unavailable(
+                f"{host} took no connection in {self._connect_s:g} s", hint="check the address, or try again later"
+            ) from error
+        except ReadTimeoutError as error:
+            raise errors.Unavailable(f"{host} did not answer in {self._access.timeout_s:g} s", hint="try again later") from error
         except (HTTPError, OSError) as error:
             raise errors.Unavailable(f"the connection to {host} broke: {error}", hint="try again") from error
 
