@@ -25,8 +25,8 @@ from aweigh.serve.guard import Authoriser
 from aweigh.serve.server import make_dispatcher
 
 
-def _settings(given: Mapping[str, object]) -> Settings:
-    return read_settings(given)[0]
+def _settings(given: Mapping[str, object], *parameters: str) -> Settings:
+    return read_settings(given, parameters=parameters)[0]
 
 
 def load(name: str, *, variant: str = "", **settings: object) -> "Model":
@@ -36,7 +36,7 @@ def load(name: str, *, variant: str = "", **settings: object) -> "Model":
     >>> model.predict(X.head(2))["label"].tolist()
     [0, 0]
     """
-    chosen = _settings(settings)
+    chosen = _settings(settings, "variant")
     return Model(load_model(model_to_load(chosen, name, variant=variant), chosen, variant=variant))
 
 

@@ -1,12 +1,15 @@
 """The Python interface of judging: `aweigh.evaluate`, `aweigh.diff`."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from aweigh.app.diff import diff_models
 from aweigh.app.evaluate import EvaluateOptions, run_evaluation
 from aweigh.core.settings import read_settings
 from aweigh.evaluation.differences import DiffReport
 from aweigh.evaluation.result import Evaluation
+
+_MORE: Final = ("quantiles", "cutoffs", "variant")
 
 
 def evaluate(
@@ -35,12 +38,17 @@ def evaluate(
     >>> found.candidates[0].metrics["accuracy"].value
     0.9733333333333334
     """
-    chosen = {name: more.pop(name) for name in ("quantiles", "cutoffs", "variant") if name in more}
+    chosen = {name: more.pop(name) for name in _MORE if name in more}
     options = EvaluateOptions(
         labels=labels, slices=tuple(slices), require=tuple(require), group=group, by=by, task=task, resamples=resamples,
         confidence=confidence, seed=seed, **chosen,  # type: ignore[arg-type]  # the three names above are its fields
     )  # fmt: skip
-    return run_evaluation(read_settings(more)[0], [models] if isinstance(models, str) else list(models), data, options)
+    return run_evaluation(
+        read_settings(more, parameters=[*(evaluate.__kwdefaults__ or ()), *_MORE])[0],
+        [models] if isinstance(models, str) else list(models),
+        data,
+        options,
+    )
 
 
 def diff(
@@ -52,4 +60,6 @@ def diff(
 
     Raises AweighError: ModelNotFound, InvalidInput, Unsupported (no inputs or outputs in common), GoldenMismatch.
     """
-    return diff_models(read_settings(settings)[0], first, second, data, max_difference=max_difference, max_flips=max_flips)
+    return diff_models(
+        read_settings(settings, parameters=diff.__kwdefaults__)[0], first, second, data, max_difference=max_difference, max_flips=max_flips
+    )

@@ -1,10 +1,13 @@
 """The Python interface of optimising: `aweigh.optimize`."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from aweigh.app.optimize import OptimizeOptions, optimize_package
 from aweigh.core.settings import read_settings
 from aweigh.optimization.report import Optimization
+
+_MORE: Final = ("device", "batch", "source", "factory", "train", "student")
 
 
 def optimize(
@@ -33,13 +36,12 @@ def optimize(
     >>> found.published
     'digits:2'
     """
-    own = ("device", "batch", "source", "factory", "train", "student")
-    said = {name: more.pop(name) for name in own if name in more}
+    said = {name: more.pop(name) for name in _MORE if name in more}
     options = OptimizeOptions(
         labels=labels, keep=keep, goal=goal, seconds=seconds, passes=_names(passes), without=_names(without), publish=publish,
         **said,  # type: ignore[arg-type]  # the names above are its fields
     )  # fmt: skip
-    return optimize_package(read_settings(more)[0], model, data, options=options)
+    return optimize_package(read_settings(more, parameters=[*(optimize.__kwdefaults__ or ()), *_MORE])[0], model, data, options=options)
 
 
 def _names(given: Sequence[str]) -> tuple[str, ...]:

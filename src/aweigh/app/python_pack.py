@@ -1,11 +1,14 @@
 """The Python interface of packing: `aweigh.pack`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from aweigh.app.options import PackOptions
 from aweigh.app.pack import pack_and_publish
 from aweigh.core.settings import read_settings
 from aweigh.store import StoredPackage
+
+_MORE: Final = ("factory", "pre", "post", "image", "sound", "answer", "licence", "description")
 
 
 def pack(
@@ -43,10 +46,10 @@ def pack(
     >>> package.manifest.variants[0].evidence.passed
     True
     """
-    said = {
-        key: str(more.pop(key)) for key in ("factory", "pre", "post", "image", "sound", "answer", "licence", "description") if key in more
-    }
+    said = {key: str(more.pop(key)) for key in _MORE if key in more}
     options = PackOptions(
         sample=sample, labels=labels, trust=trust, padding=padding or {}, tolerances=tolerances or {}, also=tuple(also), opset=opset, **said
     )
-    return pack_and_publish(read_settings(more)[0], source, name, options=options, aliases=aliases)
+    return pack_and_publish(
+        read_settings(more, parameters=[*(pack.__kwdefaults__ or ()), *_MORE])[0], source, name, options=options, aliases=aliases
+    )

@@ -43,7 +43,7 @@ class Server:
     """
 
     def __init__(self, **settings: object) -> None:
-        self._settings = read_settings(settings)[0]
+        self._settings = read_settings(settings, parameters=())[0]
         self._doors: _Doors = _Workers(self._settings) if self._settings.workers > 1 else _Here(self._settings)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -68,6 +68,18 @@ class AweighError(Exception):
         self.hint = hint
         self.context = context
 
+    @property
+    def hint(self) -> str:
+        """The next step, which a traceback shows below the message; "" for none."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        notes = [note for note in getattr(self, "__notes__", ()) if note != _note(getattr(self, "_hint", ""))]
+        self._hint = text
+        if text or notes:
+            self.__notes__ = [_note(text), *notes] if text else notes
+
     def saying(self, message: str, **context: object) -> Self:
         """The same error with another message, and more context: of the same kind, to be raised anew."""
         made = type(self)(message, hint=self.hint)
@@ -83,6 +95,10 @@ class AweighError(Exception):
             "hint": self.hint,
             "context": {name: str(value) for name, value in self.context.items()},
         }
+
+
+def _note(hint: str) -> str:
+    return f"hint: {hint}"
 
 
 class InvalidInput(AweighError):

@@ -5,7 +5,7 @@ Precedence: flag, then environment (AWEIGH_…, then the variables of clouds: PO
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -220,9 +220,18 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings(
-    flags: Mapping[str, object] | None = None, *, file: str | Path | None = None, environment: Mapping[str, str] | None = None
+    flags: Mapping[str, object] | None = None,
+    *,
+    file: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    parameters: Iterable[str] | None = None,
 ) -> tuple[Settings, list[Origin]]:
-    """Merge all sources. `flags` hold only what was given. Raises InvalidSetting naming key, value and origin; FileMissing for `file`."""
+    """Merge all sources. `flags` hold only what was given, to a Python function with `parameters` of its own where these are said.
+
+    Raises InvalidSetting naming key, value and origin; FileMissing for `file`.
+    """
+    for name in flags or () if parameters is not None else ():
+        _known(name, parameters=parameters)
     env = os.environ if environment is None else environment
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -282,12 +291,11 @@ def _from_file(path: Path, *, required: bool) -> dict[str, object]:
         ) from error
 
 
-def _known(name: str, origin: str) -> None:
+def _known(name: str, origin: str = "", *, parameters: Iterable[str] | None = None) -> None:
     if name not in _FIELDS:
-        near = nearest(name, _FIELDS)
-        raise InvalidSetting(
-            f"unknown setting {name!r} from {origin}", hint=f"did you mean {near!r}?" if near else "'aweigh config' lists every setting"
-        )
+        near = nearest(name, [*(parameters or ()), *_FIELDS])
+        what = f"unknown setting {name!r} from {origin}" if parameters is None else f"there is no parameter or setting {name!r}"
+        raise InvalidSetting(what, hint=f"did you mean {near!r}?" if near else "'aweigh config' lists every setting")
 
 
 def _convert(name: str, value: object, origin: str) -> object:

@@ -1,4 +1,7 @@
+import copy
+import pickle
 import re
+import traceback
 
 import pytest
 
@@ -56,3 +59,23 @@ def test_no_context_of_another_process_is_taken_for_a_parameter():
     error = from_dict({"code": "refused", "message": "m", "hint": "h", "context": {"hint": "other", "self": 1}})
     assert (error.message, error.hint) == ("m", "h")
     assert error.context == {"hint": "other", "self": 1}
+
+
+def test_a_traceback_shows_the_hint_once():
+    error = errors.NotFound("it is not there", hint="look elsewhere")
+    others = [error, error.saying("it broke"), from_dict(error.as_dict()), pickle.loads(pickle.dumps(error)), copy.copy(error)]
+    error.add_note("said by a caller")
+    for each in others:
+        text = "".join(traceback.format_exception(each))
+        assert text.count("hint: look elsewhere") == 1
+        assert each.hint == "look elsewhere"
+    assert "__notes__" not in vars(errors.NotFound("it is not there"))
+
+
+def test_a_hint_that_is_set_later_takes_the_place_of_the_first():
+    error = errors.NotFound("it is not there", hint="look elsewhere")
+    error.add_note("said by a caller")
+    error.hint = "make one"
+    assert error.__notes__ == ["hint: make one", "said by a caller"]
+    error.hint = ""
+    assert error.__notes__ == ["said by a caller"]

@@ -117,3 +117,12 @@ def test_clouds_say_the_port_and_the_paths_by_their_own_names(tmp_path):
     assert read_settings({"home": str(tmp_path)}, environment={"PORT": ""})[0].port == 9, path
     with pytest.raises(InvalidSetting, match="setting 'port' from PORT is 'http'"):
         read_settings({"home": str(tmp_path)}, environment={"PORT": "http"})
+
+
+def test_a_misspelt_parameter_of_a_function_names_the_nearest_of_its_own(tmp_path):
+    with pytest.raises(InvalidSetting, match="there is no parameter or setting 'keeps'") as caught:
+        read_settings({"home": str(tmp_path), "keeps": "exact"}, environment={}, parameters=["keep", "labels"])
+    assert caught.value.hint == "did you mean 'keep'?"
+    with pytest.raises(InvalidSetting) as caught:
+        read_settings({"prot": 1}, environment={}, parameters=())
+    assert caught.value.hint == "did you mean 'port'?"
