@@ -24,7 +24,7 @@ from aweigh.core.machine import machine
 from aweigh.core.plugins import check_libraries, load, plugin, plugins
 from aweigh.core.protocols import PackageHandle, Progress, quiet
 from aweigh.core.settings import Settings
-from aweigh.evaluation.metrics import METRICS, better
+from aweigh.evaluation.metrics import METRICS, better, bounded
 from aweigh.isolate import Caps, Environments
 from aweigh.optimization.budget import Budget, parse_budget
 from aweigh.optimization.charts import optimization_page
@@ -75,7 +75,7 @@ def optimize_package(
     calibration = any(Need.CALIBRATION in load_pass(name).declares.needs for name in names)
     rows = read_data(handle, data, options.labels, calibration=calibration)
     known = () if rows.right is None else tuple(METRICS)
-    budget = parse_budget(options.keep or default_budget(handle.manifest.session_signature, rows.right), better, known)
+    budget = parse_budget(options.keep or default_budget(handle.manifest.session_signature, rows.right), better, known, bounded)
     with tempfile.TemporaryDirectory(prefix="aweigh-optimize-") as folder:
         host, material = _material(settings, handle, rows, budget, options, Path(folder), progress)
         journal = Journal(settings.home_folder / "cache" / "optimize" / search_key(host, options.device))

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from aweigh.core.errors import InvalidSetting
-from aweigh.evaluation.metrics import METRICS, base, known, worth
+from aweigh.evaluation.metrics import METRICS, base, bounded, known, worth
 from aweigh.evaluation.result import CandidateResult, Figure, Verdict
 
 _FORM: Final = re.compile(
@@ -31,12 +31,15 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_requirement(text: str) -> Requirement:
-    """Read one requirement. Raises InvalidSetting with the forms there are."""
+    """Read one requirement. Raises InvalidSetting with the forms there are, and for a bound that no figure reaches."""
     found = _FORM.fullmatch(text.strip()) if len(text) <= _MAX_TEXT else None
     if found is None:
         raise InvalidSetting(f"{text[:80]!r} is not a requirement", hint=_EXAMPLES)
     known(base(found["metric"]), METRICS, place=f"--require {text.strip()!r}")
     bound = float(found["bound"]) / (100 if found["percent"] else 1)
+    if bound > 1 and bounded(found["metric"]):
+        near = "" if found["percent"] else f"did you mean '{found['bound']}%'?"
+        raise InvalidSetting(f"--require {text.strip()!r}: {base(found['metric'])} is at most 1", hint=near or _EXAMPLES)
     at_least = found["sign"] in {">=", "≥"}
     return Requirement(text=text.strip(), metric=found["metric"], at_least=at_least, bound=bound, side=found["side"] or "")
 

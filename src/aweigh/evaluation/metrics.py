@@ -34,6 +34,11 @@ METRICS: Final[dict[str, tuple[int, str]]] = {
     "mrr": (HIGHER, "mean of 1 / place of the first relevant row"),
 }
 
+AT_MOST_ONE: Final = frozenset({
+    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "precision_weighted", "recall_weighted", "f1_weighted", "roc_auc",
+    "calibration_error", "r2", "coverage", "interval_coverage", "ndcg", "mrr",
+})  # fmt: skip
+"""No figure of these exceeds 1."""
 PRIMARY: Final = {Task.CLASSIFICATION: "f1", Task.REGRESSION: "rmse", Task.RANKING: "ndcg"}
 
 
@@ -45,6 +50,11 @@ def base(name: str) -> str:
 def better(name: str) -> int:
     """1 where more is better, -1 where less is, 0 where neither."""
     return METRICS[base(name)][0]
+
+
+def bounded(name: str) -> bool:
+    """Whether no figure of it exceeds 1."""
+    return base(name) in AT_MOST_ONE
 
 
 def worth(name: str, value: float | None) -> float:

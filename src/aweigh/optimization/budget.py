@@ -25,6 +25,8 @@ _MAX_TEXT: Final = 300
 
 Direction = Callable[[str], int]
 """1 where more of a metric is better, -1 where less is, 0 where neither."""
+Bounded = Callable[[str], bool]
+"""Whether no figure of a metric exceeds 1."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,16 +104,19 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{self.found.value:.4g}" if self.found else "nothing"
 
 
-def parse_budget(text: str, better: Direction, known: tuple[str, ...]) -> Budget:
-    """Read `CONDITION[, CONDITION…]`. `known` are the metrics there are right answers for. Raises InvalidSetting with the forms there are."""
+def parse_budget(text: str, better: Direction, known: tuple[str, ...], bounded: Bounded = lambda _: False) -> Budget:
+    """Read `CONDITION[, CONDITION…]`. `known` are the metrics there are right answers for.
+
+    Raises InvalidSetting with the forms there are, and for a bound that no figure reaches.
+    """
     if text.strip().lower() == EXACT:
         return Budget(text=EXACT)
     if len(text) > _MAX_TEXT:
         raise InvalidSetting(f"--keep: {len(text)} characters", hint=_EXAMPLES)
-    return Budget(text=text.strip(), conditions=tuple(_parse(part.strip(), better, known) for part in text.split(",")))
+    return Budget(text=text.strip(), conditions=tuple(_parse(part.strip(), better, known, bounded) for part in text.split(",")))
 
 
-def _parse(text: str, better: Direction, known: tuple[str, ...]) -> Condition:
+def _parse(text: str, better: Direction, known: tuple[str, ...], bounded: Bounded) -> Condition:
     found = _FORM.fullmatch(text)
     if found is None:
         raise InvalidSetting(f"--keep {text[:80]!r} is no budget", hint=_EXAMPLES)
@@ -133,6 +138,8 @@ def _parse(text: str, better: Direction, known: tuple[str, ...]) -> Condition:
         raise InvalidSetting(f"--keep {text!r}: of {base}, {'more' if more else 'less'} is better", hint=_EXAMPLES)
     bound = float(found["bound"]) / (100 if found["percent"] else 1)
     share = bool(found["percent"]) and not likeness
+    if not likeness and not share and bound > 1 and bounded(metric):
+        raise InvalidSetting(f"--keep {text!r}: {base} is at most 1", hint=f"did you mean '{found['bound']}%' (of the source's)?")
     if likeness and not 0 < bound <= 1:
         raise InvalidSetting(f"--keep {text!r}: {base} is a share of at most 100%", hint=_EXAMPLES)
     return Condition(text=text, metric=metric, form="share" if share else "figure", bound=bound, at_least=at_least)

@@ -153,6 +153,14 @@ def test_requirements_that_are_none(text: str) -> None:
         parse_requirement(text)
 
 
+def test_a_requirement_that_no_figure_reaches_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="accuracy is at most 1") as caught:
+        parse_requirement("accuracy.low >= 90")
+    assert caught.value.hint == "did you mean '90%'?"
+    assert parse_requirement("rmse <= 12").bound == 12
+    assert parse_requirement("accuracy >= 100%").bound == 1
+
+
 def test_a_requirement_of_a_metric_that_was_not_measured_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="no metric") as caught:
         parse_requirement("acuracy >= 1")

@@ -3,6 +3,7 @@
 import pytest
 
 from aweigh.core.errors import InvalidSetting
+from aweigh.evaluation.metrics import bounded
 from aweigh.optimization.budget import Figure, check_measured, judge, parse_budget
 
 KNOWN = ("accuracy", "f1", "rmse", "ndcg")
@@ -104,3 +105,13 @@ def test_without_labels_there_is_no_accuracy() -> None:
     with pytest.raises(InvalidSetting, match="need --labels") as caught:
         parse_budget("accuracy >= 99%", better, ())
     assert "agreement" in caught.value.hint
+
+
+def test_a_bound_that_no_figure_reaches_is_refused_before_the_search() -> None:
+    with pytest.raises(InvalidSetting, match="accuracy is at most 1") as caught:
+        parse_budget("accuracy >= 99", better, KNOWN, bounded)
+    assert caught.value.hint == "did you mean '99%' (of the source's)?"
+    for text in ("accuracy >= 1", "accuracy >= 101%", "rmse <= 12", "f1[yes] >= 0.9", "agreement >= 99%"):
+        assert parse_budget(text, better, KNOWN, bounded).conditions
+    with pytest.raises(InvalidSetting, match="f1 is at most 1"):
+        parse_budget("f1[yes] >= 90", better, KNOWN, bounded)
