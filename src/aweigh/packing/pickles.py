@@ -42,16 +42,18 @@ def scan_pickle(data: bytes, *, whole: bool) -> PickleScan | None:
     """Follow the opcodes of `data`; None when they are no pickle. `whole` says that no bytes follow `data` in the file."""
     if not data or (data[0] != 0x80 and data[:1] not in {bytes([start]) for start in _PROTOCOL_0_START}):
         return None
-    follower = _Follower()
-    complete, problem = False, ""
+    follower, stream = _Follower(), io.BytesIO(data)
+    problem = ""
     try:
-        for opcode, argument, _at in pickletools.genops(io.BytesIO(data)):
-            follower.see(opcode.name, argument)
-            complete = opcode.name == "STOP"
-            if follower.count >= MAX_OPCODES:
-                break
+        while not follower.ended:
+            for opcode, argument, _at in pickletools.genops(stream):
+                follower.see(opcode.name, argument)
+                if follower.count >= MAX_OPCODES:
+                    follower.ended = True
+                    break
     except (ValueError, KeyError, IndexError, UnicodeError, OverflowError, MemoryError) as error:
         problem = str(error)
+    complete = follower.complete
     if data[0] != 0x80 and not complete:
         return None  # protocols 0 and 1 have no magic: only a stream that closes counts
     if data[0] == 0x80 and (len(data) < 2 or data[1] > 5 or (follower.count < 2 and len(data) > 2)):
@@ -68,17 +70,31 @@ def _ran_out(problem: str) -> bool:
 
 
 class _Follower:
-    """Keeps the strings last pushed and the memo, enough to name what STACK_GLOBAL takes."""
+    """Keeps the strings last pushed and the memo, enough to name what STACK_GLOBAL takes.
+
+    Behind the wrapper of an array of objects joblib writes a pickle with a memo of its own, after whose STOP the outer one goes on.
+    """
 
     def __init__(self) -> None:
         self.globals: list[str] = []
         self.count = 0
+        self.ended = self.complete = False
         self._strings: list[str] = []
         self._memo: dict[int, str] = {}
+        self._outer: list[tuple[list[str], dict[int, str]]] = []
+        self._last = ""
 
     def see(self, name: str, argument: object) -> None:
         self.count += 1
-        if name in _TEXT_OPCODES:
+        last, self._last = self._last, name
+        if name == "PROTO" and last == "BUILD" and any(each.startswith("joblib.numpy_pickle") for each in self.globals):
+            self._outer.append((self._strings, self._memo))
+            self._strings, self._memo = [], {}
+        elif name == "STOP" and self._outer:
+            self._strings, self._memo = self._outer.pop()
+        elif name == "STOP":
+            self.ended = self.complete = True
+        elif name in _TEXT_OPCODES:
             self._strings = [*self._strings[-1:], str(argument)[:200]]
         elif name == "MEMOIZE":
             self._memo[len(self._memo)] = self._strings[-1] if self._strings else ""

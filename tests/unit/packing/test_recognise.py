@@ -1,18 +1,24 @@
 import bz2
 import contextlib
 import gzip
+import importlib
 import io
 import lzma
 import os
+import pathlib
 import pickle
 import zipfile
 import zlib
 from pathlib import Path
 
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from aweigh.core.errors import AweighError, FileMissing, InvalidFile, UnknownFormat
+from aweigh.packing.pickles import scan_pickle
 from aweigh.packing.recognise import recognise
 
 
@@ -34,6 +40,42 @@ WRAPPINGS = {
     "xz": lzma.compress,
     "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
 }
+
+
+def names_in(data: bytes) -> tuple[str, ...]:
+    scan = scan_pickle(data, whole=True)
+    assert scan is not None
+    return scan.globals
+
+
+def test_the_imports_of_a_joblib_forest_are_ones_that_there_are() -> None:
+    """The names of its columns are an array of objects, which joblib writes as a pickle inside of the pickle."""
+    forest = RandomForestClassifier(n_estimators=2, random_state=0).fit(pd.DataFrame({"x": [0.0, 1.0, 2.0]}), ["no", "yes", "no"])
+    file = io.BytesIO()
+    joblib.dump(forest, file)
+    names = names_in(file.getvalue())
+    assert "sklearn.ensemble._forest.RandomForestClassifier" in names
+    assert "numpy.dtype" in names
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_what_stands_behind_a_pickle_inside_of_a_joblib_file_is_named_too(tmp_path: Path) -> None:
+    """And what the inner one would import."""
+    file = io.BytesIO()
+    joblib.dump([np.array([Touch(tmp_path / "inner")], object), np.array(["a"], object), pathlib.PurePosixPath("x")], file)
+    scan = scan_pickle(file.getvalue(), whole=True)
+    assert scan is not None
+    assert scan.complete
+    assert {"posix.mkdir", "pathlib.PurePosixPath"} <= set(scan.globals)
+    assert not (tmp_path / "inner").exists()
+
+
+def test_a_mark_in_the_middle_of_a_pickle_takes_no_name_away() -> None:
+    """To the interpreter a second PROTO is nothing: the memo goes on."""
+    data = b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x80\x04h\x00h\x01\x93."
+    assert names_in(data) == ("os.system",)
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".onnx", ".bin", ".skops", ".npy", ""])
