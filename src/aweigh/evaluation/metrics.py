@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from aweigh.core.errors import InvalidSetting
-from aweigh.core.nearest import nearest
+from aweigh.core.nearest import listed, nearest
 from aweigh.core.signature import Task
 
 HIGHER, LOWER, NEITHER = 1, -1, 0
@@ -69,8 +69,11 @@ def known(name: str, among: object, *, place: str) -> str:
     names = list(among)  # type: ignore[call-overload]  # any iterable of names
     if name in names:
         return name
+    classes = [item[len(base(name)) + 1 : -1] for item in names if item.startswith(f"{base(name)}[") and "[" in name]
+    if classes:
+        raise InvalidSetting(f"{place}: there is no class of {name[:80]!r} here", hint=f"the classes are: {listed(classes)}")
     near = nearest(name, names)
-    listed = ", ".join(item for item in names if "[" not in item)
+    metrics = ", ".join(item for item in names if "[" not in item)
     raise InvalidSetting(
-        f"{place}: there is no metric {name[:80]!r} here", hint=f"did you mean '{near}'?" if near else f"there are: {listed}"
+        f"{place}: there is no metric {name[:80]!r} here", hint=f"did you mean '{near}'?" if near else f"there are: {metrics}"
     )

@@ -161,6 +161,13 @@ def test_a_requirement_that_no_figure_reaches_is_refused() -> None:
     assert parse_requirement("accuracy >= 100%").bound == 1
 
 
+def test_a_requirement_of_a_class_that_there_is_not_names_the_classes() -> None:
+    question = Question(right=RIGHT, data="d", resamples=10, requirements=(parse_requirement("f1[ja] >= 0.9"),))
+    with pytest.raises(InvalidSetting, match="no class of 'f1\\[ja\\]'") as caught:
+        evaluate([two(RIGHT, wrong=0, model="m")], question)
+    assert set(caught.value.hint.removeprefix("the classes are: ").split(", ")) == set(map(str, RIGHT))
+
+
 def test_a_requirement_of_a_metric_that_was_not_measured_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="no metric") as caught:
         parse_requirement("acuracy >= 1")

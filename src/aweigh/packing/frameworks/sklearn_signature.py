@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.pipeline import Pipeline
 
 from aweigh.core.errors import InvalidInput, Unsupported
+from aweigh.core.nearest import listed, nearest
 from aweigh.core.signature import BATCH, Axis, Column, ColumnKind, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
 from aweigh.packing.sample import Sample, column_tensor
@@ -75,8 +76,12 @@ def _texts(sample: Sample) -> Sample:
 def _ordered(sample: Sample, names: list[str]) -> Sample:
     missing = [name for name in names if name not in sample.data.columns]
     if missing:
-        have = ", ".join(repr(str(name)) for name in list(sample.data.columns)[:20])
-        raise InvalidInput(f"the sample has no column '{missing[0]}', which the model was fitted with", hint=f"it has {have}")
+        have = [str(name) for name in sample.data.columns]
+        near = nearest(missing[0], have)
+        raise InvalidInput(
+            f"the sample has no column '{missing[0]}', which the model was fitted with",
+            hint=f"{f'is it {near!r}? ' if near else ''}it has {listed([repr(name) for name in have])}",
+        )
     return Sample(form="frame", data=sample.data[names], source=sample.source)
 
 
