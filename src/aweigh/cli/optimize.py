@@ -130,6 +130,6 @@ def _line(result: "Result") -> tuple[object, ...]:
     if timed is None:
         return (result.name, result.outcome, None, None, None, None, "", "")
     first, last = timed.speeds[0], timed.speeds[-1]
-    kept = ", ".join(f"{each.metric} {each.told}" for each in (result.unseen or result.judged)) or "exact"
+    kept = ", ".join(f"{each.metric} {each.beside}" for each in (result.unseen or result.judged)) or "exact"
     times = [f"{speed.times:.2f} ({speed.low:.2f} to {speed.high:.2f})" for speed in (first, last)]
     return (result.name, result.outcome, first.p50_us, times[0], last.p50_us, times[1], kept, size_text(timed.size_bytes))

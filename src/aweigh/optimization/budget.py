@@ -103,6 +103,12 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What was found, in figures."""
         return f"{self.found.value:.4g}" if self.found else "nothing"
 
+    @property
+    def beside(self) -> str:
+        """What was found, of the source's own figure where it has one."""
+        likeness = self.metric.partition("[")[0].partition("@")[0] in LIKENESS
+        return self.told if likeness else f"{self.told} of {self.source:.4g}"
+
 
 def parse_budget(text: str, better: Direction, known: tuple[str, ...], bounded: Bounded = lambda _: False) -> Budget:
     """Read `CONDITION[, CONDITION…]`. `known` are the metrics there are right answers for.

@@ -21,8 +21,8 @@ class Need(enum.StrEnum):
 
     CALIBRATION = "calibration data"
     LABELS = "labels"
-    TRAINING = "training code"
-    SOURCE = "the source file"
+    TRAINING = "training code (--train MODULE:FUNCTION)"
+    SOURCE = "the source file (--source FILE)"
     STUDENT = "a smaller model to teach"
     GPU = "a graphics card"
 

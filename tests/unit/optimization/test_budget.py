@@ -115,3 +115,10 @@ def test_a_bound_that_no_figure_reaches_is_refused_before_the_search() -> None:
         assert parse_budget(text, better, KNOWN, bounded).conditions
     with pytest.raises(InvalidSetting, match="f1 is at most 1"):
         parse_budget("f1[yes] >= 90", better, KNOWN, bounded)
+
+
+def test_a_figure_is_told_beside_the_source_s_own() -> None:
+    figures = {"accuracy": Figure(value=0.97554), "agreement": Figure(value=1.0)}
+    found = {"accuracy": Figure(value=0.97222), "agreement": Figure(value=0.99)}
+    verdicts = judge(parse_budget("accuracy >= 99%, agreement >= 98%", better, KNOWN), figures, found)
+    assert [verdict.beside for verdict in verdicts] == ["0.9722 of 0.9755", "0.99"]
