@@ -72,7 +72,8 @@ def _document(done: "Deployed") -> dict[str, object]:
 def _draw(run: Run, done: "Deployed") -> None:
     text = run.output.text
     text(f"{done.folder}: {len(done.rendered.files)} files, {len(done.changed)} changed")
-    text(*(f"  {name}" for name in sorted(done.rendered.files)))
+    removed = set(done.changed) - set(done.rendered.files)
+    text(*(f"  {name}{' (removed)' if name in removed else ''}" for name in sorted({*done.rendered.files, *removed})))
     for title, lines in (
         ("does", done.rendered.does),
         ("costs", done.rendered.costs),
@@ -83,8 +84,10 @@ def _draw(run: Run, done: "Deployed") -> None:
         text(f"{'WRONG' if finding.fatal else 'note'}  {finding.place}: {finding.message}{f' ({finding.hint})' if finding.hint else ''}")
     if done.deployment:
         text(f"applied{f': {done.deployment.address}' if done.deployment.address else ''}", f"aweigh undeploy {done.name}")
+    elif any(finding.fatal for finding in done.findings):
+        text("nothing can be applied before that is mended")
     elif done.rendered.commands:
-        text("apply it with --apply, or by hand:", *(f"  {line}" for line in done.rendered.commands))
+        text(f"apply it with --apply, or by hand, in {done.folder}:", *(f"  {line}" for line in done.rendered.commands))
 
 
 def _list(run: Run) -> None:

@@ -47,7 +47,8 @@ def read_ledger(folder: Path) -> Ledger | None:
 def write_folder(folder: Path, files: Mapping[str, bytes | Path], ledger: Ledger, *, force: bool = False) -> list[str]:
     """Write the files, remove what was rendered before and is not any more, and say what is new or other than it was.
 
-    Raises Conflict for files that a person made or changed, unless `force`; StoreUnavailable. Nothing is changed where it raises Conflict.
+    Raises Conflict for a folder that holds another deployment and for files that a person made or changed, unless `force`; StoreUnavailable. Nothing is
+    changed where it raises Conflict.
     """
     for name in files:
         _check_path(name)
@@ -57,6 +58,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes | Path], ledger: Ledger
     _check_links(folder, known)
     digests = {name: _digest(content) for name, content in files.items()}
     if not force:
+        _check_same(folder, before, ledger)
         _check_untouched(folder, digests, known)
     changed = []
     try:
@@ -107,6 +109,14 @@ def _readable(folder: Path) -> Ledger | None:
         return read_ledger(folder)
     except InvalidFile:
         return None
+
+
+def _check_same(folder: Path, before: Ledger | None, now: Ledger) -> None:
+    """Raise Conflict where the folder was rendered for another name or target: all of its files would be removed."""
+    if before is not None and (before.name, before.target) != (now.name, now.target):
+        raise Conflict(
+            f"{folder} holds {before.name} for {before.target}", hint="render into another folder with --out, or over it with --force"
+        )
 
 
 def _check_untouched(folder: Path, digests: Mapping[str, str], known: Mapping[str, str]) -> None:

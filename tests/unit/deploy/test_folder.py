@@ -35,6 +35,16 @@ def test_what_is_not_rendered_any_more_goes_and_what_a_person_put_there_stays(tm
     assert list(ledger.files) == ["a"]
 
 
+@pytest.mark.parametrize("other", [{"target": "kubernetes"}, {"name": "iris"}])
+def test_another_deployment_is_not_replaced_unless_forced(tmp_path: Path, other: dict[str, str]) -> None:
+    write_folder(tmp_path, {"a": b"1"}, OF)
+    now = msgspec.structs.replace(OF, **other)
+    with pytest.raises(Conflict, match="holds fraud for docker"):
+        write_folder(tmp_path, {"b": b"2"}, now)
+    assert names(tmp_path) == {"a", LEDGER}
+    assert sorted(write_folder(tmp_path, {"b": b"2"}, now, force=True)) == ["a", "b"]
+
+
 @pytest.mark.parametrize(("known", "said"), [(True, "was changed since it was rendered"), (False, "was not rendered by aweigh")])
 def test_a_persons_file_is_not_written_over_unless_forced(tmp_path: Path, known: bool, said: str) -> None:
     if known:
