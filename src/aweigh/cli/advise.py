@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aweigh.cli.options import Run, common_options
+from aweigh.cli.output import size_text
 
 if TYPE_CHECKING:
     from aweigh.app.advise import Advice
@@ -45,11 +46,12 @@ def command(run: Run, model: str, *, every: bool, **said: Any) -> int:
 
 def _draw(run: Run, advice: "Advice", *, every: bool) -> None:
     text = run.output.text
-    text(f"{advice.subject.model}, variant '{advice.subject.variant}', {advice.subject.size_mib:.1f} MiB")
+    text(f"{advice.subject.model}, variant '{advice.subject.variant}', {size_text(round(advice.subject.size_mib * 2**20))}")
     capacity = advice.capacity
     text(
         f"{capacity.requests_per_second:.0f} requests/s a core, {capacity.memory_mib} MiB, ready in {capacity.start_s:.2f} s; {capacity.source}"
     )
+    text(f"reckoned for {advice.wish.requests_per_second:g} requests a second when most is asked (--load)")
     rows = [
         (
             f"{option.target}{f' ({option.mode})' if option.mode else ''}",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aweigh.cli.options import Run, common_options
-from aweigh.cli.output import Output
+from aweigh.cli.output import Output, count_text
 
 if TYPE_CHECKING:
     from aweigh.evaluation.differences import DiffReport
@@ -54,7 +54,7 @@ def _share(text: str | None) -> float | None:
 
 
 def _draw(out: Output, report: "DiffReport", page: str) -> None:
-    out.text(f"{report.first} and {report.second} on {report.data}: {report.rows} rows", "")
+    out.text(f"{report.first} and {report.second} on {report.data}: {count_text(report.rows, 'row')}", "")
     columns = ("output", "rows beyond tolerance", "largest", "relative", "mean", "p99")
     rows = [(one.name, one.rows_changed, one.max_abs, one.max_rel, one.mean_abs, one.p99) for one in report.outputs]
     out.table(columns, rows)

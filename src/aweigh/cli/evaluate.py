@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aweigh.cli.options import Run, common_options
-from aweigh.cli.output import Output
+from aweigh.cli.output import Output, count_text
 
 if TYPE_CHECKING:
     from aweigh.evaluation.result import Evaluation
@@ -77,7 +77,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _draw(out: Output, found: "Evaluation", page: str) -> None:
     from aweigh.evaluation.page import text_of
 
-    out.text(f"{found.task} on {found.data}: {found.rows} rows; {found.method}", "")
+    out.text(f"{found.task} on {found.data}: {count_text(found.rows, 'row')}; {found.method}", "")
     names = list(found.candidates[0].metrics)
     out.table(
         ("metric", *(one.model for one in found.candidates)),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aweigh.cli.options import Run, common_options
-from aweigh.cli.output import Output, size_text
+from aweigh.cli.output import Output, count_text, size_text
 
 if TYPE_CHECKING:
     from aweigh.optimization.report import Optimization, Result
@@ -102,12 +102,12 @@ def _draw(out: Output, report: "Optimization", plot: str) -> None:
 
     place = f"{report.machine.processor}, {report.machine.cores} cores"
     out.text(
-        f"{report.model} for {report.goal}, keeping '{report.keep}': {report.rows} rows of {report.data}, {report.threads} threads, {place}",
+        f"{report.model} for {report.goal}, keeping '{report.keep}': {count_text(report.rows, 'row')} of {report.data}, {count_text(report.threads, 'thread')}, {place}",
         "",
     )
     shown = [result for result in report.results if result.timed is not None]
     out.table(
-        ("variant", "outcome", "us, 1 row", "times", f"us, {_rows(report)} rows", "times", "kept of the source", "size"),
+        ("variant", "outcome", "us, 1 row", "times", f"us, {count_text(_rows(report), 'row')}", "times", "kept of the source", "size"),
         [_line(result) for result in shown],
     )
     others = [result for result in report.results if result.timed is None]

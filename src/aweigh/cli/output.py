@@ -162,6 +162,11 @@ def _encodable(value: object) -> object:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
+def count_text(count: int, what: str) -> str:
+    """`1 row`, `3 rows`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def size_text(size_bytes: int) -> str:
     """Bytes as a person reads them: `12 B`, `3.4 kB`, `1.2 GB`."""
     size = float(size_bytes)

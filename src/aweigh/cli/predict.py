@@ -3,7 +3,7 @@
 import click
 
 from aweigh.cli.options import Run, common_options
-from aweigh.cli.output import Output
+from aweigh.cli.output import Output, count_text
 
 
 @click.command("predict")
@@ -25,7 +25,7 @@ def command(run: Run, model: str, source: str, out: str | None, variant: str) ->
     rows = [list(row) for row in zip(*answer.columns.values(), strict=True)]
     if out is not None:
         document: dict[str, object] = {"model": answer.model, "rows": len(rows), "columns": names, "out": out}
-        run.output.show(document, lambda: run.output.text(f"{len(rows)} rows answered by {answer.model}, written to {out}"))
+        run.output.show(document, lambda: run.output.text(f"{count_text(len(rows), 'row')} answered by {answer.model}, written to {out}"))
         return
     run.output.show({"model": answer.model, "columns": names, "data": rows}, lambda: _csv(run.output, names, rows))
 

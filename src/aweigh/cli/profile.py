@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aweigh.cli.options import Run, common_options
-from aweigh.cli.output import Output, size_text
+from aweigh.cli.output import Output, count_text, size_text
 
 if TYPE_CHECKING:
     from aweigh.app.profile import ModelProfile
@@ -43,7 +43,9 @@ def command(run: Run, model: str, data: str | None, variant: str, rows: int, sec
 
 def _draw(out: Output, report: "ModelProfile", trace: str) -> None:
     found = report.profile
-    out.text(f"{report.model}, variant {found.variant}: {found.rows} rows of {report.data}, {found.threads} threads, {report.machine}")
+    out.text(
+        f"{report.model}, variant {found.variant}: {count_text(found.rows, 'row')} of {report.data}, {count_text(found.threads, 'thread')}, {report.machine}"
+    )
     out.text(
         f"a call takes {found.call_us:.4g} us, {found.outside_us:.3g} us of it outside operators; {found.calls} calls",
         f"weights {size_text(found.weight_bytes)}, largest output {size_text(found.largest_output_bytes)}",

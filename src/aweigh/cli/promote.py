@@ -52,7 +52,7 @@ _NONE = "none"
     "--wait/--no-wait", "wait", default=None, help="Follow it until it has ended (default: on a terminal, and with --promote-after)."
 )
 @click.option("--timeout", metavar="SECONDS", type=float, default=0.0, help="Follow it for so long at most (default: until it has ended).")
-@click.option("--url", metavar="URL", default="", help="The server (default: this machine, at the port of the settings).")
+@click.option("--url", metavar="URL", default="", help="The server (default: the host and port of the settings).")
 @click.option("--store-only", is_flag=True, help="Ask no server: change which version the next one serves.")
 @common_options("port", "api_key_file")
 def command(run: Run, model: str, url: str, store_only: bool, wait: bool | None, timeout: float, **said: object) -> int:

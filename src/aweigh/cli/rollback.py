@@ -8,7 +8,7 @@ from aweigh.cli.rollout_text import lines_of
 
 @click.command("rollback")
 @click.argument("name", metavar="NAME")
-@click.option("--url", metavar="URL", default="", help="The server (default: this machine, at the port of the settings).")
+@click.option("--url", metavar="URL", default="", help="The server (default: the host and port of the settings).")
 @click.option("--store-only", is_flag=True, help="Ask no server: change which version the next one serves.")
 @common_options("port", "api_key_file")
 def command(run: Run, name: str, url: str, store_only: bool) -> None:

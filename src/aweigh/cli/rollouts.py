@@ -11,7 +11,7 @@ from aweigh.core.rollout import Report
 
 @click.command("rollouts")
 @click.argument("name", metavar="[NAME]", required=False, default="")
-@click.option("--url", metavar="URL", default="", help="The server (default: this machine, at the port of the settings).")
+@click.option("--url", metavar="URL", default="", help="The server (default: the host and port of the settings).")
 @click.option("--watch", is_flag=True, help="Follow the rollout of NAME until it has ended.")
 @common_options("port", "api_key_file")
 def command(run: Run, name: str, url: str, watch: bool) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.option("--url", metavar="URL", default="", help="The server (default: this machine, at the port of the settings).")
+@click.option("--url", metavar="URL", default="", help="The server (default: the host and port of the settings).")
 @common_options("port", "api_key_file")
 def command(run: Run, url: str) -> None:
     """Show a running server: its workers with memory and restarts, its models with variant, executor and the reasons.

@@ -19,7 +19,10 @@ _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _MAX_ZIP_ENTRIES: Final = 200_000
 _TO_ONNX: Final = "convert it to ONNX with {tool} and pack the .onnx file"
 _OLD_XGBOOST: Final = "an older XGBoost: load it there, and save it as .json or .ubj"
-_ALL: Final = "give an ONNX, XGBoost, LightGBM or CatBoost model or a scikit-learn estimator (joblib, pickle, skops)"
+_ALL: Final = (
+    "give an ONNX, XGBoost, LightGBM, CatBoost, PyTorch, Keras, TensorFlow, JAX or MXNet model, a scikit-learn estimator (joblib, pickle, skops), "
+    "or a Hugging Face folder; a file of weights goes with the code that makes their module: --class MODULE:FACTORY"
+)
 
 _MAGIC: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"\x93NUMPY", "a numpy array", ""),

@@ -13,6 +13,8 @@ from aweigh.core.frames import columns_of_outputs, columns_of_rows, frame_column
 from aweigh.core.signature import Column, ColumnKind, Signature
 from aweigh.core.tensors import Tensor
 
+SEND_ROWS: Final = 'send {"rows": [{column: value, …}, …]}'
+
 
 def columns_of_json(body: Any, signature: Signature) -> dict[str, list[Any]]:
     """Of `{"rows": […]}`, a list of rows, one row, or `{"columns": […], "data": […]}`. Raises InvalidInput."""
@@ -23,7 +25,7 @@ def columns_of_json(body: Any, signature: Signature) -> dict[str, list[Any]]:
     elif isinstance(body, dict):
         body = [body]
     if not isinstance(body, list):
-        raise InvalidInput("the body is no row", hint='send {"rows": [{column: value, …}, …]}')
+        raise InvalidInput("the body is no row", hint=SEND_ROWS)
     if body and not isinstance(body[0], dict):
         names = [column.name for column in frame_columns(signature)]
         return _split(names, body if isinstance(body[0], list) else [[value] for value in body])

@@ -30,7 +30,7 @@ _MAX_LENIENT_BYTES: Final = 256 * 1024
 """Of a body with half a surrogate pair that is read a second time, to say in which field it is: one reader refuses it, the other lets it pass."""
 
 
-def parse_json(body: bytes, max_depth: int) -> Any:
+def parse_json(body: bytes, max_depth: int, *, hint: str = "send a JSON object") -> Any:
     """Any JSON, bare NaN tokens included. Raises InvalidInput with the position, or for nesting deeper than `max_depth`."""
     check_depth(body, max_depth)
     try:
@@ -38,11 +38,11 @@ def parse_json(body: bytes, max_depth: int) -> Any:
     except orjson.JSONDecodeError as error:
         lenient = b"NaN" in body or b"Infinity" in body or ("surrogate" in str(error) and len(body) <= _MAX_LENIENT_BYTES)
         if not lenient:
-            raise InvalidInput(f"the body is not JSON: {error}", hint="send a JSON object") from None
+            raise InvalidInput(f"the body is not JSON: {error}", hint=hint) from None
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}", hint="send a JSON object") from None
+        raise InvalidInput(f"the body is not JSON: {error}", hint=hint) from None
 
 
 def check_depth(body: bytes, max_depth: int) -> None:

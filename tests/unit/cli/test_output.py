@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from aweigh.cli import output
-from aweigh.cli.output import Output
+from aweigh.cli.output import Output, count_text
 from aweigh.core.errors import FileMissing
 
 
@@ -92,3 +92,7 @@ def test_an_output_that_is_full_is_told_apart(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(output.CannotWrite):
             Output().text("x" * 100_000)
         output.discard()
+
+
+def test_one_of_them_is_one() -> None:
+    assert [count_text(count, "row") for count in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

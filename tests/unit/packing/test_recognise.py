@@ -214,3 +214,11 @@ def test_a_compressed_bomb_is_looked_at_in_part_only(tmp_path: Path) -> None:
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"\0" * 200_000_000, compresslevel=1))
     with pytest.raises(UnknownFormat, match="compressed with gzip"):
         recognise(tmp_path / "bomb.gz")
+
+
+def test_a_file_that_is_no_model_is_told_what_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text("import torch\n")
+    with pytest.raises(UnknownFormat) as caught:
+        recognise(tmp_path / "t.py")
+    for name in ("ONNX", "PyTorch", "Keras", "JAX", "MXNet", "Hugging Face", "--class MODULE:FACTORY"):
+        assert name in caught.value.hint

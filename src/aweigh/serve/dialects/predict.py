@@ -25,7 +25,7 @@ from aweigh.serve.large_requests import check_rows
 from aweigh.serve.message import AnyResponse, Request, Response
 from aweigh.serve.outcome import outcome
 from aweigh.serve.router import Permission, Route
-from aweigh.serve.rows import columns_of_json, keys_of_json, rows_of_answer
+from aweigh.serve.rows import SEND_ROWS, columns_of_json, keys_of_json, rows_of_answer
 from aweigh.serve.status import json_error
 from aweigh.serve.tensor_json import parse_json
 
@@ -79,7 +79,7 @@ class Predict:
         try:
             settings = self._dataplane.settings
             check_rows(request.body, model.signature, settings)
-            asked = parse_json(request.body, settings.max_json_depth)
+            asked = parse_json(request.body, settings.max_json_depth, hint=SEND_ROWS)
             inputs = tensors_of_columns(columns_of_json(asked, model.signature), model.signature)
             check_unique(request.body, keys_of_json(asked))
         except AweighError as error:
