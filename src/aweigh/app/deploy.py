@@ -11,7 +11,7 @@ from typing import Final, cast
 import msgspec
 
 from aweigh.app.models import open_model
-from aweigh.core.errors import InvalidInput, InvalidName, Refused, Unsupported
+from aweigh.core.errors import AweighError, InvalidInput, InvalidName, Refused, Unsupported
 from aweigh.core.nearest import nearest
 from aweigh.core.objective import parse_objective
 from aweigh.core.plugins import load, plugins
@@ -147,13 +147,22 @@ def _now() -> str:
 
 
 def undeploy_package(
-    settings: Settings, name: str, *, target: str = "", commands: Commands | None = None, progress: Progress = quiet
+    settings: Settings, name: str, *, target: str = "", forget: bool = False, commands: Commands | None = None, progress: Progress = quiet
 ) -> Deployment:
-    """Take away what was applied under a name. The rendered files stay. Raises NotFound, and what the vendor's client says."""
+    """Take away what was applied under a name; with `forget`, only drop the record of it. The rendered files stay.
+
+    Raises NotFound, and what the vendor's client says.
+    """
     records = _records(settings)
     found = records.find(name, target)
-    progress(f"removing {found.name} from {found.target}")
-    _target(found.target).remove(found.facts, Path(found.folder), commands or Commands())
+    if not forget:
+        progress(f"removing {found.name} from {found.target}")
+        try:
+            _target(found.target).remove(found.facts, Path(found.folder), commands or Commands())
+        except AweighError as error:
+            drop = f"where nothing of it is left: aweigh undeploy {found.name} --to {found.target} --forget"
+            error.hint = f"{error.hint}; {drop}" if error.hint else drop
+            raise
     records.forget(found)
     return found
 

@@ -10,7 +10,7 @@ from typing import Final
 from aweigh.core.errors import DeadlineExceeded, Refused, Unavailable
 
 _TOLD: Final = 2000
-"""Characters of what a program said that are passed on: its last ones."""
+"""Characters of what a program said that are passed on: its last lines."""
 
 
 class Commands:
@@ -39,9 +39,20 @@ class Commands:
         except OSError as error:
             raise Unavailable(f"{program} cannot be run: {error.strerror}", hint="look at its installation") from error
         if done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace")[-_TOLD:]
+            said = _told((done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace"))
             raise Refused(
                 f"{' '.join(words[:3])} failed with {done.returncode}: {said or 'it said nothing'}",
                 hint=f"look at what {program} says of it",
             )
         return done.stdout.decode("utf-8", "replace")
+
+
+def _told(text: str) -> str:
+    """The last lines of it, each once where it comes several times."""
+    kept, room = [], _TOLD
+    for line in reversed(list(dict.fromkeys(text.splitlines()))):
+        room -= len(line) + 1
+        if room < 0:
+            break
+        kept.append(line)
+    return "\n".join(reversed(kept)) or text[-_TOLD:]

@@ -84,6 +84,19 @@ def test_what_failed_midway_is_known_and_taken_away(settings: Settings, tmp_path
     assert list_deployments(settings) == []
 
 
+def test_the_record_of_what_was_never_reached_can_be_dropped(settings: Settings, tmp_path: Path) -> None:
+    asked = DeployOptions(target="kubernetes", out=str(tmp_path / "out"), apply=True, image=IMAGE)
+    lost = Failing("kubectl")
+    with pytest.raises(Refused):
+        deploy_package(settings, "linear", asked, commands=lost)
+    with pytest.raises(Refused) as failed:
+        undeploy_package(settings, "linear", commands=lost)
+    assert "aweigh undeploy linear --to kubernetes --forget" in failed.value.hint
+    told = Told()
+    undeploy_package(settings, "linear", forget=True, commands=told)
+    assert (list_deployments(settings), told.words) == ([], [])
+
+
 def test_a_record_is_finished_once_it_was_applied_and_keeps_what_was_there_before(settings: Settings, tmp_path: Path) -> None:
     def applied(*options: str) -> dict[str, str]:
         asked = DeployOptions(target="kubernetes", out=str(tmp_path / "out"), apply=True, image=IMAGE, force=True, set=options)
