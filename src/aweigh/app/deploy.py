@@ -78,6 +78,8 @@ class Listed:
     """The command that installs its libraries, where they are not there: then the rest is not known."""
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Name -> default, as text; empty where it must be given."""
+    choices: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """Name -> the values that it takes, where these can be listed."""
     needs: Sequence[str] = ()
 
 
@@ -182,7 +184,8 @@ def list_targets() -> list[Listed]:
         target = _target(row.name)
         fields = msgspec.structs.fields(target.options)
         defaults = {each.name: "" if each.required else str(each.default) for each in fields}
-        listed.append(Listed(name=row.name, options=defaults, needs=sorted(target.needs), experimental=row.experimental))
+        choices = {each.name: found for each in fields if (found := _choices(each))}
+        listed.append(Listed(name=row.name, options=defaults, choices=choices, needs=sorted(target.needs), experimental=row.experimental))
     return listed
 
 
@@ -260,13 +263,19 @@ def _own_options(target: Target, given: Sequence[str]) -> msgspec.Struct:
     for text in given:
         key, equals, value = text.partition("=")
         name = key.replace("-", "_")
+        if not equals and name in known:
+            raise InvalidInput(f"{text[:80]!r} is not KEY=VALUE", hint=f"write {name}=VALUE: {_takes(known[name])}")
         if not equals or name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near!r}?" if near else f"it takes: {', '.join(known) or 'none'}"
             raise InvalidInput(
                 f"target '{target.name}' has no option {key[:80]!r}" if equals else f"{text[:80]!r} is not KEY=VALUE", hint=hint
             )
-        values[name] = value
+        try:
+            values[name] = msgspec.convert(value, known[name].type, strict=False)
+        except msgspec.ValidationError as error:
+            said = f"target '{target.name}': {name}={value[:80]!r} is not what the option takes"
+            raise InvalidInput(said, hint=f"write {name}=VALUE: {_takes(known[name])}") from error
     for name, field in known.items():
         if field.required and name not in values:
             raise InvalidInput(f"target '{target.name}' needs the option '{name}'", hint=f"say --set {name}=VALUE")
@@ -276,3 +285,28 @@ def _own_options(target: Target, given: Sequence[str]) -> msgspec.Struct:
         raise InvalidInput(
             f"an option of target '{target.name}' does not fit: {error}", hint="`aweigh deploy --list` shows what each takes"
         ) from error
+
+
+def _takes(field: msgspec.structs.FieldInfo) -> str:
+    """What values an option takes, for people."""
+    kind = msgspec.inspect.type_info(field.type)
+    example = f" such as {field.default}" if isinstance(field.default, str | int | float) and field.default else ""
+    match kind:
+        case msgspec.inspect.LiteralType(values=values):
+            return f"one of {', '.join(str(value) for value in values)}"
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.IntType(ge=least, le=most):
+            between = f" of at least {least}" if most is None else f" between {least} and {most}"
+            return f"a whole number{'' if least is None else between}{example}"
+        case msgspec.inspect.FloatType():
+            return f"a number{example}"
+        case msgspec.inspect.StrType(pattern=str(pattern)) if not example:
+            return f"a text of the form {pattern}"
+        case _:
+            return f"a text{example}"
+
+
+def _choices(field: msgspec.structs.FieldInfo) -> list[str]:
+    kind = msgspec.inspect.type_info(field.type)
+    return [str(value) for value in kind.values] if isinstance(kind, msgspec.inspect.LiteralType) else []

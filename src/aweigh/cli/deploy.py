@@ -100,7 +100,7 @@ def _list(run: Run) -> None:
             (
                 each.name,
                 ", ".join(each.needs) or ("?" if each.install else "nothing"),
-                " ".join(f"{name}={default}" if default else f"{name}=…" for name, default in each.options.items()),
+                " ".join(f"{name}={'|'.join(each.choices.get(name, ())) or default or '…'}" for name, default in each.options.items()),
                 "; ".join(note for note in (each.install, each.experimental and f"experimental: {each.experimental}") if note),
             )
             for each in found
