@@ -141,7 +141,7 @@ def serving(*, key: str = "", **limits: float) -> Iterator["Running"]:
 @contextlib.contextmanager
 def started(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator["Running"]:
     """A process that says when it is ready; ended by SIGTERM, and waited for."""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"], **(environment or {})})
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, bufsize=0, env={"PATH": os.environ["PATH"], **(environment or {})})
     try:
         yield Running(process)
     finally:
@@ -158,19 +158,19 @@ def started(command: list[str], environment: Mapping[str, str] | None = None) ->
 class Running:
     """A process of the runner."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
         self.said = self._first_event()
         self.port = int(found[1]) if (found := re.search(r":(\d+)$", self.said.get("address", ""))) else 0
 
     def _first_event(self) -> dict[str, Any]:
-        assert self.process.stderr is not None
+        assert self.process.stderr is not None  # unbuffered: a library may say something just before, and one read would take both lines
         end = time.monotonic() + READY_S
         while time.monotonic() < end:
             if select.select([self.process.stderr], [], [], 0.1)[0]:
                 line = self.process.stderr.readline()
                 if not line:
                     raise AssertionError(f"it ended: {self.process.wait()}")
-                if line.startswith("{"):
+                if line.startswith(b"{"):
                     return dict(json.loads(line))
         raise AssertionError("it said nothing")
