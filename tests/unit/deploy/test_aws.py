@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from tests.unit.deploy.jobs import CAPACITY, IMAGE, job, render, target
+from tests.unit.deploy.jobs import CAPACITY, DIGEST, IMAGE, job, render, target
 from tests.unit.deploy.test_applying import Told
 
 from aweigh.core.errors import InvalidInput
@@ -60,8 +60,11 @@ def test_archives_of_the_same_files_are_the_same() -> None:
     assert zipped({"a": b"1", "b": LIBRARY}) == zipped({"b": LIBRARY, "a": b"1"})
 
 
+ECR = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/fraud@{DIGEST}"
+
+
 def image(folder: Path, **options: str) -> Any:
-    one = job(folder, "lambda", set_={"package": "image", **options})
+    one = job(folder, "lambda", image=ECR, set_={"package": "image", **options})
     rendered = render(folder / "out", "lambda", one)
     assert target("lambda").check(folder / "out", one) == []
     return rendered, yaml.safe_load((folder / "out/template.yaml").read_bytes())["Resources"]["Function"]["Properties"]
@@ -69,7 +72,7 @@ def image(folder: Path, **options: str) -> Any:
 
 def test_a_function_from_an_image(tmp_path: Path) -> None:
     rendered, function = image(tmp_path, role=ROLE, memory_mib="1769", provisioned="2", url="none")
-    assert (function["PackageType"], function["ImageUri"], function["Role"]) == ("Image", IMAGE, ROLE)
+    assert (function["PackageType"], function["ImageUri"], function["Role"]) == ("Image", ECR, ROLE)
     assert function["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
     assert "1.00 of a processor" in rendered.notes[0]
     assert "Runtime" not in function
@@ -77,6 +80,26 @@ def test_a_function_from_an_image(tmp_path: Path) -> None:
     rendered, function = image(tmp_path)
     assert "Role" not in function
     assert not any("kept ready:" in line for line in rendered.costs)
+
+
+@pytest.mark.parametrize(
+    ("address", "region", "said"),
+    [
+        (IMAGE, "", "the image lies at registry.example:5000: a function takes it from"),
+        (ECR, "us-east-1", "the image lies in eu-west-1, and the function in us-east-1"),
+    ],
+)
+def test_images_are_in_the_registry_of_the_function_s_region(tmp_path: Path, address: str, region: str, said: str) -> None:
+    one = job(tmp_path, "lambda", image=address, set_={"package": "image", "region": region})
+    render(tmp_path / "out", "lambda", one)
+    (found,) = target("lambda").check(tmp_path / "out", one)
+    assert found.fatal
+    assert found.message.startswith(said)
+
+
+def test_a_function_has_some_memory(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="128 MB at least, not 100"):
+        target("lambda").render(job(tmp_path, "lambda", image=ECR, set_={"package": "image", "memory_mib": "100"}))
 
 
 def test_less_memory_is_less_of_a_processor_and_so_a_longer_request(tmp_path: Path) -> None:
@@ -90,7 +113,7 @@ def test_less_memory_is_less_of_a_processor_and_so_a_longer_request(tmp_path: Pa
 
 def test_what_the_two_files_say_must_agree(tmp_path: Path) -> None:
     image(tmp_path)
-    one = job(tmp_path, "lambda", set_={"package": "image"})
+    one = job(tmp_path, "lambda", image=ECR, set_={"package": "image"})
     path = tmp_path / "out/template.yaml"
     path.write_text(path.read_text().replace("MemorySize: 512", "MemorySize: 64"))
     assert "MemorySize is 64, in function.json 512" in target("lambda").check(tmp_path / "out", one)[0].message

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,8 @@ _ANYBODY: Final[Mapping[str, tuple[str, ...]]] = {
     "anybody-by-url": ("--action", "lambda:InvokeFunction", "--principal", "*", "--invoked-via-function-url"),
 }
 """What lets anybody ask at the address and nowhere else, by statement: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"""
+_ECR: Final = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/", re.ASCII)
+_LEAST_MIB: Final = 128
 _ZIP: Final = "function.zip"
 _TEMPLATE: Final = "template.yaml"
 _FUNCTION: Final = "function.json"
@@ -77,6 +80,10 @@ class Lambda:
     def render(self, job: DeployJob) -> Rendered:
         options = _options(job)
         checked(region=options.region, role=options.role, bucket=options.bucket)
+        if 0 < options.memory_mib < _LEAST_MIB:
+            raise InvalidInput(
+                f"a function has {_LEAST_MIB} MB at least, not {options.memory_mib}", hint="say --set memory_mib=512, or leave it out"
+            )
         memory_mib = _memory(job, options)
         files: dict[str, bytes | Path] = {}
         notes = [f"{memory_mib} MB of memory come with {memory_mib / FULL_CORE_MIB:.2f} of a processor"]
@@ -119,6 +126,8 @@ class Lambda:
                 found.append(Finding(place=f"{_TEMPLATE}: $.Resources.Function.Properties.{name}", message=message))
         if options.package == "zip":
             found += check_archive((folder / _ZIP).read_bytes(), options)
+        else:
+            found += _check_registry(job.image, options.region)
         return found
 
     def foresee(self, folder: Path, job: DeployJob) -> Mapping[str, str]:
@@ -159,6 +168,18 @@ class Lambda:
 def _role(function: str) -> str:
     """Of the role that is made where none was said."""
     return f"{function}-lambda"
+
+
+def _check_registry(image: str, region: str) -> list[Finding]:
+    """A function takes images from AWS's own registry alone, of its region: https://docs.aws.amazon.com/lambda/latest/dg/images-create.html"""
+    host = _ECR.match(image)
+    if host is None:
+        message = f"the image lies at {image.partition('/')[0]}: a function takes it from ACCOUNT.dkr.ecr.REGION.amazonaws.com alone"
+        return [Finding(place=_FUNCTION, message=message, hint="send it there with `aweigh image … --to` and give that address as --image")]
+    if region and host["region"] != region:
+        message = f"the image lies in {host['region']}, and the function in {region}"
+        return [Finding(place=_FUNCTION, message=message, hint="send it to the registry of the function's region")]
+    return []
 
 
 def check_archive(data: bytes, options: LambdaOptions) -> list[Finding]:
