@@ -10,6 +10,7 @@ import msgspec
 from aweigh.app.models import open_model
 from aweigh.app.shipping import access_of, open_remote
 from aweigh.core.errors import InvalidInput, Unsupported
+from aweigh.core.nearest import nearest
 from aweigh.core.package import Variant
 from aweigh.core.plugins import load
 from aweigh.core.protocols import PackageHandle, Progress, quiet
@@ -83,8 +84,16 @@ def make_image(settings: Settings, model: str, options: ImageOptions, *, access:
             "it is not said where the image goes", hint="--to oci:FOLDER, --to registry.example/team/NAME, or --dockerfile FOLDER"
         )
     place = _place(options.to) if options.to else None
+    platforms = parse_platforms(options.platforms)
+    if place is not None and place.file is not None and len(platforms) > 1:
+        raise Unsupported(
+            f"an archive holds one platform, and {len(platforms)} are asked for", hint="name one --platform, or write oci:FOLDER"
+        )
     if options.dockerfile:
         check_context(Path(options.dockerfile), options.base)
+    key = Path(options.sign_key).expanduser() if options.sign_key else None
+    if key is not None:
+        cast("Callable[[bytes, Path], bytes]", load("signer", "ecdsa"))(b"", key)  # a key that cannot sign is told before minutes of work
     package = open_model(settings, model, progress=progress)
     if not isinstance(package, StoredPackage):
         raise Unsupported(f"{package.reference} is not in the store", hint="pack it first: aweigh pack FILE --name NAME")
@@ -93,7 +102,7 @@ def make_image(settings: Settings, model: str, options: ImageOptions, *, access:
     stranger = _to_strangers(reach, settings, place)
     request = ImageRequest(
         payload=RunnerPayload(package=package, variant=_one(variants)) if options.runner else _server(package, variants),
-        platforms=parse_platforms(options.platforms),
+        platforms=platforms,
         base=options.base,
         registry=lambda text: _open(text, reach if place and place.address and place.address.host == base_address(text).host else stranger),
         cache=Path(settings.image_cache).expanduser(),
@@ -102,7 +111,6 @@ def make_image(settings: Settings, model: str, options: ImageOptions, *, access:
         labels=_labels(package, variants),
     )
     image = build_image(request, progress=progress)
-    key = Path(options.sign_key).expanduser() if options.sign_key else None
     attached = documents_about(image, request, name=str(package.reference), package=package.digest, key_file=key)
     made = Made(package=package, image=image, variants=variants, attached=attached)
     if options.dockerfile:
@@ -142,9 +150,15 @@ def _place(to: str) -> _Place:
     if to.startswith(ARCHIVE):
         check_archive(Path(head))
         return _Place(file=Path(head), name=check_name(name) if name else "")
-    address = parse_address(to)
+    places = "oci:FOLDER, docker-archive:FILE or registry.example/team/NAME:TAG"
+    try:
+        address = parse_address(to)
+    except InvalidInput as error:
+        near = nearest(to.partition(":")[0], [OCI.rstrip(":"), ARCHIVE.rstrip(":")])
+        meant = f"did you mean '{near}:…'? There are " if near else ""
+        raise InvalidInput(f"{to!r} is no place for an image: {error.message}", hint=f"{meant}{places}") from error
     if address.scheme != REGISTRY or address.digest:
-        raise InvalidInput(f"{to!r} is no place for an image", hint="oci:FOLDER, docker-archive:FILE or registry.example/team/NAME:TAG")
+        raise InvalidInput(f"{to!r} is no place for an image", hint=places)
     return _Place(address=address, name=address.tag)
 
 

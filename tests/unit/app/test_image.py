@@ -1,9 +1,11 @@
 """What is said on the command line of images: places and bases."""
 
+from pathlib import Path
+
 import pytest
 
 from aweigh.app.image import ImageOptions, base_address, make_image
-from aweigh.core.errors import InvalidInput
+from aweigh.core.errors import FileMissing, InvalidInput, Unsupported
 from aweigh.core.settings import Settings
 
 DIGEST = "sha256:" + "0" * 64
@@ -41,3 +43,21 @@ def test_names_that_are_no_addresses(text: str) -> None:
 def test_places_are_checked_before_anything_is_opened(to: str) -> None:
     with pytest.raises(InvalidInput):
         make_image(Settings(home="/nowhere"), "absent", ImageOptions(to=to))
+
+
+@pytest.mark.parametrize(
+    ("to", "meant"),
+    [("oci", "did you mean 'oci:…'?"), ("docker-archve:x.tar", "did you mean 'docker-archive:…'?"), ("Some Where", "oci:FOLDER")],
+)
+def test_a_misspelt_place_gets_the_places_that_there_are(to: str, meant: str) -> None:
+    with pytest.raises(InvalidInput, match="is no place for an image") as caught:
+        make_image(Settings(home="/nowhere"), "absent", ImageOptions(to=to))
+    assert caught.value.hint.startswith(meant)
+
+
+def test_what_cannot_be_written_or_signed_is_told_before_the_model_is_opened(tmp_path: Path) -> None:
+    archive = f"docker-archive:{tmp_path}/x.tar"
+    with pytest.raises(Unsupported, match="an archive holds one platform, and 2 are asked for"):
+        make_image(Settings(home="/nowhere"), "absent", ImageOptions(to=archive, platforms="linux/amd64,linux/arm64"))
+    with pytest.raises(FileMissing, match="does not exist"):
+        make_image(Settings(home="/nowhere"), "absent", ImageOptions(to=archive, sign_key=str(tmp_path / "none.pem")))
