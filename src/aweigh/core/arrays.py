@@ -49,7 +49,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     except _UNREADABLE as error:
         raise InvalidFile(
             f"{path}: not a readable {path.suffix} file: {error}",
-            hint="save it again with numpy.save or numpy.savez, without objects in it",
+            hint="save it again with numpy.save or numpy.savez, without objects in it; a table of mixed columns as .csv or .parquet",
         ) from error
     if not arrays:
         raise InvalidFile(f"{path}: there is no array in it", hint="save it again with numpy.savez")
