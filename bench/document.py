@@ -3,13 +3,14 @@
 Written by `side_by_side.py`. Must hold every sample, so that no figure on a page is typed by hand.
 """
 
-import datetime as dt
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+
+from bench import kept
 
 FORMAT: Final = 1
 PREFIX: Final = "peers-"
@@ -94,18 +95,13 @@ def ratios(of: Cell, to: Cell) -> list[float]:
 
 
 def write(document: Document, folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    at = dt.datetime.fromisoformat(document.at)
-    path = folder / f"{PREFIX}{document.scenario}-{at:%Y%m%dT%H%M%SZ}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    return path
+    return kept.write(document, folder, PREFIX)
 
 
 def newest(folder: Path, scenarios: Sequence[str]) -> list[Document]:
     """The last document of each scenario that has one, in the order of `scenarios`; a whole one where there is any."""
     found = []
     for scenario in scenarios:
-        paths = sorted(folder.glob(f"{PREFIX}{scenario}-[0-9]*.json"))
-        documents = [msgspec.json.decode(path.read_bytes(), type=Document) for path in paths]
+        documents = kept.read(Document, folder, PREFIX, scenario)
         found += ([document for document in documents if document.whole] or documents)[-1:]
     return found

@@ -17,7 +17,7 @@ END: Final = "<!-- by hand: end -->"
 _OPENING: Final = f"""\
 # How much faster, at what price
 
-What [`aweigh optimize`](guides/optimize.md) makes of five kinds of model, beside tools that do a part of it, in one run on one machine. Ratios are against the package's own
+What [`aweigh optimize`](guides/optimize.md) makes of several kinds of model, beside tools that do a part of it, in one run on one machine. Ratios are against the package's own
 variant of ONNX Runtime, float32, with one thread: each form of the model runs in a process of its own, and all take turns of a few milliseconds. In brackets the interval at 95% of
 the ratios of neighbouring turns. Whether a form holds the budget is judged once more at the end, on rows that neither a search nor a tool has seen.
 

@@ -1,6 +1,5 @@
 """What a scenario of `make bench-optimize` leaves behind: one JSON file, which the tables, the picture and the page are made from, so that no figure is typed."""
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from aweigh.optimization.timing import Speed
+from bench import kept
 
 PREFIX: Final = "optimize-"
 BASE: Final = "baseline"
@@ -83,16 +83,9 @@ def judged(bars: Sequence[Bar], lines: Sequence[Line]) -> tuple[Bar, ...]:
 
 
 def write(document: Document, folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{PREFIX}{document.scenario}-{dt.datetime.fromisoformat(document.at):%Y%m%dT%H%M%SZ}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    return path
+    return kept.write(document, folder, PREFIX)
 
 
 def newest(folder: Path, scenarios: Sequence[str]) -> list[Document]:
     """The last document of each scenario that has one, in their order."""
-    found = []
-    for scenario in scenarios:
-        paths = sorted(folder.glob(f"{PREFIX}{scenario}-[0-9]*.json"))
-        found += [msgspec.json.decode(path.read_bytes(), type=Document) for path in paths[-1:]]
-    return found
+    return [document for scenario in scenarios for document in kept.read(Document, folder, PREFIX, scenario)[-1:]]
