@@ -22,7 +22,9 @@ def search_key(host: Host, device: str) -> str:
     for name, tensor in sorted(host.data.tensors.items()):
         told.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         told.update(repr(tensor.tolist()).encode() if tensor.dtype.kind == "O" else np.ascontiguousarray(tensor).data)
-    told.update(repr(host.data.right).encode())
+    told.update(
+        repr(None if host.data.right is None else list(host.data.right)).encode()
+    )  # as a list: the text of a long array leaves out its middle
     return told.hexdigest()[:32]
 
 
