@@ -6,9 +6,9 @@
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --skips-by-name
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# a test that failed is taken once more, and the summary names it: servers, clocks and budgets are tested here on machines that others use too
+PYTEST += --reruns 1 --reruns-delay 5 -rR
 TOGETHER := -n $(JOBS) --maxprocesses 8 --dist loadfile
-# a measurement that failed is taken once more, and said so: others use the machine too
-MEASURED := --reruns 1 --reruns-delay 5
 READY := .venv/.ready
 # thousands of processes start Python here: compiled modules are kept, whatever the caller's environment says
 export PYTHONDONTWRITEBYTECODE :=
@@ -27,17 +27,17 @@ demo: $(READY) ## Train, pack, prove, serve, ask and swap a real model
 
 test: $(READY) packages ## The tests of every day: unit, contract, fuzz and the quick end-to-end ones
 	@$(PYTEST) $(TOGETHER) -m "not alone and not slow and not index and not soak"
-	@$(PYTEST) $(MEASURED) -m "alone and not slow and not index and not soak"
+	@$(PYTEST) -m "alone and not slow and not index and not soak"
 
 environments: $(READY) ## The environments of the frameworks that are not among aweigh's own dependencies: gigabytes, made once
 	@$(BIN)/aweigh env make coreml executorch jax lleaves mxnet openvino optimize huggingface tensorflow torch train
 
 test-all: test environments ## Every test: the slow ones and those that install from the package index too
 	@$(PYTEST) $(TOGETHER) -m "not alone and (slow or index) and not soak"
-	@$(PYTEST) $(MEASURED) -m "alone and (slow or index) and not soak"
+	@$(PYTEST) -m "alone and (slow or index) and not soak"
 
 soak: $(READY) packages ## The long runs: ten million mixed requests whose clients leave when they please; two hours of faults at random; thousands of damaged files
-	@$(PYTEST) -m soak -s
+	@$(BIN)/pytest --skips-by-name -m soak -s
 
 check: lint types layers rules ## Everything a machine can check without running aweigh
 

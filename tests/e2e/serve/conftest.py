@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.serving.models import WEIGHTS, dear, linear, words
+from tests.serving.models import WEIGHTS, dear, lasting, linear, words
 from tests.serving.served import Served
 
 import aweigh
@@ -49,6 +49,16 @@ def serve(serve_from: Serve, home: Path) -> Serve:
 def server(home: Path) -> Iterator[Served]:
     """One server of all three models, shared by the tests that only ask."""
     shared = Served(home, "linear", "dear", "words")
+    yield shared
+    assert shared.end() == 0, shared.log
+
+
+@pytest.fixture(scope="session")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of `lasting` alone: on every machine its answer to 7777 takes longer than a short deadline."""
+    folder = tmp_path_factory.mktemp("patient")
+    aweigh.pack(str(lasting(folder, turns=1500)), "lasting", sample=np.ones((3, 1), np.float32), home=str(folder / "home"))
+    shared = Served(folder / "home", "lasting")
     yield shared
     assert shared.end() == 0, shared.log
 

@@ -96,8 +96,14 @@ def test_grpc(server: Served, rows: np.ndarray, expected: np.ndarray) -> None:
         assert caught.value.status() == "StatusCode.NOT_FOUND"
         with pytest.raises(InferenceServerException, match="unexpected shape for input 'X'"):
             client.infer("linear", asked(triton_grpc, rows[:, :3])[0])
+
+
+def test_a_grpc_deadline_ends_the_call(patient: Served) -> None:
+    given = triton_grpc.InferInput("X", [1, 1], "FP32")
+    given.set_data_from_numpy(np.full((1, 1), 7777, np.float32))
+    with triton_grpc.InferenceServerClient(patient.target) as client:
         with pytest.raises(InferenceServerException) as late:
-            client.infer("dear", inputs, client_timeout=0.0001)
+            client.infer("lasting", [given], client_timeout=0.05)
         assert late.value.status() == "StatusCode.DEADLINE_EXCEEDED"
 
 

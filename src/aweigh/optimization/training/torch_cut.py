@@ -1,5 +1,6 @@
 """Takes units out of a module for good: the layers become smaller, in place. Needs torch. Which units go is told by the norms of what makes and what takes them."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
@@ -14,16 +15,22 @@ _VECTOR: Final = 8
 _SAID: Final = 200
 
 
-def cut(live: Live, keep: float) -> list[str]:
-    """Keep the share of units of each hidden layer that count most; what was done, in words. Raises Unsupported."""
+def widths(live: Live) -> dict[str, int]:
+    """How many units each hidden layer has, by the layers that make them. Raises Unsupported."""
+    return {_name(space): space.size for space in spaces(live)}
+
+
+def cut(live: Live, keep: float, before: Mapping[str, int]) -> list[str]:
+    """Keep the share of the units that each hidden layer had `before`, those that count most; what is gone by now, in words. Raises Unsupported."""
     modules = dict(live.module.named_modules())
     told = []
     for space in spaces(live):
-        count = kept_of(space.size, keep)
+        name = _name(space)
+        count = kept_of(before[name], keep)
         if count < space.size:
-            kept = _scores(space, modules).topk(count).indices.sort().values
-            _shrink(space, modules, kept)
-            told.append(f"{' + '.join(space.makers)} {space.size} -> {count}")
+            _shrink(space, modules, _scores(space, modules).topk(count).indices.sort().values)
+        if count < before[name]:
+            told.append(f"{name} {before[name]} -> {count}")
     if not told:
         raise Unsupported("its hidden layers are too narrow for this")
     try:
@@ -33,6 +40,10 @@ def cut(live: Live, keep: float) -> list[str]:
             f"forward counts on the sizes that were cut: {str(error).strip()[:_SAID]}", hint="take the sizes from the tensors: x.flatten(1)"
         ) from error
     return told
+
+
+def _name(space: Space) -> str:
+    return " + ".join(space.makers)
 
 
 def kept_of(size: int, keep: float) -> int:
