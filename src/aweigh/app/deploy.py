@@ -289,8 +289,9 @@ def _own_options(target: Target, given: Sequence[str]) -> msgspec.Struct:
 
 def _takes(field: msgspec.structs.FieldInfo) -> str:
     """What values an option takes, for people."""
-    kind = msgspec.inspect.type_info(field.type)
-    example = f" such as {field.default}" if isinstance(field.default, str | int | float) and field.default else ""
+    kind, examples = _kind(field)
+    shown = field.default if isinstance(field.default, str | int | float) and field.default else next(iter(examples), "")
+    example = f" such as {shown}" if shown else ""
     match kind:
         case msgspec.inspect.LiteralType(values=values):
             return f"one of {', '.join(str(value) for value in values)}"
@@ -301,12 +302,18 @@ def _takes(field: msgspec.structs.FieldInfo) -> str:
             return f"a whole number{'' if least is None else between}{example}"
         case msgspec.inspect.FloatType():
             return f"a number{example}"
-        case msgspec.inspect.StrType(pattern=str(pattern)) if not example:
-            return f"a text of the form {pattern}"
         case _:
             return f"a text{example}"
 
 
-def _choices(field: msgspec.structs.FieldInfo) -> list[str]:
+def _kind(field: msgspec.structs.FieldInfo) -> tuple[msgspec.inspect.Type, Sequence[object]]:
+    """What an option's values are, and examples where its type has some."""
     kind = msgspec.inspect.type_info(field.type)
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return kind.type, (kind.extra_json_schema or {}).get("examples", ())
+    return kind, ()
+
+
+def _choices(field: msgspec.structs.FieldInfo) -> list[str]:
+    kind, _ = _kind(field)
     return [str(value) for value in kind.values] if isinstance(kind, msgspec.inspect.LiteralType) else []

@@ -1,5 +1,6 @@
 """What was deployed where: one file per deployment, written whole. Read by `aweigh deployments` and `aweigh undeploy`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,11 +47,8 @@ class Deployments:
             return found[0]
         if found:
             raise NotFound(f"{name!r} is deployed to {', '.join(each.target for each in found)}", hint="say which with --to")
-        near = nearest(name, [each.name for each in known])
         where = f" to {target}" if target else ""
-        raise NotFound(
-            f"nothing named {name!r} was deployed{where}", hint=f"did you mean {near!r}?" if near else "`aweigh deployments` lists what was"
-        )
+        raise NotFound(f"nothing named {name!r} was deployed{where}", hint=_meant(name, known))
 
     def get(self, name: str, target: str) -> Deployment | None:
         """The one of that name on that target. Raises InvalidFile."""
@@ -80,3 +78,12 @@ class Deployments:
             return msgspec.json.decode(path.read_bytes(), type=Deployment)
         except (OSError, msgspec.DecodeError) as error:
             raise InvalidFile(f"{path} cannot be read: {error}", hint="move it away: nothing else needs it") from error
+
+
+def _meant(name: str, known: Sequence[Deployment]) -> str:
+    """Where what has this name stands, else the nearest name."""
+    places = [each.target for each in known if each.name == name]
+    if places:
+        return f"it stands on {', '.join(places)}: say --to {places[0]}"
+    near = nearest(name, [each.name for each in known])
+    return f"did you mean {near!r}?" if near else "`aweigh deployments` lists what was"

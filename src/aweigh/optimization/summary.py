@@ -35,6 +35,6 @@ def summarised(report: Optimization) -> tuple[str, ...]:
 
 
 def _kept(result: Result) -> str:
-    speeds = ", ".join(f"{speed.times:.2f} times as fast at {speed.rows} rows" for speed in result.timed.speeds) if result.timed else ""
+    speeds = ", ".join(f"{speed.times:.2f} times as fast at {speed.at}" for speed in result.timed.speeds) if result.timed else ""
     figures = ", ".join(f"{each.metric} {each.told}" for each in result.unseen) or "answers as the source does"
     return f"kept '{result.name}': {speeds}; {figures}"

@@ -46,6 +46,11 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     high: float = 1.0
 
     @property
+    def at(self) -> str:
+        """How many rows, in words."""
+        return "1 row" if self.rows == 1 else f"{self.rows} rows"
+
+    @property
     def better(self) -> bool:
         """Whether it is surely faster than the baseline, and by enough to be worth a variant."""
         return self.low > 1 and self.times >= LEAST_GAIN

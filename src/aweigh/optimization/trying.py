@@ -243,5 +243,5 @@ def worthwhile(timed: Timed, goal: str, baseline_bytes: int) -> bool:
 
 def slower_words(timed: Timed, goal: str) -> str:
     """How fast it is, for whom it was not fast enough."""
-    told = ", ".join(f"{speed.times:.2f} times at {speed.rows} rows" for speed in timed.speeds)
+    told = ", ".join(f"{speed.times:.2f} times at {speed.at}" for speed in timed.speeds)
     return f"not {'smaller' if goal == 'size' else 'faster'} than the baseline: {told}"

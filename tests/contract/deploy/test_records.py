@@ -9,7 +9,7 @@ from tests.deploying.packages import deploy, linear, publish
 from tests.unit.deploy.test_applying import Told
 
 from aweigh.app.deploy import DeployOptions, deploy_package, list_deployments, undeploy_package
-from aweigh.core.errors import Conflict, InvalidInput, Refused, Unsupported
+from aweigh.core.errors import Conflict, InvalidInput, NotFound, Refused, Unsupported
 from aweigh.core.settings import Settings
 
 IMAGE = "registry.example/team/linear@sha256:" + "ab" * 32
@@ -82,6 +82,19 @@ def test_what_failed_midway_is_known_and_taken_away(settings: Settings, tmp_path
     undeploy_package(settings, "linear", commands=told)
     assert any(words.startswith(taken) for words in told.words), told.words
     assert list_deployments(settings) == []
+
+
+def test_a_wrong_target_or_name_is_answered_with_what_there_is(settings: Settings, tmp_path: Path) -> None:
+    asked = DeployOptions(target="kubernetes", out=str(tmp_path / "out"), apply=True, image=IMAGE)
+    deploy_package(settings, "linear", asked, commands=Told())
+    for name, target, hint in (
+        ("linear", "kubernets", "it stands on kubernetes: say --to kubernetes"),
+        ("liner", "", "did you mean 'linear'?"),
+        ("other", "", "`aweigh deployments` lists what was"),
+    ):
+        with pytest.raises(NotFound) as unknown:
+            undeploy_package(settings, name, target=target)
+        assert unknown.value.hint == hint
 
 
 def test_the_record_of_what_was_never_reached_can_be_dropped(settings: Settings, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_without_a_library_the_list_names_what_installs_it(monkeypatch: pytest.M
         ("lambda", "package=tar", "package='tar' is not", "one of image, zip"),
         ("lambda", "timeout_s=901", "timeout_s='901' is not", "a whole number between 1 and 900 such as 30"),
         ("docker", "publish=8080", "publish='8080' is not", "a text such as 127.0.0.1:8080"),
+        ("docker", "api_keys_file=keys", "api_keys_file='keys' is not", "a text such as /etc/aweigh/keys"),
         ("kubernetes", "namespace", "'namespace' is not KEY=VALUE", "write namespace=VALUE"),
     ],
 )

@@ -102,6 +102,21 @@ def test_every_target_has_a_price_and_every_price_says_where_it_is_from() -> Non
     assert table.find("nowhere") is None
 
 
+def test_a_function_on_arm64_has_its_own_price(tmp_path: Path) -> None:
+    x86, arm64 = (
+        cost_lines(
+            "lambda",
+            job(tmp_path, "lambda", set_={"package": "zip", "role": "arn:aws:iam::123456789012:role/models"}),
+            memory_mib=1769,
+            mode=mode,
+        )
+        for mode in ("", "arm64")
+    )
+    assert "on x86" in x86[-1]
+    assert "on arm64" in arm64[-1]
+    assert "x 0.0000133334" in "".join(arm64)
+
+
 def test_a_persons_own_prices_take_the_places_of_ours(tmp_path: Path) -> None:
     own = {
         "model": "share",

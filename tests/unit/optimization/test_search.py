@@ -98,7 +98,7 @@ def test_the_summary_tells_what_was_kept_and_what_became_of_the_rest() -> None:
             result("quick", "kept", timed(2, 3)), result("a", "refused", None), result("b", "refused", None), result("c", "untried", None)
         )
     )
-    assert said[0] == "kept 'quick': 2.00 times as fast at 1 rows, 3.00 times as fast at 64 rows; accuracy 0.98"
+    assert said[0] == "kept 'quick': 2.00 times as fast at 1 row, 3.00 times as fast at 64 rows; accuracy 0.98"
     assert "2 do not apply" in said[1]
     assert "give it more --time" in said[2]
     assert "nothing is kept" in summarised(report(result("a", "slower", timed(0.5, 0.5))))[0]
@@ -124,7 +124,7 @@ def test_the_chart_of_a_terminal_shows_the_front_in_capitals() -> None:
 
 
 def test_words_for_what_is_not_faster() -> None:
-    assert slower_words(timed(0.5, 0.25), "cpu") == "not faster than the baseline: 0.50 times at 1 rows, 0.25 times at 64 rows"
+    assert slower_words(timed(0.5, 0.25), "cpu") == "not faster than the baseline: 0.50 times at 1 row, 0.25 times at 64 rows"
 
 
 def test_goals() -> None:

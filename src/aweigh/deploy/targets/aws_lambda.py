@@ -109,6 +109,7 @@ class Lambda:
                 dataclasses.replace(job, scale=Scale(least=options.provisioned)),
                 cores=memory_mib / FULL_CORE_MIB,
                 memory_mib=memory_mib,
+                mode="arm64" if options.architecture == "arm64" else "",
             ),
             commands=_commands(job, options),
             notes=notes,

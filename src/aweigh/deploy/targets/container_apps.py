@@ -18,6 +18,7 @@ _FILE: Final = "containerapp.yaml"
 _STEP_MIB: Final = 1024
 """Memory comes in twice as many gibibytes as there are cores, in steps of half a core."""
 _MAX_NAME: Final = 32
+_ENVIRONMENT: Final = "/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.App/managedEnvironments/NAME"
 _PROBE_S: Final = 10
 """Most failures that a probe may have there: a start-up that takes longer asks less often."""
 
@@ -27,7 +28,7 @@ class ContainerAppsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
     resource_group: str = ""
     """Empty: the one that `az` is configured with."""
-    environment: Annotated[str, msgspec.Meta(pattern=r"^(/subscriptions/[A-Za-z0-9/_.()-]{1,400})?$")] = ""
+    environment: Annotated[str, msgspec.Meta(pattern=r"^(/subscriptions/[A-Za-z0-9/_.()-]{1,400})?$", examples=[_ENVIRONMENT])] = ""
     """Address of the managed environment; empty: it is given to `az` beside the file."""
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     """Requests at one replica beyond which there is another."""

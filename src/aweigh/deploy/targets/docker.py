@@ -3,20 +3,18 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
 import msgspec
-from msgspec import Meta
 
 from aweigh.core.errors import AweighError, FileMissing, InvalidInput, Refused
 from aweigh.deploy.command_text import read_script, script_text
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import KEYS_FILE, PORT, USER, Container, container_of
+from aweigh.deploy.option_types import KeysPath, Published
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 
-Published = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}$")]
-KeysPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._/ -]{1,400})?$")]
 _SCRIPT: Final = "run.sh"
 _STATE: Final = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
 _LOOK_S: Final = 0.5

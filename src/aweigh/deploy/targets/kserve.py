@@ -17,12 +17,11 @@ from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import container_of, image_address
 from aweigh.deploy.kubectl import Kubectl, kustomized
 from aweigh.deploy.kubernetes_objects import INSTANCE, Object, Workload, facts, metadata, pod_container
+from aweigh.deploy.option_types import Context, Namespace
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import yaml_text
 
-_Namespace = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-_Context = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:@/-]{0,252})?$")]
 _MOUNTED: Final = "/mnt/models"
 _FORMAT: Final = "aweigh"
 _SCRATCH: Final[Object] = {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}
@@ -32,8 +31,8 @@ _KINDS: Final = "inferenceservices.serving.kserve.io,servingruntimes.serving.kse
 class KserveOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `--set` takes."""
 
-    namespace: _Namespace = "default"
-    context: _Context = ""
+    namespace: Namespace = "default"
+    context: Context = ""
     mode: Literal["serverless", "standard"] = "serverless"
     """With Knative, which goes to 0 pods and splits requests; or Deployments alone."""
     canary_percent: Annotated[int, Meta(ge=0, le=100)] = 0

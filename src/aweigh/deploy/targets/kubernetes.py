@@ -19,14 +19,11 @@ from aweigh.deploy.container import container_of
 from aweigh.deploy.kubectl import Kubectl, checked_by_programs, kustomized
 from aweigh.deploy.kubernetes_objects import INSTANCE, Object, Workload
 from aweigh.deploy.manifest_checks import check_manifests
+from aweigh.deploy.option_types import Context, Namespace, Namespaces, Secret
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import yaml_text
 
-_Namespace = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-_Secret = Annotated[str, Meta(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$")]
-_Namespaces = Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]{0,62}(,[a-z0-9][a-z0-9-]{0,62})*)?$")]
-_Context = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:@/-]{0,252})?$")]
 _KINDS: Final = "deployments,services,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies"
 _OF_TRACKS: Final = "deployments,horizontalpodautoscalers"
 
@@ -34,8 +31,8 @@ _OF_TRACKS: Final = "deployments,horizontalpodautoscalers"
 class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `--set` takes."""
 
-    namespace: _Namespace = "default"
-    context: _Context = ""
+    namespace: Namespace = "default"
+    context: Context = ""
     """Of kubectl's configuration; empty: its current one."""
     strategy: Literal["rolling", "blue-green", "canary"] = "rolling"
     canary_percent: Annotated[int, Meta(ge=1, le=90)] = 10
@@ -43,10 +40,10 @@ class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """The one that --apply applies; both are rendered."""
     monitoring: bool = False
     """Whether `production` takes the component with ServiceMonitor and queue metric, which needs the Prometheus operator and prometheus-adapter."""
-    monitoring_namespace: _Namespace = "monitoring"
-    from_namespaces: _Namespaces = ""
+    monitoring_namespace: Namespace = "monitoring"
+    from_namespaces: Namespaces = ""
     """Whose pods may ask, beside those of its own namespace: 'ingress-nginx', several separated by commas."""
-    api_keys_secret: _Secret = ""
+    api_keys_secret: Secret = ""
     """A Secret with the keys `keys` (lines of API keys) and, for Prometheus, `metrics`; empty: the NetworkPolicy alone says who may ask."""
     cpu_limit: bool = False
     drain_delay_s: Annotated[float, Meta(ge=0, le=300)] = 5.0

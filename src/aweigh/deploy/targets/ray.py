@@ -15,6 +15,7 @@ from aweigh.core.errors import AweighError, Conflict, InvalidInput
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import memory_of
 from aweigh.deploy.manifest_checks import shape_finding
+from aweigh.deploy.option_types import AnyPath
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
 from aweigh.deploy.yaml_text import read_yaml, yaml_text
@@ -31,7 +32,7 @@ class RayOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of the cluster that --apply talks to."""
     route: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]{0,200}$")] = "/"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8000
-    home: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._/-]{1,400})?$")] = ""
+    home: AnyPath = ""
     """Store on the machines of the cluster that holds the package; empty: theirs by default."""
 
 

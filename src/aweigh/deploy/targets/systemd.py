@@ -4,21 +4,20 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, cast
+from typing import ClassVar, Final, cast
 
 import msgspec
-from msgspec import Meta
 
 from aweigh.core.errors import AweighError, InvalidInput, StoreUnavailable
 from aweigh.core.nearest import nearest
 from aweigh.deploy.commands import Commands
 from aweigh.deploy.container import environment_of, memory_of
+from aweigh.deploy.option_types import AbsolutePath, AnyPath, KeysPath, Published
 from aweigh.deploy.prices import cost_lines
 from aweigh.deploy.target import Applied, DeployJob, Finding, Need, Rendered
-from aweigh.deploy.targets.docker import KeysPath, Published, gap_note
+from aweigh.deploy.targets.docker import gap_note
 from aweigh.deploy.unit_text import Unit, Value, read_unit, unit_text
 
-_Path = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]{1,400}$")]
 _MARGIN_S: Final = 5
 _HARDENING: Final = (
     ("DynamicUser", "yes"),
@@ -68,11 +67,11 @@ class SystemdOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     publish: Published = "127.0.0.1:8080"
     """Address and port. Anything but loopback needs api_keys_file."""
     api_keys_file: KeysPath = ""
-    program: _Path = "/usr/local/bin/aweigh"
+    program: AbsolutePath = "/usr/local/bin/aweigh"
     """Where aweigh is installed."""
-    home: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._/-]{1,400})?$")] = ""
+    home: AnyPath = ""
     """Store that the service reads; --apply brings the package there. Empty: /var/lib/aweigh-NAME, of the service alone."""
-    units: _Path = "/etc/systemd/system"
+    units: AbsolutePath = "/etc/systemd/system"
 
 
 class Systemd:
