@@ -27,7 +27,8 @@ def pack(
 ) -> StoredPackage:
     """Pack a model file (a path) or a live model, prove it, and publish it as the next version of `name`.
 
-    `sample` and `labels` are what the model was trained or tested on: a DataFrame, an array, rows, or a path. `trust=True` allows a pickle
+    `sample` and `labels` are what the model was trained or tested on: a DataFrame, an array, rows, or a path;
+    `labels` may be the name of one of the sample's columns. `trust=True` allows a pickle
     to be loaded. `padding` says with what inputs may be filled up, `{"ids": 0, "mask": 0}`, so that requests of different sizes run together.
     `tolerances` holds outputs of floats to other bounds, `{"logits": (1e-3, None)}`: rtol, and atol or None for the datatype's; "" means all outputs.
     `factory`, "module:factory", makes the PyTorch or Flax module that a file of weights belongs to, or is the JAX function that takes them. `pre` and `post` name hooks as "module:function". Any setting, such as `home`, may be given too.

@@ -9,7 +9,7 @@ from aweigh.app.tables import columns_of_frame, read_table
 from aweigh.core.arrays import UNNAMED, array_of, cast_exactly, read_arrays
 from aweigh.core.errors import InvalidInput
 from aweigh.core.frames import frame_columns, tensors_of_columns
-from aweigh.core.nearest import listed, nearest
+from aweigh.core.nearest import meant_column
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 
@@ -68,7 +68,7 @@ class Rows:
     def column(self, name: str, *, option: str) -> Sequence[Any]:
         """One column. Raises InvalidInput with the nearest name."""
         if name not in self.columns:
-            raise InvalidInput(f"{option} {name!r}: there is no such column in {self.source}", hint=_meant(name, self.columns))
+            raise InvalidInput(f"{option} {name!r}: there is no such column in {self.source}", hint=meant_column(name, list(self.columns)))
         return self.columns[name]
 
 
@@ -81,20 +81,10 @@ def right_answers(labels: object, rows: Rows) -> Sequence[Any]:
         if not path.is_file():
             raise InvalidInput(
                 f"--labels {str(labels)!r} is neither a file nor a column of {rows.source}",
-                hint=_meant(str(labels), rows.columns),
+                hint=meant_column(str(labels), list(rows.columns)),
             )
         columns = Rows.read(path, _NOTHING).columns
         if len(columns) != 1:
             raise InvalidInput(f"{path} holds {len(columns)} columns", hint="labels are one column: one right answer for each row")
         return next(iter(columns.values()))
     return list(array_of(labels).ravel().tolist())
-
-
-def _meant(name: str, columns: Mapping[str, Sequence[Any]]) -> str:
-    """The hint for a name that is no column: the nearest, the columns, or what separates them."""
-    names = list(columns)
-    sign = next((sign for sign in (";", "\t") if len(names) == 1 and sign in names[0]), "")
-    if sign:
-        return f"the columns are separated by {'tabs' if sign == chr(9) else repr(sign)}: save the file with commas"
-    near = nearest(name, names)
-    return (f"did you mean {near!r}? " if near else "") + f"its columns are: {listed(names)}"

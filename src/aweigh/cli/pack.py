@@ -14,7 +14,11 @@ from aweigh.core.errors import InvalidInput
 @click.argument("source", metavar="FILE|FOLDER|ADDRESS")
 @click.option("--name", metavar="NAME", help="Name of the model (default: made from the file's name).")
 @click.option("--sample", metavar="FILE", help="Rows like those to come: parquet, csv, npy, npz, jsonl. Makes the proof a full one.")
-@click.option("--labels", metavar="FILE", help="The right answers to the sample, for the task's metrics.")
+@click.option(
+    "--labels",
+    metavar="FILE|COL",
+    help="The right answers to the sample, for the task's metrics: a file of one column, or a column of the sample.",
+)
 @click.option(
     "--trust",
     is_flag=True,

@@ -57,12 +57,13 @@ def assemble(
     """Let the framework pack the model and wrap the outcome as a draft."""
     _check_options(request)
     media = _media(request)
+    sample, labels = (media.files, request.labels) if media else _sample(request)
     job = Job(
         model=model,
         recognised=recognised,
         source=source,
-        sample=media.files if media else request.sample,
-        labels=request.labels,
+        sample=sample,
+        labels=labels,
         trust=request.trust or source is None,
         prove=_told_prover(request) if request.padding or request.tolerances else request.prove,
         progress=request.progress,
@@ -126,6 +127,18 @@ def _check_opset(packed: Packed, wanted: int) -> None:
         raise Unsupported(
             f"opset {wanted} was asked for, {wrote}{f' ({tried})' if tried else ''}", hint="leave out --opset, or ask for another"
         )
+
+
+def _sample(request: PackRequest) -> tuple[object, object]:
+    """Sample and labels; the labels may be named as one of the sample's columns."""
+    sample, labels = request.sample, request.labels
+    if sample is None or not isinstance(labels, str) or Path(labels).is_file():
+        return sample, labels
+    from aweigh.packing.sample import (
+        labels_apart,  # brings pandas, which neither the parent nor MXNet's side has a use for, or may not have
+    )
+
+    return labels_apart(sample, labels)
 
 
 def _media(request: PackRequest) -> "Media | None":

@@ -125,9 +125,11 @@ def _plain(fill: object) -> int | float | str:
 
 
 def _on_disk(data: object, place: Path, what: str) -> str:
-    """A path as it is; an object written down for the child to read."""
+    """A path as it is, and the name of a column; an object written down for the child to read."""
     if data is None:
         return ""
+    if what == "labels" and isinstance(data, str) and not Path(data).exists():
+        return data
     if isinstance(data, str | Path):
         return str(Path(data).absolute())
     from aweigh.packing.media_sample import given_files  # pandas: 0.3 s that a path, read by the child, need not cost here

@@ -13,6 +13,7 @@ import pandas as pd
 
 from aweigh.core.arrays import UNNAMED, array_of, read_arrays
 from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, MissingLibrary, TooLarge
+from aweigh.core.nearest import meant_column, separator
 from aweigh.core.tensorfile import read_tensors, write_tensors
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
 
@@ -23,6 +24,7 @@ _SPARSE_ROWS: Final = 2000
 """Rows of a sparse matrix that are kept: dense, each may be of a hundred thousand numbers."""
 _GIVEN_ROWS: Final = "given/rows"
 _SUFFIXES: Final = ".parquet, .csv, .npy, .npz or .jsonl"
+_SIGNS: Final = r"[;\t]"
 _UNREADABLE: Final = (
     OSError, ValueError, EOFError, LookupError, StopIteration, msgspec.DecodeError, pd.errors.ParserError, TypeError, RuntimeError,
 )  # fmt: skip
@@ -51,6 +53,21 @@ def read_sample(source: object, *, what: str = "sample") -> Sample:
     if sample.rows == 0:
         raise InvalidInput(f"the {what} has no rows", hint="give at least one row")
     return sample
+
+
+def labels_apart(sample: object, labels: str) -> tuple[Sample, object]:
+    """The sample without one of its columns, and that column. Raises InvalidInput with the nearest name."""
+    read = read_sample(sample)
+    if read.form != "frame":
+        raise InvalidInput(
+            f"--labels {labels!r}: there is no such file, and {read.source} has no columns with names", hint="check the path"
+        )
+    names = list(read.data.columns)
+    if labels not in names:
+        raise InvalidInput(f"--labels {labels!r} is neither a file nor a column of {read.source}", hint=meant_column(labels, names))
+    if len(names) == 1:
+        raise InvalidInput(f"{read.source} has no column but {labels!r}", hint="give the columns that the model takes too")
+    return dataclasses.replace(read, data=read.data.drop(columns=labels)), read.data[[labels]]
 
 
 def read_labels(source: object, *, rows: int, given_rows: int = 0) -> Tensor:
@@ -107,7 +124,11 @@ def _parquet(path: Path) -> object:
 
 
 def _csv(path: Path) -> object:
-    return pd.read_csv(path, nrows=MAX_ROWS)
+    read = pd.read_csv(path, nrows=MAX_ROWS)
+    names = [str(name) for name in read.columns]
+    if (sign := separator(names)) and read.iloc[:, 0].map(str).str.count(_SIGNS).gt(0).all():
+        raise InvalidFile(f"{path}: the columns are separated by {sign}", hint="save the file with commas")
+    return read
 
 
 def _numpy(path: Path) -> object:

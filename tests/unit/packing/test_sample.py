@@ -10,7 +10,7 @@ import scipy.sparse
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput
 from aweigh.core.tensorfile import write_tensors
 from aweigh.core.tensors import datatype_of
-from aweigh.packing.sample import Sample, read_labels, read_sample, write_sample
+from aweigh.packing.sample import Sample, labels_apart, read_labels, read_sample, write_sample
 
 FRAME = pd.DataFrame({"age": [1.5, np.nan], "count": [1, 2], "city": ["Rome", None], "flag": [True, False]})
 
@@ -175,3 +175,28 @@ def test_texts_and_bytes_that_end_in_nul_are_kept() -> None:
 def test_a_sample_stays_as_it_is() -> None:
     sample = Sample(form="matrix", data=np.eye(2))
     assert read_sample(sample) is sample
+
+
+def test_labels_may_be_a_column_of_the_sample(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4], "y": ["no", "yes"]})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for given in (frame, str(tmp_path / "rows.csv")):
+        sample, labels = labels_apart(given, "y")
+        assert (list(sample.data.columns), read_labels(labels, rows=2).tolist()) == (["a", "b"], ["no", "yes"])
+    with pytest.raises(InvalidInput, match=r"'yy' is neither a file nor a column of rows\.csv") as near:
+        labels_apart(tmp_path / "rows.csv", "yy")
+    assert near.value.hint == "did you mean 'y'? its columns are: a, b, y"
+    with pytest.raises(InvalidInput, match="has no column but 'y'"):
+        labels_apart(frame[["y"]], "y")
+    with pytest.raises(InvalidInput, match="has no columns with names"):
+        labels_apart(np.eye(2), "y")
+
+
+@pytest.mark.parametrize(("sign", "said"), [(";", "';'"), ("\t", "tabs")])
+def test_a_table_that_is_separated_otherwise_says_so(tmp_path: Path, sign: str, said: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"a{sign}b\n1{sign}2\n")
+    with pytest.raises(InvalidFile, match=f"the columns are separated by {said}"):
+        read_sample(path)
+    path.write_text(f"a{sign}b\none text\n")
+    assert read_sample(path).rows == 1  # a column of texts with an odd name
