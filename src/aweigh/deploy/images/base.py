@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput, NotFound, Unsupported
+from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput, NotFound, Unavailable, Unsupported
 from aweigh.core.names import Digest, digest_name
 from aweigh.core.oci import REF_NAME, Descriptor
 from aweigh.core.protocols import Progress, quiet
@@ -98,7 +98,12 @@ def open_base(
         source = _Layout(text.removeprefix(OCI))
     else:
         source = _Remote(*registry(text), blobs, progress)
-    data = _of_platform(source, platform, text)
+    try:
+        data = _of_platform(source, platform, text)
+    except Unavailable as error:
+        failed = error.saying(f"the base image {text} cannot be fetched: {error.message}")
+        failed.hint = f"build on an image that this machine reaches: --base registry.example/team/IMAGE, or --base {OCI}FOLDER"
+        raise failed from error
     manifest = decode(data, Manifest, place=f"the manifest of {text}")
     config = decode(_read(source.blob(manifest.config)), Config, place=f"the config of {text}")
     if (config.os, config.architecture) != (platform.os, platform.architecture):

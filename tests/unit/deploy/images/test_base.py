@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.images import write_layout
 
-from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, NotFound, Unsupported
+from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, NotFound, Unavailable, Unsupported
 from aweigh.deploy.images.base import Base, ImageRegistry, open_base
 from aweigh.deploy.images.inside import look_inside
 from aweigh.deploy.platforms import LINUX_AMD64, LINUX_ARM64, Platform
@@ -154,3 +154,16 @@ def test_a_document_of_a_registry_must_have_the_digest_it_was_asked_by(tmp_path:
 
     with pytest.raises(InvalidFile, match="another document"):
         open_base("x", LINUX_AMD64, cache=tmp_path, registry=lambda _: (Liar(), f"sha256:{'0' * 64}"))  # type: ignore[return-value, arg-type]
+
+
+def test_a_registry_that_is_not_reached_is_named_as_the_bases(tmp_path: Path) -> None:
+    class Away:
+        def fetch(self, tag: str, accept: object) -> bytes:
+            raise Unavailable("there is no host gcr.example", hint="check the address")
+
+        def get(self, digest: str, size_bytes: int) -> object:
+            raise AssertionError
+
+    with pytest.raises(Unavailable, match=r"the base image gcr\.example/python cannot be fetched: there is no host") as away:
+        open_base("gcr.example/python", LINUX_AMD64, cache=tmp_path, registry=lambda _: (Away(), "latest"))  # type: ignore[return-value, arg-type]
+    assert "--base oci:FOLDER" in away.value.hint
