@@ -25,7 +25,7 @@ POINTS: Final = 0.5
 KEEP: Final = f"accuracy within {POINTS} points"
 LIBRARIES: Final = ("aweigh", "numpy", "onnxruntime", "scikit-learn")
 _SAMPLE: Final = 64
-_TRAIN_S: Final = 180.0
+_TRAIN_S: Final = 300.0
 """More, for the search that trains."""
 
 

@@ -98,8 +98,8 @@ def counted(model: Any) -> tuple[int, int]:
 
 
 def _source(node: Any) -> Any:
-    """What a product's activation comes from, behind what only shapes it."""
-    while node.get_type_name() in {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}:
+    """What a product's activation comes from, behind what shapes it and picks of it, and so keeps eight bits."""
+    while node.get_type_name() in {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "StridedSlice"}:
         node = node.input_value(0).get_node()
     return node
 
