@@ -31,6 +31,7 @@ EXITS = {
     4: "unavailable: try again later or free something",
     5: "internal: a bug in aweigh, or a model that raised",
     130: "interrupted (Ctrl-C)",
+    143: "terminated (SIGTERM); `aweigh serve` drains, and ends with 0",
 }
 
 

@@ -1,6 +1,6 @@
 """Errors at the edge of the command line: each becomes a message with a hint (or one JSON document) and an exit code. Called by `main`.
 
-Exit codes: 0 done, 1 a check failed or the model was refused, 2 wrong use, 3 not found, 4 unavailable, 5 internal, 130 interrupted.
+Exit codes: 0 done, 1 a check failed or the model was refused, 2 wrong use, 3 not found, 4 unavailable, 5 internal, 130 interrupted, 143 terminated.
 """
 
 import os
@@ -63,6 +63,11 @@ def run(action: Callable[[], object], words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  # the listed boundary of the command line
         _log_traceback(words)
         return _report(_unexpected(error, words), words)
+
+
+def terminated(number: int, _frame: object) -> None:
+    """For SIGTERM: end as after Ctrl-C, so that what was begun is cleared away."""
+    raise SystemExit(128 + number)
 
 
 def _report(error: AweighError, words: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ A command's module is imported when the command runs, so that `aweigh --help` st
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -109,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; see `failures` for the codes."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for whatever is started from here: programs of others import ONNX Runtime too
+    if next((word for word in words if word in _MODULES), "") != "serve":  # which drains
+        signal.signal(signal.SIGTERM, failures.terminated)
     sys.exit(failures.run(lambda: root.main(words or ["--help"], prog_name="aweigh", standalone_mode=False), words))
 
 

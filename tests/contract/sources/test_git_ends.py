@@ -1,6 +1,7 @@
 """A fetch by Git that is stopped, however that is: nothing of it runs on."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -90,3 +91,19 @@ def test_nothing_outlives_whoever_asked(silent: int, tmp_path: Path, number: sig
         finally:
             process.kill()
     assert wait(silent, some=False, limit_s=5.0), transferring(silent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_stopped_leaves_nothing_behind(silent: int, tmp_path: Path, number: signal.Signals) -> None:
+    variables = {**os.environ, "AWEIGH_PRIVATE_HOSTS": "127.0.0.1", "AWEIGH_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "aweigh.cli.main", "pack", f"git+https://127.0.0.1:{silent}/models.git", "--name", "x"]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert wait(silent, some=True, limit_s=20.0), process.communicate(timeout=5)[0]
+            assert list((tmp_path / "tmp").iterdir())
+            process.send_signal(number)
+            assert process.wait(10) == 128 + number
+        finally:
+            process.kill()
+    assert list((tmp_path / "tmp").iterdir()) == []
