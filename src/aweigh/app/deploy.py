@@ -11,7 +11,7 @@ from typing import Final, cast
 import msgspec
 
 from aweigh.app.models import open_model
-from aweigh.core.errors import AweighError, InvalidInput, InvalidName, Refused, Unsupported
+from aweigh.core.errors import AweighError, Conflict, InvalidInput, InvalidName, Refused, Unsupported
 from aweigh.core.nearest import nearest
 from aweigh.core.objective import parse_objective
 from aweigh.core.plugins import load, plugins
@@ -26,6 +26,8 @@ from aweigh.engine.variants import choose_variant, environments_of
 
 _LABEL: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,50}[a-z0-9])?", re.ASCII)
 """A DNS label, with room for what targets put behind it."""
+_PLACES: Final = ("region", "project", "resource_group", "workspace", "namespace", "context", "dashboard", "units")
+"""Facts that say where a deployment stands."""
 _SCALE: Final = re.compile(r"(\d{1,4})(?:\.\.(\d{1,4}))?", re.ASCII)
 
 
@@ -131,6 +133,8 @@ def _apply(records: Deployments, target: Target, folder: Path, job: DeployJob, c
         unfinished=True,
     )
     earlier = records.get(job.name, target.name)
+    if earlier is not None:
+        _check_same_place(earlier, begun)
     records.keep(begun)
     job.progress(f"applying to {target.name}")
     try:
@@ -142,6 +146,17 @@ def _apply(records: Deployments, target: Target, folder: Path, job: DeployJob, c
     record = msgspec.structs.replace(begun, applied_at=_now(), address=applied.address, facts=facts, unfinished=False)
     records.keep(record)
     return record
+
+
+def _check_same_place(earlier: Deployment, begun: Deployment) -> None:
+    """Raise Conflict where the deployment stands elsewhere: its record would be written over, and what runs there be forgotten and paid for."""
+    for what in _PLACES:
+        there, here = earlier.facts.get(what, ""), begun.facts.get(what, "")
+        if there and here and there != here:
+            raise Conflict(
+                f"{begun.name!r} stands on {begun.target} with {what} {there!r}, and this goes to {here!r}",
+                hint=f"take that away first, 'aweigh undeploy {begun.name} --to {begun.target}', or give this one a name of its own by --as",
+            )
 
 
 def _now() -> str:

@@ -123,6 +123,30 @@ def test_a_record_is_finished_once_it_was_applied_and_keeps_what_was_there_befor
     assert applied()["monitoring"] == "yes", "`kubectl apply` does not take the ServiceMonitor away: undeploying must"
 
 
+def test_what_stands_elsewhere_is_not_forgotten(settings: Settings, tmp_path: Path) -> None:
+    def apply(namespace: str, name: str = "", told: Told | None = None) -> None:
+        asked = DeployOptions(
+            target="kubernetes",
+            out=str(tmp_path / f"out-{name}"),
+            apply=True,
+            image=IMAGE,
+            force=True,
+            set=(f"namespace={namespace}",),
+            name=name,
+        )
+        deploy_package(settings, "linear", asked, commands=told or Told())
+
+    apply("risk")
+    told = Told()
+    with pytest.raises(Conflict, match="stands on kubernetes with namespace 'risk', and this goes to 'fraud'") as elsewhere:
+        apply("fraud", told=told)
+    assert "aweigh undeploy linear --to kubernetes" in elsewhere.value.hint
+    assert told.words == []
+    assert [each.facts["namespace"] for each in list_deployments(settings)] == ["risk"]
+    apply("fraud", "linear-fraud")
+    assert sorted(each.facts["namespace"] for each in list_deployments(settings)) == ["fraud", "risk"]
+
+
 def test_what_was_refused_before_anything_was_made_leaves_no_record(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="repository is empty"):
         deploy(Path(settings.home), "linear", "triton", tmp_path / "triton", apply=True)
