@@ -34,6 +34,8 @@ _LAST_REQUEST_S = 0.5
 _LINGER_BYTES = 32 * 1024 * 1024
 _LINGER_S = 2.0
 """How much is dropped of what still comes to a connection that was told its end, and for how long."""
+_COMING = 1 / 6
+"""Of the time for a request: how long it may take to come where others wait for its connection."""
 _UNIX = "unix:"
 _KIND_OF_FILE, _SOCKET_FILE = 0o170000, 0o140000
 """Of a file's mode: stat.S_IFMT, stat.S_IFSOCK."""
@@ -188,12 +190,19 @@ class Server:
         return int(number)
 
     def _make_room(self) -> bool:
-        """Close the connection that has been silent longest, and has nothing to be read; whether there was one."""
-        silent = [peer for peer in self._peers.values() if peer.reader.idle and not peer.out]
-        for peer in sorted(silent, key=lambda each: each.deadline):
-            if not _has_come(peer.socket):
-                self._close(peer)
-                return True
+        """Close a connection that has nothing to be read: the one that has been silent longest, else the one whose request has been coming longest, if that is long.
+
+        Whether there was one.
+        """
+        waiting = [peer for peer in self._peers.values() if not peer.out]
+        silent = [peer for peer in waiting if peer.reader.idle]
+        late = monotonic() + self._limits["request_s"] * (1 - _COMING)
+        slow = [peer for peer in waiting if not peer.reader.idle and peer.deadline < late]
+        for some in (silent, slow):
+            for peer in sorted(some, key=lambda each: each.deadline):
+                if not _has_come(peer.socket):
+                    self._close(peer)
+                    return True
         return False
 
     def _move(self, peer: _Peer, events: int) -> None:

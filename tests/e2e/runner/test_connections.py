@@ -202,3 +202,28 @@ def test_connections_that_are_silent_lock_nobody_out() -> None:
             assert first.recv(4096).startswith(b"HTTP/1.1 200")
             begun.sendall(asking()[-5:])
             assert begun.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_requests_that_come_slowly_lock_nobody_out() -> None:
+    ready = b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n"
+    with serving(connections=2, request_s=3) as process, contextlib.ExitStack() as open_lines:
+        slow = [open_lines.enter_context(line(process)) for _ in range(2)]
+        for stream in slow:
+            stream.sendall(asking()[:-5])
+        with line(process) as early:
+            early.sendall(ready)
+            assert not_answered(early), "both have only just begun"
+        time.sleep(0.7)
+        with line(process) as late:
+            late.sendall(ready)
+            assert late.recv(4096).startswith(b"HTTP/1.1 200")
+            assert slow[0].recv(4096) == b"", "the one that has been coming longest"
+            slow[1].sendall(asking()[-5:])
+            assert slow[1].recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def not_answered(stream: socket.socket) -> bool:
+    try:
+        return stream.recv(4096) == b""
+    except ConnectionError:
+        return True
