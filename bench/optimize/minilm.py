@@ -20,9 +20,10 @@ from aweigh.core.protocols import PackageHandle
 from aweigh.core.tensors import Tensor
 from aweigh.optimization.inside import inside_step
 from aweigh.optimization.likeness import likeness
+from aweigh.optimization.material import split
 from bench import environments
 from bench.machine import describe
-from bench.optimize import searched
+from bench.optimize import searched, tools
 from bench.optimize.classify import LIBRARIES
 from bench.optimize.results import BASE, Bar, Document, Line, judged
 from bench.optimize.turns import Trial, held
@@ -30,6 +31,8 @@ from bench.processes import BenchError
 from bench.scenarios import text as text_scenario
 
 TEXTS: Final = 400
+HEADS, HIDDEN = 12, 384
+"""Of MiniLM-L6."""
 SECONDS: Final = 240.0
 SIZES: Final = {1: 16, 8: 128}
 """Rows of a batch -> tokens of each."""
@@ -82,18 +85,19 @@ def measure() -> Document:
         outcomes = {case: searched.search(home, str(package.reference), rows, _options(case)) for case in CASES}
         forms = [form for case, outcome in outcomes.items() for form in outcome.forms(case.who)]
         base = searched.baseline(outcomes[CASES[0]].handle)
-        lines = [_within(line) for line in held(_trial(package, last), base, forms)]
+        theirs, silent = tools.transformer_forms(base, _feeds(package, seen), Path(made), heads=HEADS, hidden=HIDDEN)
+        lines = [_within(line) for line in (*held(_trial(package, last), base, [*forms, *theirs]), *silent)]
     where = describe(LIBRARIES)
     versions: Any = where["versions"]
     return Document(
         scenario="minilm",
         title="MiniLM-L6, embeddings of texts",
         budget="; ".join(case.keep for case in CASES),
-        data=f"{len(seen)} docstrings of the standard library to optimise with, {len(last)} others for the last check",
+        data=f"{len(seen)} docstrings of the standard library to optimise with, {len(last)} others for the last check; the other tools are held to the widest budget",
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         machine=where,
-        versions={**versions, **environments.versions("minilm", Path(text_scenario.__file__).parent)},
+        versions={**versions, **environments.versions("minilm", Path(text_scenario.__file__).parent), **tools.versions()},
         lines=tuple(lines),
         bars=judged([case.bar() for case in CASES], lines),
         told=tuple(told for case, outcome in outcomes.items() for told in outcome.told(case.who)),
@@ -107,8 +111,17 @@ def _options(case: Case) -> OptimizeOptions:
     )
 
 
+def _feeds(package: PackageHandle, texts: Any) -> list[Mapping[str, Tensor]]:
+    """The rows that aweigh calibrates with, each as the model inside takes it."""
+    signature = package.manifest.session_signature
+    name = signature.inputs[0].name
+    picked = [texts[at : at + 1] for at in split(len(texts)).calibration]
+    return [inside_step(package.manifest.variants[0], signature, package.path, {name: row})[1] for row in picked]
+
+
 def _within(line: Line) -> Line:
-    share = next((case.share for case in CASES if case.who == line.who), 0.0)
+    """Whether it holds its own budget; of other tools the widest."""
+    share = next((case.share for case in CASES if case.who == line.who), min(case.share for case in CASES))
     return line if line.who == BASE else msgspec.structs.replace(line, within=line.figures.get("neighbours", 0.0) >= share)
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from bench.processes import BenchError
 PEERS: Final = Path(__file__).parent / "peers"
 LISTED: Final = own.ROOT / "src" / "aweigh" / "isolate" / "locks" / "optimize.txt"
 _SAID: Final = 500
+_Made = tuple[str, Sequence[Path], str]
+"""The runtime, the files, and what was done."""
 _TRIES: Final = 12
 
 
@@ -46,20 +48,48 @@ def forms(task: Task, folder: Path) -> tuple[list[Form], list[Line]]:
     np.savez(
         rows, **{f"x_{name}": task.rows[at] for name, at in picked.items()}, **{f"y_{name}": task.labels[at] for name, at in picked.items()}
     )
-    told = {"model": str(task.model), "input": task.input, "rows": str(rows), "points": task.points}
+    told = {"model": str(task.model), "input": task.input, "rows": str(rows), "points": task.points, "transformer": False}
+    return _each(
+        {
+            "NNCF": lambda: _nncf({**told, "controlled": False}, folder / "nncf", "quantize, run by OpenVINO"),
+            "NNCF, accuracy controlled": lambda: _nncf(
+                {**told, "controlled": True}, folder / "nncf-controlled", "quantize_with_accuracy_control, run by OpenVINO"
+            ),
+            "Olive": lambda: _olive(
+                {**told, "batch": task.batch, "seconds": task.seconds, "tries": _TRIES},
+                folder / "olive",
+                "OnnxQuantization, the fastest of {} that met its goals",
+            ),
+        }
+    )
+
+
+def transformer_forms(
+    inside: Form, feeds: Sequence[Mapping[str, Any]], folder: Path, *, heads: int, hidden: int
+) -> tuple[list[Form], list[Line]]:
+    """What comes of the transformer in a form: quantised by NNCF with these feeds, and by Olive, which takes none for this."""
+    place = folder / "feeds.npz"
+    np.savez(place, **{f"{at}/{name}": tensor for at, feed in enumerate(feeds) for name, tensor in feed.items()})
+    told = {"model": str(inside.files[inside.variant.files[0]]), "feeds": str(place), "transformer": True, "heads": heads, "hidden": hidden}
+    return _each(
+        {
+            "NNCF": lambda: _nncf(told, folder / "nncf", "quantize for transformers, run by OpenVINO"),
+            "Olive": lambda: _olive(told, folder / "olive", "OrtTransformersOptimization, then OnnxDynamicQuantization"),
+        },
+        inside=inside,
+    )
+
+
+def _each(runs: Mapping[str, Callable[[], _Made]], *, inside: Form | None = None) -> tuple[list[Form], list[Line]]:
     found, silent = [], []
-    for who, run in (
-        ("NNCF", lambda: _nncf(told, folder / "nncf", controlled=False)),
-        ("NNCF, accuracy controlled", lambda: _nncf(told, folder / "nncf-controlled", controlled=True)),
-        ("Olive", lambda: _olive({**told, "batch": task.batch, "seconds": task.seconds, "tries": _TRIES}, folder / "olive")),
-    ):
+    for who, run in runs.items():
         began = time.monotonic()
         try:
             runtime, files, what = run()
         except BenchError as error:
             silent.append(Line(who=who, what="", seconds=time.monotonic() - began, silence=str(error)[:_SAID], within=False))
             continue
-        found.append(loose(who, runtime, files, Line(who=who, what=what, seconds=time.monotonic() - began)))
+        found.append(loose(who, runtime, files, Line(who=who, what=what, seconds=time.monotonic() - began), inside=inside))
     return found, silent
 
 
@@ -70,20 +100,19 @@ def versions() -> dict[str, str]:
     return {**own.versions("olive", PEERS), **pinned}
 
 
-def _nncf(told: Mapping[str, Any], folder: Path, *, controlled: bool) -> tuple[str, Sequence[Path], str]:
+def _nncf(told: Mapping[str, Any], folder: Path, what: str) -> _Made:
     home = environments().home("optimize")
-    answer = _run(home.python, "nncf", {**told, "controlled": controlled}, folder)
-    what = "quantize_with_accuracy_control, run by OpenVINO" if controlled else "quantize, run by OpenVINO"
+    answer = _run(home.python, "nncf", told, folder)
     return "openvino", [Path(file) for file in answer["files"]], what
 
 
-def _olive(told: Mapping[str, Any], folder: Path) -> tuple[str, Sequence[Path], str]:
+def _olive(told: Mapping[str, Any], folder: Path, what: str) -> _Made:
     answer = _run(str(own.python("olive", PEERS)), "olive", told, folder)
     models = answer["models"]
     if not models:
         raise BenchError("no model of its search met the goal")
     best = min(models, key=lambda model: model["figures"].get("latency-avg", float("inf")))
-    return "onnxruntime", [Path(best["file"])], f"OnnxQuantization, the fastest of {len(models)} that met its goals"
+    return "onnxruntime", [Path(best["file"])], what.format(len(models))
 
 
 def _run(python: str, name: str, told: Mapping[str, Any], folder: Path) -> Any:

@@ -55,10 +55,13 @@ def form_of(handle: PackageHandle, variant: Variant, line: Line) -> Form:
     return Form(line=line, variant=variant, files={file: handle.path(file) for file in variant.files})
 
 
-def loose(name: str, runtime: str, files: Sequence[Path], line: Line) -> Form:
-    """Files that another tool made."""
-    variant = Variant(name=name, runtime=runtime, precision="int8", files=tuple(file.name for file in files))
-    return Form(line=line, variant=variant, files={file.name: file for file in files})
+def loose(name: str, runtime: str, files: Sequence[Path], line: Line, *, inside: Form | None = None) -> Form:
+    """Files that another tool made; they take the place of the model `inside` the step of a form."""
+    made = {file.name: file for file in files}
+    step = inside.variant.step if inside else None
+    if inside is not None and step is not None:
+        made |= {file: inside.files[file] for file in step.files}
+    return Form(line=line, variant=Variant(name=name, runtime=runtime, precision="int8", files=tuple(made), step=step), files=made)
 
 
 def held(trial: Trial, baseline: Form, others: Sequence[Form]) -> list[Line]:

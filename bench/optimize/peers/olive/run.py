@@ -47,12 +47,33 @@ def data(name, place, part, batch):
     }
 
 
-def workflow(job, place):
-    """What `search_strategy`, the goals and the pass are is quoted in settings.toml."""
-    one_thread = {"inference_settings": {"onnx": {"session_options": {"intra_op_num_threads": 1, "inter_op_num_threads": 1}}}}
+def common(job, place):
     return {
         "input_model": {"type": "ONNXModel", "model_path": job["model"]},
         "systems": {"local": {"type": "LocalSystem", "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}]}},
+        "host": "local",
+        "target": "local",
+        "cache_dir": str(place.parent / "cache"),
+        "output_dir": str(place.parent / "output"),
+        "log_severity_level": 3,
+    }
+
+
+def transformer(job, place):
+    """Its passes one after the other: it has no metric of neighbours to search by."""
+    fused = {"type": "OrtTransformersOptimization", "model_type": "bert", "num_heads": job["heads"], "hidden_size": job["hidden"]}
+    return {
+        **common(job, place),
+        "passes": {"transformers": fused, "quantization": {"type": "OnnxDynamicQuantization"}},
+        "evaluate_input_model": False,
+    }
+
+
+def classifier(job, place):
+    """What `search_strategy`, the goals and the pass are is quoted in settings.toml."""
+    one_thread = {"inference_settings": {"onnx": {"session_options": {"intra_op_num_threads": 1, "inter_op_num_threads": 1}}}}
+    return {
+        **common(job, place),
         "data_configs": [
             data("calibration", place, "calibration", 1),
             data("judged", place, "searched", 64),
@@ -97,22 +118,18 @@ def workflow(job, place):
             "max_time": job["seconds"],
         },
         "evaluator": "common",
-        "host": "local",
-        "target": "local",
         "evaluate_input_model": True,
-        "cache_dir": str(place.parent / "cache"),
-        "output_dir": str(place.parent / "output"),
-        "log_severity_level": 3,
     }
 
 
 def main():
     place = Path(sys.argv[1]).absolute()
     torch.set_num_threads(1)
-    found = run(workflow(json.loads(place.read_text()), place))
+    job = json.loads(place.read_text())
+    found = run((transformer if job["transformer"] else classifier)(job, place))
     models = []
     for model in found.get_output_models():
-        figures = {name: each["value"] for name, each in model.metrics_value.items()}
+        figures = {name: each["value"] for name, each in (model.metrics_value or {}).items()}
         models.append({"file": str(model.model_path), "figures": figures, "settings": str(getattr(model, "from_pass", lambda: "")())})
     place.with_name("answer.json").write_text(json.dumps({"models": models}))
 
