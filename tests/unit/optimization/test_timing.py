@@ -1,9 +1,15 @@
 """Turns: the ratio of two contestants, whatever else the machine does to both."""
 
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from aweigh.optimization.timing import Speed, Timed, _in_turns, merged
+from aweigh.optimization.timing_process import _peak_bytes
 
 
 class Clock:
@@ -55,3 +61,22 @@ def test_several_processes_of_one_variant_are_as_sure_as_all_of_them() -> None:
     assert (found.speeds[0].times, found.speeds[0].low, found.speeds[0].high) == pytest.approx((1.05, 0.95, 1.21))
     assert not found.speeds[0].better
     assert (found.load_ms, found.memory_bytes, found.size_bytes) == (2, 3, 10)
+
+
+_PEAK = "from aweigh.optimization.timing_process import _peak_bytes as peak; a = peak(); b = bytearray({more}); print(a, peak() - a)"
+
+
+def test_the_memory_of_a_process_is_its_own_however_large_its_starter_was() -> None:
+    more = 150 * 2**20
+    large = np.ones(500 * 2**17)
+    done = subprocess.run([sys.executable, "-c", _PEAK.format(more=more)], capture_output=True, text=True, check=True, timeout=60)
+    peak, grown = map(int, done.stdout.split())
+    assert peak < large.nbytes
+    assert grown == pytest.approx(more, rel=0.2)
+
+
+def test_where_the_system_keeps_no_such_account_its_other_one_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("VmRSS:\t4 kB\n")
+    unit = 1 if sys.platform == "darwin" else 1024
+    for status in (tmp_path / "status", tmp_path / "absent"):
+        assert _peak_bytes(status) == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
