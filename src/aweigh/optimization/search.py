@@ -20,7 +20,7 @@ from aweigh.optimization.material import Material
 from aweigh.optimization.passing import Declaration, Kind, Need, Way
 from aweigh.optimization.report import Result
 from aweigh.optimization.timing import Contestant, Speed, Timed, compare, merged
-from aweigh.optimization.trying import Tried, Workshop, slower_words, told
+from aweigh.optimization.trying import Tried, Workshop, slower_words, told, worthwhile
 
 GOALS: Final[dict[str, tuple[str, ...]]] = {
     "cpu": ("latency", "throughput"),
@@ -200,7 +200,7 @@ class Search:
         pairs = zip(material.earlier, (each.result for each in self._earlier), strict=True)
         settled = settle(pairs, timed, broken, [*(each.variant.name for each, _ in own), *kept])
         results = [*(_own_result(each, measured) for each, measured in own), *settled.results]
-        results += [_final(each.result, timed, broken, kept, material.goal) for each in self._tried]
+        results += [_final(each.result, timed, broken, kept, material.goal, self._workshop.baseline_bytes) for each in self._tried]
         unproven = tuple(each.candidate for each in self._tried if each.result.outcome == "unproven" and each.candidate is not None)
         return Found(results=tuple(results), kept=tuple(kept.values()), own=own, unproven=unproven, earlier=settled)
 
@@ -300,13 +300,15 @@ def _own_result(candidate: Candidate, timed: Timed) -> Result:
     return Result(name=candidate.variant.name, passes=(), base=candidate.base, outcome="own", timed=timed, variant=candidate.variant)
 
 
-def _final(result: Result, timed: dict[str, Timed], broken: dict[str, str], kept: dict[str, Candidate], goal: str) -> Result:
+def _final(
+    result: Result, timed: Mapping[str, Timed], broken: Mapping[str, str], kept: Container[str], goal: str, baseline_bytes: int
+) -> Result:
     """As the last comparison has it."""
     if result.name in broken:
         return msgspec.structs.replace(result, outcome="failed", why=broken[result.name])
     measured = timed.get(result.name, result.timed)
     if result.name in kept:
         return msgspec.structs.replace(result, outcome="kept", timed=measured)
-    if result.outcome == "beaten" and measured is not None and not any(speed.better for speed in measured.speeds) and goal != "size":
+    if result.outcome == "beaten" and measured is not None and not worthwhile(measured, goal, baseline_bytes):
         return msgspec.structs.replace(result, outcome="slower", timed=measured, why=slower_words(measured, goal))
     return msgspec.structs.replace(result, timed=measured)

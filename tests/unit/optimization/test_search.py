@@ -9,7 +9,7 @@ from aweigh.core.evidence import Machine
 from aweigh.optimization.budget import Figure, Judged
 from aweigh.optimization.charts import on_front, optimization_page, pareto_lines, pareto_svg
 from aweigh.optimization.report import Optimization, Outcome, Result
-from aweigh.optimization.search import _dominates, _surely, check_goal
+from aweigh.optimization.search import _dominates, _final, _surely, check_goal
 from aweigh.optimization.summary import summarised
 from aweigh.optimization.timing import Speed, Timed
 from aweigh.optimization.trying import Tried, slower_words, worthwhile
@@ -81,6 +81,22 @@ def test_surely_means_beyond_the_interval() -> None:
     assert not _surely("latency", timed(1.1, 9, spread=0.2), base)
     assert _surely("throughput", timed(1.1, 9, spread=0.2), base)
     assert _surely("size", timed(0.1, 0.1, 1), base)
+
+
+@pytest.mark.parametrize(
+    ("goal", "found", "outcome"),
+    [
+        ("edge", timed(0.8, 0.8, 500), "beaten"),
+        ("mobile", timed(0.8, 0.8, 2000), "slower"),
+        ("size", timed(0.8, 0.8, 500), "beaten"),
+        ("latency", timed(0.8, 3.0), "slower"),
+        ("throughput", timed(0.8, 3.0), "beaten"),
+    ],
+)
+def test_the_last_comparison_calls_slower_what_is_worth_nothing_for_this_goal(goal: str, found: Timed, outcome: Outcome) -> None:
+    said = _final(result("x", "beaten", timed(2, 2, 10)), {"x": found}, {}, {}, goal, 1000)
+    assert (said.outcome, said.timed) == (outcome, found)
+    assert bool(said.why) == (outcome == "slower")
 
 
 def test_the_front() -> None:
