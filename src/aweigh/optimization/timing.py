@@ -2,6 +2,7 @@
 machine does falls on both alike.
 
 In processes of their own because the libraries of two runtimes need not go together, one that crashes takes nothing along, and memory and loading are each one's own.
+Calls are measured inside them. A variant whose library is in an environment alone is served from a process too: what its rows and answers take on the way is added before anything is compared.
 """
 
 import math
@@ -27,13 +28,14 @@ LEAST_GAIN: Final = 1.03
 _TURN_S: Final = 0.008
 _MAX_CALLS: Final = 400
 _MIN_TURNS, _MAX_TURNS = 8, 60
-_BORDER_CALLS: Final = 40
+_LEAST_CROSSINGS, _MOST_CROSSINGS = 5, 40
+_BORDER_S: Final = 0.3
 _DRAWS: Final = 500
 _SEED: Final = 20_261_122
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """Of batches of `rows`: times of a call, and how many times as fast as the baseline a variant is, with the interval at 95% from pairs of turns."""
+    """Of batches of `rows`: times of a call as it is served, and how many times as fast as the baseline a variant is, with the interval at 95% from pairs of turns."""
 
     rows: int
     p50_us: float
@@ -41,6 +43,8 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     rows_per_s: float
     cpu_s_per_1000: float
     """Processor seconds of all threads for 1,000 rows: what energy is proportional to."""
+    border_us: float = 0.0
+    """How much of each call is the way to the variant and back, where its library is in an environment alone: it is served from a process there."""
     times: float = 1.0
     low: float = 1.0
     high: float = 1.0
@@ -64,8 +68,6 @@ class Timed(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     """The greatest resident size of its process, less what that had before it loaded the variant."""
     size_bytes: int
-    border_us: float = 0.0
-    """What a call takes to reach the variant and come back, where its library is in an environment alone: it is served from a process there."""
 
 
 class Contestant:
@@ -83,7 +85,7 @@ class Contestant:
         self.size_bytes = sum(files[file].stat().st_size for file in variant.files)
         home = home_of(variant.runtime, environments)
         self._apart = needs_environment(variant.runtime)
-        self._worker = Worker(_TARGET, opening, caps=caps, subject=f"variant '{variant.name}'", home=home)
+        self._worker = Worker(_TARGET, opening, caps=caps, keeps_inputs=False, subject=f"variant '{variant.name}'", home=home)
 
     def keep(self, name: str, rows: Tensors) -> None:
         """Send rows to be timed with."""
@@ -99,14 +101,18 @@ class Contestant:
         said, _ = self._worker.request({"do": "facts"}, {})
         return float(said["load_ms"]), int(said["memory_bytes"])
 
-    def border_us(self) -> float:
-        """Microseconds of a question to the process that computes nothing; 0 for a variant that would be served without one."""
-        times = []
-        for _ in range(_BORDER_CALLS if self._apart else 0):
+    def border_s(self, name: str, rows: Tensors) -> float:
+        """Seconds that these rows, which it keeps under that name, take to the process, and its answers back; 0 for a variant that would be served without one."""
+        if not self._apart:
+            return 0.0
+        said = {"do": "cross", "rows": name}
+        self._worker.request(said, rows)  # the first call computes what the others bring back
+        times: list[float] = []
+        while len(times) < _LEAST_CROSSINGS or (len(times) < _MOST_CROSSINGS and sum(times) < _BORDER_S):
             began = perf_counter()
-            self.facts()
+            self._worker.request(said, rows)
             times.append(perf_counter() - began)
-        return float(np.median(times)) * 1e6 if times else 0.0
+        return float(np.median(times))
 
     def close(self) -> None:
         self._worker.close()
@@ -124,15 +130,14 @@ def compare(baseline: Contestant, others: Sequence[Contestant], batches: Batches
         name = f"rows-{count}"
         for contestant in everyone:
             contestant.keep(name, rows)
-        for at, speed in enumerate(_in_turns([partial(contestant.run, name) for contestant in everyone], count, seconds)):
+        borders = [contestant.border_s(name, rows) for contestant in everyone]
+        runs = [partial(contestant.run, name) for contestant in everyone]
+        for at, speed in enumerate(_in_turns(runs, count, seconds, borders)):
             speeds[at].append(speed)
     found = []
     for contestant, measured in zip(everyone, speeds, strict=True):
         load_ms, memory = contestant.facts()
-        border = contestant.border_us()
-        found.append(
-            Timed(speeds=tuple(measured), load_ms=load_ms, memory_bytes=memory, size_bytes=contestant.size_bytes, border_us=border)
-        )
+        found.append(Timed(speeds=tuple(measured), load_ms=load_ms, memory_bytes=memory, size_bytes=contestant.size_bytes))
     return found
 
 
@@ -147,7 +152,10 @@ def merged(rounds: Sequence[Timed]) -> Timed:
     return msgspec.structs.replace(usual, speeds=tuple(speeds), memory_bytes=max(timed.memory_bytes for timed in rounds))
 
 
-def _in_turns(runs: Sequence[Callable[[int], tuple[float, NDArray[np.float64]]]], rows: int, seconds: float) -> list[Speed]:
+def _in_turns(
+    runs: Sequence[Callable[[int], tuple[float, NDArray[np.float64]]]], rows: int, seconds: float, borders: Sequence[float]
+) -> list[Speed]:
+    """`borders` are the seconds that each takes beside its calls."""
     calls = []
     for run in runs:
         run(1)  # the first call prepares
@@ -163,12 +171,14 @@ def _in_turns(runs: Sequence[Callable[[int], tuple[float, NDArray[np.float64]]]]
             run(1)  # what others left in the caches is theirs
             cpu, times = run(calls[at])
             spent[at] += cpu
-            turns[at].append(times)
+            turns[at].append(times + borders[at])
     medians = np.array([[float(np.median(turn)) for turn in each] for each in turns])
-    return [_speed(rows, np.concatenate(turns[at]), spent[at], medians[0] / medians[at] if at else None) for at in range(len(runs))]
+    return [
+        _speed(rows, np.concatenate(turns[at]), spent[at], borders[at], medians[0] / medians[at] if at else None) for at in range(len(runs))
+    ]
 
 
-def _speed(rows: int, times: NDArray[np.float64], cpu_s: float, ratios: NDArray[np.float64] | None) -> Speed:
+def _speed(rows: int, times: NDArray[np.float64], cpu_s: float, border_s: float, ratios: NDArray[np.float64] | None) -> Speed:
     p50, p99 = (float(np.percentile(times, percent)) for percent in (50, 99))
     middle, low, high = (1.0, 1.0, 1.0) if ratios is None else _interval(np.log(ratios))
     return Speed(
@@ -177,6 +187,7 @@ def _speed(rows: int, times: NDArray[np.float64], cpu_s: float, ratios: NDArray[
         p99_us=p99 * 1e6,
         rows_per_s=rows / p50,
         cpu_s_per_1000=cpu_s / (len(times) * rows) * 1000,
+        border_us=border_s * 1e6,
         times=middle,
         low=low,
         high=high,

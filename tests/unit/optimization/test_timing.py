@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aweigh.optimization.timing import Speed, Timed, _in_turns, merged
+from aweigh.core.package import Variant
+from aweigh.core.signature import Signature, TensorSpec
+from aweigh.core.tensors import Datatype
+from aweigh.isolate import Caps
+from aweigh.optimization.roofline import _product_model
+from aweigh.optimization.timing import Contestant, Speed, Timed, _in_turns, merged
 from aweigh.optimization.timing_process import _peak_bytes
 
 
@@ -30,7 +35,7 @@ class Clock:
 
 def test_a_ratio_on_a_machine_that_changes() -> None:
     clock = Clock()
-    base, quick, same = _in_turns([clock.contestant(300), clock.contestant(100), clock.contestant(300)], 8, 0.0)
+    base, quick, same = _in_turns([clock.contestant(300), clock.contestant(100), clock.contestant(300)], 8, 0.0, [0.0] * 3)
     assert quick.times == pytest.approx(3, rel=0.25)
     assert quick.low > 1.5
     assert same.low <= 1.15
@@ -42,10 +47,52 @@ def test_figures_of_calls() -> None:
     def steady(calls: int) -> tuple[float, np.ndarray]:  # type: ignore[type-arg]
         return calls * 0.002, np.full(calls, 0.001)
 
-    speed = _in_turns([steady], 10, 0.0)[0]
+    speed = _in_turns([steady], 10, 0.0, [0.0])[0]
     assert (speed.p50_us, speed.p99_us) == pytest.approx((1000, 1000))
     assert speed.rows_per_s == pytest.approx(10_000)
     assert speed.cpu_s_per_1000 == pytest.approx(0.2)
+
+
+def test_the_way_to_a_process_counts_in_all_that_is_decided_and_told() -> None:
+    """Twice as fast inside, and slower as it is served: a form that needs no process is the quickest."""
+
+    def contestant(call_us: float):  # type: ignore[no-untyped-def]  # a function of calls
+        return lambda calls: (calls * call_us / 1e6, np.full(calls, call_us / 1e6))
+
+    base, apart, here = _in_turns([contestant(40), contestant(20), contestant(27)], 1, 0.0, [0.0, 120e-6, 0.0])
+    assert (apart.p50_us, apart.border_us) == pytest.approx((140, 120))
+    assert (apart.times, apart.high) == pytest.approx((40 / 140, 40 / 140))
+    assert apart.rows_per_s == pytest.approx(1e6 / 140)
+    assert not apart.better
+    assert here.better
+    assert base.border_us == here.border_us == 0
+
+
+def test_rows_and_answers_cross_the_border_where_a_library_is_in_an_environment(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(_product_model())
+    names = ("a", "b", "c")
+    first, second, product = (TensorSpec(name=name, datatype=Datatype.FP32, shape=(768, 768)) for name in names)
+    variant = Variant(name="onnx", runtime="onnxruntime", precision="fp32", files=("m.onnx",))
+    contestant = Contestant(
+        variant,
+        Signature(inputs=(first, second), outputs=(product,)),
+        {"m.onnx": tmp_path / "m.onnx"},
+        caps=Caps(timeout_s=60),
+        environments=None,
+    )
+    rows = {name: np.ones((768, 768), dtype=np.float32) for name in names[:2]}
+    try:
+        contestant.keep("rows", rows)
+        assert contestant.border_s("rows", rows) == 0
+        contestant._apart = True
+        border_s = contestant.border_s("rows", rows)
+        said, answers = contestant._worker.request({"do": "cross", "rows": "rows"}, rows)
+        assert contestant.run("rows", 2)[1].shape == (2,)
+    finally:
+        contestant.close()
+    assert 100e-6 < border_s < 1, "7 MB are copied on the way"
+    assert said == {}
+    assert [(output.shape, output[0, 0]) for output in answers.values()] == [((768, 768), 768)]
 
 
 def test_several_processes_of_one_variant_are_as_sure_as_all_of_them() -> None:
