@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aweigh.core.errors import TooLarge
+from aweigh.core.errors import InvalidInput, TooLarge
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 _PREFIX_BYTES: Final = 8
@@ -97,8 +97,13 @@ START: Final = msgspec.msgpack.Decoder(Start)
 
 
 def encode(value: object) -> msgspec.Raw:
-    """A struct or JSON-like value (paths too) as msgpack."""
-    return msgspec.Raw(_ENCODER.encode(value))
+    """A struct or JSON-like value (paths too) as msgpack. Raises InvalidInput for a text or path that is not UTF-8."""
+    try:
+        return msgspec.Raw(_ENCODER.encode(value))
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{error.object[:400]!r} is not UTF-8 and cannot be told to a child process", hint="give the file or folder another name"
+        ) from error
 
 
 def decode(raw: Buffer, kind: Any) -> Any:

@@ -64,7 +64,17 @@ def answer(channel: Channel, start: Start) -> None:
 
 
 def failure(error: BaseException, target: str) -> Failed | OutOfMemory:
-    """How an exception crosses to the parent."""
+    """How an exception crosses to the parent, as text that has a form in UTF-8. Never raises: an error that cannot be told still is one."""
+    try:
+        return _failure(error, target)
+    except MemoryError:
+        return OutOfMemory()
+    except BaseException:  # noqa: BLE001  # boundary: the text of an error is made by the target's code too, and may raise
+        told = InternalError(f"{_crossing(type(error).__name__)}: (its text cannot be made)", target=_crossing(target))
+        return Failed(error=told.as_dict())
+
+
+def _failure(error: BaseException, target: str) -> Failed | OutOfMemory:
     if isinstance(error, MemoryError):
         return OutOfMemory()
     if isinstance(error, ModuleNotFoundError):
@@ -75,7 +85,17 @@ def failure(error: BaseException, target: str) -> Failed | OutOfMemory:
         text = "".join(traceback.format_exception(error, limit=-_TRACEBACK_FRAMES))[-_TRACEBACK_CHARACTERS:]
         said = str(error) or "(no text)"
         error = InternalError(f"{type(error).__name__}: {said}", target=target, exception=type(error).__name__, traceback=text)
-    return Failed(error=error.as_dict())
+    told = error.as_dict()
+    context = typing.cast("dict[str, str]", told["context"])
+    return Failed(
+        error={name: _crossing(text) for name, text in told.items() if name != "context"}
+        | {"context": {_crossing(name): _crossing(text) for name, text in context.items()}}
+    )
+
+
+def _crossing(value: object) -> str:
+    """A text without what UTF-8 has no form for (halves of surrogate pairs, which stand for the odd bytes of file names): escaped."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def resolve(target: str) -> Callable[..., Any]:
@@ -96,7 +116,7 @@ def parameter_type(function: Callable[..., Any]) -> Any:
 
 def _progress(channel: Channel) -> Callable[..., None]:
     def progress(step: str, done: int = 0, total: int = 0) -> None:
-        channel.send(Step(step=step, done=done, total=total))
+        channel.send(Step(step=_crossing(step), done=done, total=total))
 
     return progress
 

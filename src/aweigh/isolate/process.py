@@ -71,12 +71,15 @@ class ChildProcess:
     def __init__(
         self, target: str, argument: object, caps: Caps, paths: Sequence[str] = (), *, subject: str = "", home: Home = HERE
     ) -> None:
+        """Raises InvalidInput for an argument or path that is not UTF-8, Unsupported on Windows."""
         if sys.platform == "win32":
             raise Unsupported("isolated children need a POSIX system", hint="use WSL 2 or Linux")
         self.target = target
         self.subject = subject or f"'{target}'"
         """Whose process it is, in messages."""
         self.caps = caps
+        self.start = encode(Start(target=target, argument=encode(argument), caps=caps, parent=os.getpid(), paths=tuple(paths)))
+        """What the child is told first; made before it is launched, so that what has no form launches none."""
         self._closed = False
         self._noise: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed in close()
         self._noise_lock = threading.Lock()
@@ -98,7 +101,6 @@ class ChildProcess:
         self.pidfd = _pidfd(self._process.pid)
         """Readable once the child has ended; None where the system has no such thing."""
         self.channel = Channel(ours, self.pidfd)
-        self.start = Start(target=target, argument=encode(argument), caps=caps, parent=os.getpid(), paths=tuple(paths))
 
     @property
     def pid(self) -> int:

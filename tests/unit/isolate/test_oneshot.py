@@ -28,6 +28,24 @@ def test_structs_and_paths_cross_both_ways(paths: Paths) -> None:
     assert answer == Answer(text="abab", file=Path("/x/y"))
 
 
+def test_texts_that_are_not_utf8_cross_escaped(paths: Paths) -> None:
+    seen: list[str] = []
+    with pytest.raises(InvalidFile) as caught:
+        call("hostile:named_after_a_file", None, type(None), paths=paths, progress=lambda step, done=0, total=0: seen.append(step))
+    assert (caught.value.message, caught.value.hint) == ("odd\\udcff.bin is bad", "\\ud800")
+    assert caught.value.context == {"place": "odd\\udcff.bin"}
+    assert seen == ["reading odd\\udcff.bin"]
+
+
+@pytest.mark.parametrize(("argument", "more"), [({"file": Path("m\udcff.onnx")}, ()), (None, ("odd\udcff",))], ids=["argument", "path"])
+def test_what_is_not_utf8_is_refused_by_name_before_a_child_is_launched(
+    paths: Paths, argument: object, more: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aweigh.isolate.process._launch", lambda start: pytest.fail("launched"))
+    with pytest.raises(InvalidInput, match=r"\\udcff.* is not UTF-8"):
+        call("hostile:echo", argument, Answer, paths=(*paths, *more))
+
+
 def test_progress_flows_back(paths: Paths) -> None:
     seen: list[tuple[str, int, int]] = []
     assert call("hostile:counted", 3, int, paths=paths, progress=lambda step, done=0, total=0: seen.append((step, done, total))) == 3

@@ -71,6 +71,24 @@ def test_errors_of_the_target_leave_the_child_alive(worker: Worker) -> None:
     assert worker.pid == pid
 
 
+@pytest.mark.parametrize(
+    ("how", "kind", "text"),
+    [
+        ("surrogate", InternalError, r"ValueError: no such file: odd\\udcff\.bin"),
+        ("typed surrogate", InvalidFile, r"odd\\udcff\.bin is bad"),
+        ("speechless", InternalError, r"Speechless: \(its text cannot be made\)"),
+        ("speechless context", InternalError, r"InvalidFile: \(its text cannot be made\)"),
+    ],
+)
+def test_errors_whose_text_has_no_form_cross_and_leave_the_child_alive(
+    worker: Worker, how: str, kind: type[AweighError], text: str
+) -> None:
+    pid = worker.pid
+    with pytest.raises(kind, match=text):
+        worker.request({"do": how}, {})
+    assert worker.request({"multiply": True}, {"x": np.ones(2)})[0] == {"pid": pid}
+
+
 @pytest.mark.parametrize(("how", "text"), [("segfault", "SIGSEGV"), ("exit", "exit code 0"), ("orphan", "exit code 1")])
 def test_dead_child_fails_its_request_and_the_next_restarts_it(worker: Worker, how: str, text: str) -> None:
     pid = worker.pid

@@ -98,6 +98,16 @@ def write_much(rounds: int) -> list[int]:
     return sizes
 
 
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no text either")
+
+
+def named_after_a_file(argument: Any, progress: Any) -> None:
+    progress("reading odd\udcff.bin")
+    raise InvalidFile("odd\udcff.bin is bad", hint="\ud800", place=Path("odd\udcff.bin"))
+
+
 def misbehave(how: str) -> object:  # noqa: C901  # one case a way to misbehave
     match how:
         case "memory":
@@ -117,6 +127,14 @@ def misbehave(how: str) -> object:  # noqa: C901  # one case a way to misbehave
             return ctypes.string_at(0)
         case "exit":
             os._exit(0)
+        case "surrogate":
+            raise ValueError("no such file: odd\udcff.bin")
+        case "typed surrogate":
+            raise InvalidFile("odd\udcff.bin is bad", hint="look at \ud800", place=Path("odd\udcff.bin"))
+        case "speechless":
+            raise Speechless
+        case "speechless context":
+            raise InvalidFile("bad", thing=Speechless())
         case "sys.exit":
             sys.exit(3)
         case "much noise":
