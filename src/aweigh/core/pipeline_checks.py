@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from aweigh.core.errors import InvalidInput
-from aweigh.core.nearest import nearest
+from aweigh.core.nearest import listed, nearest
 from aweigh.core.pipeline import MAX_STEPS, OUTPUT, REQUEST, Combine, Condition, Graph, Operator, Step, needs, step_of
 from aweigh.core.signature import BATCH, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype
@@ -21,6 +21,8 @@ _MAX_NAME: Final = 64
 _WIDTHS: Final = (*(each for each in Datatype if not each.is_float), Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64)
 _MIXING: Final = frozenset({Combine.MEAN, Combine.WEIGHTED_MEAN, Combine.MAX, Combine.CONCAT})
 """Combinations that take floats of several widths, and give the widest."""
+_BY_PLACE: Final = frozenset(Combine) - {Combine.CONCAT}
+"""Combinations that take what stands at one place of each tensor for the same thing."""
 Labels = tuple[str | int | float | bool, ...]
 
 
@@ -145,6 +147,7 @@ class _Tracer:
         if step.combine is Combine.JOIN:
             self._check_covered(step, taken)
         made = _combined_spec(step, taken)
+        _check_order(step, taken)
         first = taken[0]
         alike = all(each.task is first.task and each.labels == first.labels for each in taken)
         return {OUTPUT: Flowing(spec=made, branch=branch, task=first.task if alike else Task.GENERAL, labels=first.labels if alike else ())}
@@ -257,6 +260,29 @@ def _combined_spec(step: Step, taken: list[Flowing]) -> TensorSpec:
     if step.combine is Combine.CONCAT:
         role, shape = "", _side_by_side([flowing.spec.shape for flowing in taken], place)
     return TensorSpec(name=OUTPUT, datatype=datatype, shape=shape, role=role)
+
+
+def _check_order(step: Step, taken: list[Flowing]) -> None:
+    """Probabilities stand in the order of their model's labels: in another order they are of other classes."""
+    if step.combine not in _BY_PLACE:
+        return
+    named = [
+        (feed.source, flowing.labels)
+        for feed, flowing in zip(step.inputs, taken, strict=True)
+        if flowing.spec.role == "probability" and flowing.labels
+    ]
+    for source, labels in named[1:]:
+        first, expected = named[0]
+        if labels != expected:
+            raise InvalidInput(
+                f"step '{step.name}': {step.combine.value if step.combine else ''} of probabilities whose labels differ: "
+                f"{first} is of {_listed(expected)}, and {source} of {_listed(labels)}",
+                hint="a Python function between them can bring the columns of one into the order of the other",
+            )
+
+
+def _listed(labels: Labels) -> str:
+    return listed([repr(label) for label in labels])
 
 
 def _side_by_side(shapes: list[tuple[int | str, ...]], place: str) -> tuple[int | str, ...]:

@@ -8,8 +8,8 @@ from aweigh.core.errors import InvalidFile, InvalidInput, Unsupported
 from aweigh.core.names import Digest
 from aweigh.core.package import Part
 from aweigh.core.pipeline import Combine, Condition, Feed, Graph, Operator, Output, Step, decode_graph, encode_graph
-from aweigh.core.pipeline_checks import trace
-from aweigh.core.signature import BATCH, Signature, TensorSpec
+from aweigh.core.pipeline_checks import Flows, trace
+from aweigh.core.signature import BATCH, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype
 
 X = TensorSpec(name="x", datatype=Datatype.FP32, shape=(BATCH, 4))
@@ -105,6 +105,47 @@ def test_a_graph_that_holds_together() -> None:
 def test_what_does_not_hold_together_is_refused_by_name(made: Graph, text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         check(made)
+
+
+def of_classes(*labels: str | int) -> Signature:
+    spec = TensorSpec(name="p", datatype=Datatype.FP32, shape=(BATCH, 2), role="probability")
+    return Signature(inputs=(X,), outputs=(spec,), task=Task.CLASSIFICATION, labels=labels)
+
+
+def flows_of(combine: Combine, *models: Signature, **more: object) -> Flows:
+    """Two models, and their probabilities combined; of a join the first has a branch."""
+    first = model("a", when=when("request.x", column=0)) if combine is Combine.JOIN else model("a")
+    signatures = dict(zip("ab", models, strict=True))
+    return trace(
+        graph(first, model("b"), combined("m", combine, "a.p", "b.p", **more), out="m.output"), (X,), lambda step: signatures[step.name]
+    )
+
+
+BY_PLACE = [
+    (Combine.MEAN, {}),
+    (Combine.WEIGHTED_MEAN, {"weights": (1.0, 2.0)}),
+    (Combine.MAX, {}),
+    (Combine.VOTE, {}),
+    (Combine.JOIN, {}),
+]
+
+
+@pytest.mark.parametrize(("combine", "more"), BY_PLACE)
+def test_probabilities_in_different_orders_are_not_combined(combine: Combine, more: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match=r"step 'm': .*a\.p is of 'ham', 'spam', and b\.p of 'spam', 'ham'"):
+        flows_of(combine, of_classes("ham", "spam"), of_classes("spam", "ham"), **more)
+
+
+@pytest.mark.parametrize(("combine", "more"), BY_PLACE)
+def test_probabilities_in_one_order_or_of_a_model_that_names_none_are_combined(combine: Combine, more: dict[str, object]) -> None:
+    known = of_classes("ham", "spam")
+    assert flows_of(combine, known, known, **more).tensors["m.output"].labels == known.labels
+    assert flows_of(combine, known, of_classes(), **more).tensors["m.output"].labels == ()
+
+
+def test_probabilities_in_different_orders_may_stand_side_by_side() -> None:
+    made = flows_of(Combine.CONCAT, of_classes("ham", "spam"), of_classes("spam", "ham")).tensors["m.output"]
+    assert made.spec.shape == (BATCH, 4)
 
 
 def test_a_branch_is_not_opened_within_another() -> None:
