@@ -43,8 +43,13 @@ def _read(body: bytes, columns: list[dict[str, Any]]) -> list[Any]:
         lines = StringIO(body.decode("utf-8-sig"), newline="")  # str.splitlines ends lines at characters that cells may hold
     except UnicodeDecodeError as error:
         raise Refusal(f"the body is not UTF-8: byte {error.start}", hint="send rows of CSV in UTF-8") from None
+    blank = [""] if len(columns) == 1 else []  # of one column an empty line is a row
     try:
-        return [[_cell(text, at, columns) for at, text in enumerate(line)] for line in _csv.reader(lines, strict=True) if line]
+        return [
+            [_cell(text, at, columns) for at, text in enumerate(filled)]
+            for line in _csv.reader(lines, strict=True)
+            if (filled := line or blank)
+        ]
     except _csv.Error as error:
         raise Refusal(f"the body is not CSV: {error}", hint="send rows without a header") from None
 

@@ -56,13 +56,17 @@ _MAX_CELL: Final = 8 * 1024 * 1024
 
 
 def columns_of_csv(body: bytes, signature: Signature, max_rows: int) -> dict[str, list[Any]]:
-    """Of rows without a header, in the order of the model's columns; an empty cell is a missing value. Raises InvalidInput, TooLarge."""
+    """Of rows without a header, in the order of the model's columns; an empty cell is a missing value. Raises InvalidInput, TooLarge.
+
+    An empty line is a row where there is one column, and nothing where there are several.
+    """
     expected = frame_columns(signature)
     cells: list[list[Any]] = [[] for _ in expected]
     readers = [_READERS.get(column.kind, _text) for column in expected]
     try:
         lines = csv.reader(io.StringIO(bytes(body).decode("utf-8-sig"), newline=""), strict=True)
-        for row, line in enumerate(line for line in lines if line):
+        blank = [""] if len(expected) == 1 else []
+        for row, line in enumerate(filled for line in lines if (filled := line or blank)):
             if row >= max_rows:
                 raise TooLarge(f"more than {max_rows} rows", hint="send fewer rows, or raise max_rows")
             if len(line) != len(expected):

@@ -198,6 +198,21 @@ def test_csv(doors: Any) -> None:
         assert one[0] != 200 or one[1] == other[1]
 
 
+def test_csv_of_one_column_where_an_empty_line_is_a_row() -> None:
+    age = TensorSpec(name="age", datatype=D.FP64, shape=(BATCH,))
+    of = Signature(inputs=(age,), outputs=(age,), columns=(Column(name="age", kind=ColumnKind.NUMBER, input="age", nullable=True),))
+
+    def filled(inputs: Tensors) -> list[Tensor]:
+        return [np.nan_to_num(inputs["age"], nan=-1)]
+
+    server, runner = rig(model(filled, of=of)), forms_of(filled, of)
+    for body, ages in ((b"41\n\n52\n", [41, -1, 52]), (b"41\n\n", [41, -1]), (b"\r\n41", [-1, 41]), (b"41\n", [41])):
+        (one,) = exchange(server, post("/invocations", body, "content-type: text/csv"))
+        other = ask(runner, "/invocations", body, content_type="text/csv")
+        for told in (one, other):
+            assert [row["age"] for row in json.loads(told.body)["predictions"]] == ages
+
+
 def test_what_is_asked_without_a_body(doors: Any) -> None:
     name, both = doors
     same(both(f"/predict/{name}"), "columns")

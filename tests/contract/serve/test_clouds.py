@@ -113,6 +113,28 @@ def test_csv_of_every_kind_of_column() -> None:
     assert ask(mixed, b'1.5,7,true,"a, b"\n', CSV, "Accept: text/csv").body == b'1.5,7,true,"a, b"\n'
 
 
+@pytest.mark.parametrize(
+    ("body", "ages"),
+    [
+        (b"41\n\n52\n", [41, -1, 52]),
+        (b"41\r\n\r\n52", [41, -1, 52]),
+        (b"\n41\n", [-1, 41]),
+        (b"41\n\n", [41, -1]),
+        (b"41\n", [41]),
+        (b'41\n""\n', [41, -1]),
+    ],
+)
+def test_an_empty_line_is_a_row_of_a_model_of_one_column(body: bytes, ages: list[int]) -> None:
+    spec = TensorSpec(name="age", datatype=Datatype.FP64, shape=(BATCH,))
+    columns = (Column(name="age", kind=ColumnKind.NUMBER, input="age", nullable=True),)
+    one = rig(model(lambda inputs: [np.nan_to_num(inputs["age"], nan=-1)], of=Signature(inputs=(spec,), outputs=(spec,), columns=columns)))
+    assert [row["age"] for row in json.loads(ask(one, body, CSV).body)["predictions"]] == ages
+
+
+def test_an_empty_line_is_nothing_of_a_model_of_several_columns(server: Rig) -> None:
+    assert len(json.loads(ask(server, b"1,2,3,4\n\n5,6,7,8\n", CSV).body)["predictions"]) == 2
+
+
 def test_ping_follows_readiness(server: Rig) -> None:
     _, pipe = server.open()
     pipe.send(get("/ping"))
