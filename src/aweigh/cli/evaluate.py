@@ -78,10 +78,9 @@ def _draw(out: Output, found: "Evaluation", page: str) -> None:
     from aweigh.evaluation.page import text_of
 
     out.text(f"{found.task} on {found.data}: {count_text(found.rows, 'row')}; {found.method}", "")
-    names = list(found.candidates[0].metrics)
     out.table(
         ("metric", *(one.model for one in found.candidates)),
-        [(name, *(text_of(one.metrics[name]) for one in found.candidates)) for name in names],
+        [(name, *map(text_of, figures)) for name, figures in found.figures.items()],
     )
     for comparison in found.comparisons:
         exact = "" if comparison.mcnemar_p is None else f", McNemar p {comparison.mcnemar_p:.3g}"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from aweigh.core.errors import InvalidInput, WrongUse
+from aweigh.core.errors import InvalidInput, InvalidSetting, WrongUse
 from aweigh.core.protocols import Progress, quiet
 from aweigh.core.signature import Signature, Task
 from aweigh.core.tensors import Tensor
@@ -71,13 +71,13 @@ def evaluate(candidates: Sequence[Candidate], question: Question, progress: Prog
     task = question.task or answers.task_of(candidates[0].signature, question.right)
     groups = _groups(question) if task is Task.RANKING else None
     labels, scores = _scores(candidates, question, task, groups)
-    by = known(question.by or PRIMARY[task], scores[0].measure(np.ones(scores[0].units)), place="--by")
+    by = _by(question.by or PRIMARY[task], candidates, scores)
     cuts = {name: cut([values[rows[0]] for rows in groups] if groups else values) for name, values in question.slices.items()}
     measured = []
     for at, (candidate, score) in enumerate(zip(candidates, scores, strict=True)):
         progress(f"measuring {candidate.model}", at, len(candidates))
         measured.append(_measure(candidate, score, question, cuts, by))
-    measured.sort(key=lambda one: -worth(by, one.result.metrics[by].value))
+    measured.sort(key=lambda one: -worth(by, one.result.metrics[by].value, question.quantiles))
     return Evaluation(
         task=task,
         data=question.data,
@@ -132,6 +132,17 @@ def _scores(
     return labels, [answers.class_scores(one.signature, one.outputs, question.right, labels) for one in candidates]
 
 
+def _by(name: str, candidates: Sequence[Candidate], scores: Sequence[Scores]) -> str:
+    """What ranks, if every candidate has it. Raises InvalidSetting, naming one that has not."""
+    found = [score.measure(np.ones(score.units)) for score in scores]
+    known(name, dict.fromkeys(metric for metrics in found for metric in metrics), place="--by")
+    for candidate, metrics in zip(candidates, found, strict=True):
+        if name not in metrics:
+            shared = [metric for metric in metrics if all(metric in other for other in found)]
+            raise InvalidSetting(f"--by {name!r}: {candidate.model} has no such figure", hint=f"all of them have: {', '.join(shared)}")
+    return name
+
+
 def _measure(candidate: Candidate, scores: Scores, question: Question, cuts: Mapping[str, list[tuple[str, Rows]]], by: str) -> _Measured:
     draws = _draws(scores, question)
     whole = bootstrap.figures(scores.measure(np.ones(scores.units)), draws, question.confidence)
@@ -141,7 +152,7 @@ def _measure(candidate: Candidate, scores: Scores, question: Question, cuts: Map
             part = scores.take(rows)
             metrics = bootstrap.figures(part.measure(np.ones(part.units)), _draws(part, question), question.confidence)
             slices.append(Slice(column=column, value=value, rows=len(rows), metrics=metrics, worse=_is_worse(by, metrics[by], whole[by])))
-    slices.sort(key=lambda one: (not one.worse, worth(by, one.metrics[by].value)))
+    slices.sort(key=lambda one: (not one.worse, worth(by, one.metrics[by].value, question.quantiles)))
     result = CandidateResult(
         model=candidate.model,
         digest=candidate.digest,

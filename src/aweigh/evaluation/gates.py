@@ -1,12 +1,13 @@
 """Requirements: `f1 >= 0.9`, `rmse.high <= 12`, `accuracy.worst >= 0.8`, read from text and held against a candidate. For gates in CI."""
 
+import math
 import re
 from typing import Final
 
 import msgspec
 
 from aweigh.core.errors import InvalidSetting
-from aweigh.evaluation.metrics import METRICS, base, bounded, known, worth
+from aweigh.evaluation.metrics import METRICS, base, bounded, known
 from aweigh.evaluation.result import CandidateResult, Figure, Verdict
 
 _FORM: Final = re.compile(
@@ -47,7 +48,7 @@ def parse_requirement(text: str) -> Requirement:
 def judge(requirement: Requirement, candidate: CandidateResult) -> Verdict:
     """Hold it against a candidate. What has no value passes nothing. Raises InvalidSetting for a metric that was not measured."""
     named = {**candidate.metrics, **{f"{metric}[{label}]": one for label, row in candidate.classes.items() for metric, one in row.items()}}
-    figure = named[known(requirement.metric, named, place=f"--require {requirement.text!r}")]
+    figure = named[known(requirement.metric, named, place=f"--require {requirement.text!r}, {candidate.model}")]
     if requirement.side == "worst":
         figure = _worst(requirement, candidate)
     found = getattr(figure, requirement.side) if requirement.side in {"low", "high"} else figure.value
@@ -56,9 +57,11 @@ def judge(requirement: Requirement, candidate: CandidateResult) -> Verdict:
 
 
 def _worst(requirement: Requirement, candidate: CandidateResult) -> Figure:
+    """That of the slice which is furthest on the wrong side of the requirement's own bound; one without a value, if there is one."""
     found = [one.metrics[requirement.metric] for one in candidate.slices if requirement.metric in one.metrics]
     if not found:
         raise InvalidSetting(
             f"--require {requirement.text!r}: no slice has that metric", hint="give --slice COL, and a metric that is not of one class"
         )
-    return min(found, key=lambda figure: worth(requirement.metric, figure.value))
+    sign = 1 if requirement.at_least else -1
+    return min(found, key=lambda figure: -math.inf if figure.value is None else sign * figure.value)

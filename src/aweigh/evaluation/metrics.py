@@ -1,6 +1,7 @@
 """The metrics: their names, what they mean, and which way is better. Read by requirements, rankings, and the documentation."""
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from aweigh.core.errors import InvalidSetting
@@ -57,11 +58,18 @@ def bounded(name: str) -> bool:
     return base(name) in AT_MOST_ONE
 
 
-def worth(name: str, value: float | None) -> float:
-    """A figure as something of which more is better; nothing is worth least."""
+def worth(name: str, value: float | None, quantiles: Sequence[float] = ()) -> float:
+    """A figure as something of which more is better; nothing is worth least. Coverage is worth most where it is what the quantiles say."""
     if value is None or math.isnan(value):
         return -math.inf
-    return -abs(value) if better(name) == NEITHER else better(name) * value
+    return -abs(value - _meant(name, quantiles)) if better(name) == NEITHER else better(name) * value
+
+
+def _meant(name: str, quantiles: Sequence[float]) -> float:
+    """What a figure of which neither more nor less is better should be."""
+    if name == "interval_coverage":
+        return max(quantiles) - min(quantiles) if quantiles else 1.0
+    return float(name.partition("[")[2].removesuffix("]")) if base(name) == "coverage" else 0.0
 
 
 def known(name: str, among: object, *, place: str) -> str:

@@ -42,8 +42,7 @@ def _requirements(page: Page, found: Evaluation) -> None:
 
 def _candidates(page: Page, found: Evaluation) -> None:
     page.heading("Figures")
-    names = list(found.candidates[0].metrics)
-    rows = [(name, *(text_of(one.metrics[name]) for one in found.candidates)) for name in names]
+    rows = [(name, *map(text_of, figures)) for name, figures in found.figures.items()]
     page.table(("metric", *(one.model for one in found.candidates)), rows)
     page.plot(bars_svg(found.by, [_bar(one.model, one.metrics[found.by], marked=False) for one in found.candidates]))
     if found.comparisons:

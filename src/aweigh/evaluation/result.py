@@ -90,5 +90,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     @property
+    def figures(self) -> dict[str, tuple[Figure, ...]]:
+        """Of each metric that any candidate has, the figures of all in their order; of one that lacks it a figure without a value."""
+        names = dict.fromkeys(name for one in self.candidates for name in one.metrics)
+        return {name: tuple(one.metrics.get(name, Figure(value=None)) for one in self.candidates) for name in names}
+
+    @property
     def passed(self) -> bool:
         return all(verdict.passed for verdict in self.verdicts)

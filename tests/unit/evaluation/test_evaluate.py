@@ -1,7 +1,9 @@
 """The report: labels of every kind, slices, rankings of candidates, requirements."""
 
+import dataclasses
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -35,6 +37,17 @@ def regressor(values: Any, model: str = "r:1", task: Task = Task.REGRESSION) -> 
     output = TensorSpec(name="y", datatype=Datatype.FP32, shape=("batch",), role="prediction")
     signature = Signature(inputs=(INPUT,), outputs=(output,), task=task)
     return Candidate(model=model, digest="sha256:0", variant="onnx", signature=signature, outputs=[np.asarray(values, dtype=np.float32)])
+
+
+def quantile_regressor(values: Any, model: str = "q:1") -> Candidate:
+    output = TensorSpec(name="q", datatype=Datatype.FP32, shape=("batch", 3), role="prediction")
+    signature = Signature(inputs=(INPUT,), outputs=(output,), task=Task.REGRESSION)
+    return Candidate(model=model, digest="sha256:0", variant="onnx", signature=signature, outputs=[np.asarray(values, dtype=np.float32)])
+
+
+def without_probabilities(one: Candidate) -> Candidate:
+    signature = msgspec.structs.replace(one.signature, outputs=one.signature.outputs[:1])
+    return dataclasses.replace(one, signature=signature, outputs=one.outputs[:1])
 
 
 def two(right: Any, *, wrong: int, model: str) -> Candidate:
@@ -117,6 +130,54 @@ def test_the_worst_slice_comes_first_and_is_marked() -> None:
     assert worst.metrics["accuracy"].value == pytest.approx(0.25)
     assert [one.passed for one in found.verdicts] == [True, False, False]
     assert not found.passed
+
+
+def intervals(right: Any, low: Any, high: Any, model: str = "q:1") -> Candidate:
+    """Answers the quantiles `right + low`, `right` and `right + high`."""
+    return quantile_regressor(np.column_stack([right + low, right, right + high]), model)
+
+
+def test_the_worst_slice_is_the_worst_for_the_requirement() -> None:
+    right = np.linspace(1, 2, 100)
+    inside = np.arange(100) < 50
+    model = intervals(right, np.where(inside, -1, 1), 2)
+    texts = ("interval_coverage.worst >= 0.8", "interval_coverage.worst <= 0.8", "bias.worst >= -1", "mae.worst <= 1")
+    question = Question(
+        right=right.tolist(), data="d", slices={"part": np.where(inside, "in", "out").tolist()}, quantiles=(0.1, 0.5, 0.9), resamples=10,
+        requirements=tuple(map(parse_requirement, texts)),
+    )  # fmt: skip
+    found = evaluate([model], question)
+    assert [(one.found, one.passed) for one in found.verdicts[:2]] == [(0.0, False), (1.0, False)]
+    assert [one.passed for one in found.verdicts[2:]] == [True, True]
+
+
+@pytest.mark.parametrize(("by", "order"), [("interval_coverage", ["fits", "wide", "off"]), ("coverage[0.9]", ["fits", "wide", "off"])])
+def test_coverage_is_ranked_by_what_the_quantiles_say(by: str, order: list[str]) -> None:
+    right = np.linspace(1, 2, 100)
+    tenths = np.arange(100) % 10
+    fits = intervals(right, np.where(tenths == 0, 0.5, -0.5), np.where(tenths == 1, -0.5, 0.5), "fits")  # 80% within, 90% below the third
+    models = [intervals(right, 1, -1, "off"), intervals(right, -2, 2, "wide"), fits]
+    cut_by = {"tenth": (tenths < 2).tolist()}
+    question = Question(right=right.tolist(), data="d", by=by, quantiles=(0.1, 0.5, 0.9), resamples=10, slices=cut_by)
+    found = evaluate(models, question)
+    assert [one.model for one in found.candidates] == order
+    assert found.candidates[0].slices[0].value == "True"
+
+
+def test_a_model_without_probabilities_beside_one_with_them() -> None:
+    sure = two(RIGHT, wrong=10, model="sure:1")
+    plain = without_probabilities(two(RIGHT, wrong=5, model="plain:1"))
+    for models in ([sure, plain], [plain, sure]):
+        found = evaluate(models, Question(right=RIGHT, data="d", resamples=10))
+        assert [one.model for one in found.candidates] == ["plain:1", "sure:1"]
+        assert [figure.value is None for figure in found.figures["log_loss"]] == [True, False]
+        assert set(found.figures) == set(found.candidates[1].metrics)
+        assert "<td>log_loss</td><td>-</td>" in evaluation_page(found).replace(" class=number", "")
+        with pytest.raises(InvalidSetting, match="--by 'log_loss': plain:1 has no such figure") as caught:
+            evaluate(models, Question(right=RIGHT, data="d", resamples=10, by="log_loss"))
+        assert "accuracy" in caught.value.hint
+        with pytest.raises(InvalidSetting, match="plain:1: there is no metric 'log_loss'"):
+            evaluate(models, Question(right=RIGHT, data="d", resamples=10, requirements=(parse_requirement("log_loss <= 1"),)))
 
 
 def test_regression_and_ranking() -> None:
