@@ -39,6 +39,30 @@ class Cnn(nn.Module):
         return self.last(self.depth(torch.relu(x + self.inner(x))).flatten(1))
 
 
+class Thin(nn.Module):
+    """With a depthwise convolution of so few channels that one of them can be left."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.depth = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.point, self.last = nn.Conv2d(4, 32, 1), nn.Linear(32 * 16, 10)
+
+    def forward(self, pixels):
+        x = torch.relu(self.depth(self.stem(pixels.view(-1, 1, 8, 8))))
+        return self.last(torch.max_pool2d(torch.relu(self.point(x)), 2).flatten(1))
+
+
+class Around(nn.Module):
+    """Holds another module, and passes on what that answers."""
+
+    def __init__(self, inner, scale=1.0):
+        super().__init__()
+        self.inner, self.scale = inner, scale
+
+    def forward(self, *given):
+        return self.scale * self.inner(*given)
+
+
 class Recurrent(nn.Module):
     """Nothing in it can be cut."""
 
@@ -90,6 +114,39 @@ def train_briefly(model, callbacks, data):
         callbacks.epoch(metric=metric)
 
 
+def train_averaged(model, callbacks, data):
+    """Gives back the average of the last epochs, which is another module."""
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    for at, _ in enumerate(epochs(model, callbacks.loss, lambda loss: callbacks.step(loss=loss))):
+        callbacks.epoch()
+        if at > EPOCHS // 2:
+            averaged.update_parameters(model)
+    return averaged
+
+
+def train_wrapped(model, callbacks, data):
+    train(model, callbacks, data)
+    return Around(model)
+
+
+def train_scaled(model, callbacks, data):
+    """Gives back a module that does more."""
+    train_briefly(model, callbacks, data)
+    return Around(model, 2.0)
+
+
+def train_another(model, callbacks, data):
+    """Gives back a module of other layers."""
+    train_briefly(model, callbacks, data)
+    return Small()
+
+
+def train_in_place_of(model, callbacks, data):
+    """Puts another layer in the place of one."""
+    model.first = nn.Linear(model.first.in_features, model.first.out_features)
+    train_briefly(model, callbacks, data)
+
+
 def untaught(model, callbacks, data):
     """With a loss of its own."""
     for _ in epochs(
@@ -110,7 +167,7 @@ def broken(model, callbacks, data):
 def write(kind, count=12):
     """Train one from the start; weights and what it answers to the held-out rows."""
     torch.manual_seed(3)
-    model = {"mlp": Mlp, "cnn": Cnn, "recurrent": Recurrent}[kind]()
+    model = {"mlp": Mlp, "cnn": Cnn, "recurrent": Recurrent, "thin": Thin}[kind]()
     for _ in epochs(model, lambda output, target, _: nn.functional.cross_entropy(output, target), count=count):
         pass
     torch.save(model.state_dict(), f"{kind}.pt")

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    return trained_digits(tmp_path_factory.mktemp("digits"), "mlp", "cnn", "recurrent")
+    return trained_digits(tmp_path_factory.mktemp("digits"), "mlp", "cnn", "recurrent", "thin")
 
 
 def test_an_mlp_with_a_quarter_of_its_units(digits: Digits, tmp_path: Path) -> None:
@@ -40,6 +40,64 @@ def test_a_cnn_with_half_its_channels(digits: Digits, tmp_path: Path) -> None:
     assert digits.accuracy(made) >= digits.before("cnn") - 0.02
 
 
+@pytest.mark.parametrize("train", ["train_averaged", "train_wrapped"])
+def test_a_module_that_wraps_the_one_that_was_given_is_cut_again(train: str, digits: Digits, tmp_path: Path) -> None:
+    made = make_pass("prune-structured", digits.job("mlp", tmp_path, train=f"digits_training:{train}"), "eighth")
+    assert "first 256 -> 32, second 256 -> 32" in made.notes[0]
+    assert len(made.notes) == 4  # and how the three trainings went
+    assert digits.accuracy(made) >= digits.before("mlp") - 0.05
+
+
+def test_a_depthwise_convolution_of_which_one_channel_is_left(digits: Digits, tmp_path: Path) -> None:
+    made = make_pass("prune-structured", digits.job("thin", tmp_path), "eighth")
+    assert "stem 4 -> 1" in made.notes[0]
+    assert "point 32 -> 8" in made.notes[0]
+
+
+def test_stages_have_one_deadline_and_load_the_data_once(digits: Digits, tmp_path: Path) -> None:
+    (digits.folder / "digits_slow.py").write_text(
+        """
+import time
+from pathlib import Path
+
+import digits_training
+
+SEEN = Path(__file__).with_name("slow.txt")
+BEGAN = time.monotonic()
+
+
+def data(rows):
+    time.sleep(6)
+    with SEEN.open("a") as file:
+        print("data", file=file)
+
+
+def train(model, callbacks, data):
+    with SEEN.open("a") as file:
+        print(callbacks.deadline - BEGAN, file=file)
+    digits_training.train_briefly(model, callbacks, data)
+"""
+    )
+    make_pass("prune-structured", digits.job("mlp", tmp_path, train="digits_slow:train", time_s=20.0), "eighth")
+    loaded, *deadlines = (digits.folder / "slow.txt").read_text().split()
+    assert loaded == "data"
+    first, second, last = map(float, deadlines)
+    assert first < second < last <= 17.0
+    assert last > 16.0  # all that is left, although the stages before took less than they were given
+
+
+def test_what_is_given_back_must_be_the_model(digits: Digits, tmp_path: Path) -> None:
+    for at, (train, said) in enumerate(
+        {
+            "train_scaled": "returns a Around that does more than the model it was given",
+            "train_another": "returns a Small whose layers are not those of the model it was given",
+            "train_in_place_of": "puts other parameters in the place of the model's own",
+        }.items()
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            make_pass("prune-unstructured", digits.job("mlp", tmp_path / str(at), train=f"digits_training:{train}"))
+
+
 def test_what_cannot_be_cut_and_code_that_does_not_go_along(digits: Digits, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="no units of this model can be taken out"):
         make_pass("prune-structured", digits.job("recurrent", tmp_path / "1"))
@@ -53,6 +111,18 @@ def test_what_cannot_be_cut_and_code_that_does_not_go_along(digits: Digits, tmp_
         make_pass("prune-structured", digits.job("mlp", tmp_path / "5", train="absent:train"))
     with pytest.raises(Unsupported, match="with your own code"):
         make_pass("prune-structured", digits.job("mlp", tmp_path / "6", train=""))
+
+
+@pytest.mark.parametrize("name", ["prune-unstructured", "prune-2-4", "cluster-weights"])
+def test_an_average_that_is_given_back_is_treated_too(name: str, digits: Digits, tmp_path: Path) -> None:
+    made = make_pass(name, digits.job("mlp", tmp_path, train="digits_training:train_averaged"))
+    every = [numpy_helper.to_array(tensor) for tensor in onnx.load(made.files["model.onnx"]).graph.initializer]
+    if name == "cluster-weights":
+        assert "3 tensors of 16 shared numbers" in made.notes[0]
+    else:
+        large = np.concatenate([each.ravel() for each in every if each.ndim == 2])
+        assert (large == 0).mean() == pytest.approx(0.8 if name == "prune-unstructured" else 0.5, abs=0.01)
+    assert digits.accuracy(made) >= digits.before("mlp") - 0.02
 
 
 def matrices(made: Made) -> list[np.ndarray[Any, Any]]:

@@ -35,15 +35,15 @@ class ClusterWeights:
     def make(self, job: PassJob, progress: Progress = quiet) -> Made:
         from aweigh.optimization.training.shared_onnx import share
         from aweigh.optimization.training.torch_clusters import Shared
-        from aweigh.optimization.training.torch_run import module_written, trained
+        from aweigh.optimization.training.torch_run import Training, module_written
         from aweigh.optimization.training.torch_source import live
         from aweigh.optimization.training.written import made
 
         count = int(job.way.choices["count"])
         source = live(job)
         treatment = Shared(source.module, count)
-        outcome = trained(job, source, source.module, treatment, progress=progress)
+        outcome = Training(job, source, progress).run(source.module, treatment)
         treatment.step()
-        file = module_written(job, source, outcome.model, opset=_OPSETS[count])
+        file = module_written(job, source, source.module, opset=_OPSETS[count])
         layers = share(file)
         return made(job, file, f"{layers} tensors of {count} shared numbers each; {packed_sizes(file)}", outcome.told)

@@ -22,13 +22,13 @@ class PruneTwoFour:
 
     def make(self, job: PassJob, progress: Progress = quiet) -> Made:
         from aweigh.optimization.training.torch_masks import TwoOfFour
-        from aweigh.optimization.training.torch_run import module_written, trained
+        from aweigh.optimization.training.torch_run import Training, module_written
         from aweigh.optimization.training.torch_source import live
         from aweigh.optimization.training.written import made
 
         source = live(job)
         treatment = TwoOfFour(source.module)
-        outcome = trained(job, source, source.module, treatment, progress=progress)
+        outcome = Training(job, source, progress).run(source.module, treatment)
         treatment.step()
         note = f"two of every four weights of {', '.join(treatment.names)} are zero: faster on NVIDIA cards from Ampere on, with an engine built for that; nowhere else"
-        return made(job, module_written(job, source, outcome.model), note, outcome.told)
+        return made(job, module_written(job, source, source.module), note, outcome.told)

@@ -29,14 +29,14 @@ class PruneUnstructured:
 
     def make(self, job: PassJob, progress: Progress = quiet) -> Made:
         from aweigh.optimization.training.torch_masks import Sparse
-        from aweigh.optimization.training.torch_run import module_written, trained
+        from aweigh.optimization.training.torch_run import Training, module_written
         from aweigh.optimization.training.torch_source import live
         from aweigh.optimization.training.written import made
 
         source = live(job)
         treatment = Sparse(source.module, float(job.way.choices["share"]))
-        outcome = trained(job, source, source.module, treatment, progress=progress)
+        outcome = Training(job, source, progress).run(source.module, treatment)
         treatment.hold()
-        file = module_written(job, source, outcome.model)
+        file = module_written(job, source, source.module)
         gone = f"{100 * treatment.zeros():.0f}% of the weights are zero: no runtime is faster by that"
         return made(job, file, f"{gone}; {packed_sizes(file)}", outcome.told)

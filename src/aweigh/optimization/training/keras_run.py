@@ -113,10 +113,9 @@ def _loaded(path: Path) -> Any:
 
 def trained_keras(job: PassJob, live: KerasModel, treatment: Treatment, *, progress: Progress = quiet) -> str:
     """Run `--train` on the model; how it went, in words. Raises what the code raised, as InvalidInput."""
+    deadline = monotonic() + job.time_s * _SHARE
     function = named("--train", job.train)
-    callbacks = KerasCallbacks(
-        treatment=treatment, keeper=_State(live.model), deadline=monotonic() + job.time_s * _SHARE, own=own_loss, progress=progress
-    )
+    callbacks = KerasCallbacks(treatment=treatment, keeper=_State(live.model), deadline=deadline, own=own_loss, progress=progress)
     keras.utils.set_random_seed(_SEED)
     returned = called(job.train, function, live.model, callbacks, data_of(function, live.rows))
     if returned is not None and returned is not live.model:

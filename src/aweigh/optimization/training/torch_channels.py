@@ -43,6 +43,7 @@ class Space:
     """Units that stay or go together."""
 
     size: int
+    """How many there were when the module was read."""
     makers: list[str] = field(default_factory=list)
     """Names of the layers whose outputs they are."""
     companions: list[str] = field(default_factory=list)
@@ -82,7 +83,8 @@ class _At:
 
 
 def spaces(live: Live) -> list[Space]:
-    """Those whose units may go. Raises Unsupported where the module cannot be traced, or has none."""
+    """Those whose units may go; to be read once, before the first cut, since a depthwise convolution of which one channel is left looks like any other.
+    Raises Unsupported where the module cannot be traced, or has none."""
     reader = _Reader(live)
     every = list(dict.fromkeys(space.found() for space in reader.spaces))
     found = [space for space in every if not space.closed and space.makers and space.takers]

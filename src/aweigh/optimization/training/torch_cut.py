@@ -1,13 +1,13 @@
 """Takes units out of a module for good: the layers become smaller, in place. Needs torch. Which units go is told by the norms of what makes and what takes them."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch import nn
 
 from aweigh.core.errors import Unsupported
-from aweigh.optimization.training.torch_channels import Space, spaces
+from aweigh.optimization.training.torch_channels import Space
 from aweigh.optimization.training.torch_source import Live
 
 _VECTOR: Final = 8
@@ -15,22 +15,16 @@ _VECTOR: Final = 8
 _SAID: Final = 200
 
 
-def widths(live: Live) -> dict[str, int]:
-    """How many units each hidden layer has, by the layers that make them. Raises Unsupported."""
-    return {_name(space): space.size for space in spaces(live)}
-
-
-def cut(live: Live, keep: float, before: Mapping[str, int]) -> list[str]:
-    """Keep the share of the units that each hidden layer had `before`, those that count most; what is gone by now, in words. Raises Unsupported."""
+def cut(live: Live, keep: float, spaces: Sequence[Space]) -> list[str]:
+    """Keep the share of the units that each of the spaces had before the first cut, those that count most; what is gone by now, in words. Raises Unsupported."""
     modules = dict(live.module.named_modules())
     told = []
-    for space in spaces(live):
-        name = _name(space)
-        count = kept_of(before[name], keep)
-        if count < space.size:
+    for space in spaces:
+        count = kept_of(space.size, keep)
+        if count < len(modules[space.makers[0]].weight):
             _shrink(space, modules, _scores(space, modules).topk(count).indices.sort().values)
-        if count < before[name]:
-            told.append(f"{name} {before[name]} -> {count}")
+        if count < space.size:
+            told.append(f"{' + '.join(space.makers)} {space.size} -> {count}")
     if not told:
         raise Unsupported("its hidden layers are too narrow for this")
     try:
@@ -40,10 +34,6 @@ def cut(live: Live, keep: float, before: Mapping[str, int]) -> list[str]:
             f"forward counts on the sizes that were cut: {str(error).strip()[:_SAID]}", hint="take the sizes from the tensors: x.flatten(1)"
         ) from error
     return told
-
-
-def _name(space: Space) -> str:
-    return " + ".join(space.makers)
 
 
 def kept_of(size: int, keep: float) -> int:
@@ -58,11 +48,11 @@ def _scores(space: Space, modules: dict[str, Any]) -> Any:
     for name in space.companions:
         if isinstance(modules[name], nn.modules.batchnorm._BatchNorm) and modules[name].affine and modules[name].running_var is not None:
             going_in = going_in * modules[name].weight.detach().pow(2) / (modules[name].running_var + modules[name].eps)
-    going_out = torch.zeros(space.size)
+    going_out = torch.zeros(len(going_in))
     for name, times in space.takers:
         weight = modules[name].weight.detach()
         columns = weight.transpose(0, 1).reshape(weight.shape[1], -1).pow(2).sum(1)
-        going_out += columns.reshape(space.size, times).sum(1)
+        going_out += columns.reshape(-1, times).sum(1)
     return (going_in * going_out).sqrt()
 
 

@@ -49,8 +49,10 @@ class Sparse(Treatment):
             self._choose(self._share * _ramp(done))
 
     def hold(self) -> None:
-        """Everything that is to go is gone, also where training ended sooner."""
-        if not self.settled:
+        """Everything that is to go is gone, also where training ended sooner, or gave back an average of weights that were not zero yet."""
+        if self.settled:
+            self.step()
+        else:
             self._choose(self._share)
 
     def zeros(self) -> float:

@@ -14,7 +14,7 @@ from aweigh.optimization.training.hook import Treatment
 from aweigh.optimization.training.qdq_onnx import whole_biases
 from aweigh.optimization.training.torch_qdq import table
 from aweigh.optimization.training.torch_quantiser import OnnxQuantizer
-from aweigh.optimization.training.torch_run import Trained, calm, exported, trained, write
+from aweigh.optimization.training.torch_run import Trained, Training, calm, exported, write
 from aweigh.optimization.training.torch_source import Live
 
 _SAID: Final = 300
@@ -40,8 +40,7 @@ class _Ranges(Treatment):
 def rounded(job: PassJob, live: Live, levels: int, progress: Progress) -> tuple[Path, Trained, int]:
     """The ONNX file, how training went, and how many layers compute in eight bits. Raises Unsupported where the module cannot be exported."""
     model = _prepared(job, live, levels)
-    outcome = trained(job, live, model, _Ranges(model), progress=progress)
-    model = outcome.model
+    outcome = Training(job, live, progress).run(model, _Ranges(model))
     with calm(), torch.no_grad():
         model.eval()
         converted = convert_pt2e(model)

@@ -18,6 +18,7 @@ from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.optimization.passing import PassJob
 from aweigh.optimization.training.hook import NEAR, Callbacks, Treatment, called, data_of, named
+from aweigh.optimization.training.torch_returned import take_over
 from aweigh.optimization.training.torch_source import Live
 from aweigh.optimization.training.written import check_written
 
@@ -32,9 +33,8 @@ _TRACED_ROWS: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What came of training: the model, and how it went, in numbers and words."""
+    """How training went, in numbers and words."""
 
-    model: Any
     best: float | None
     """The best metric that the training code told of; None where it told none."""
     told: str
@@ -56,24 +56,43 @@ class _State:
         self._module.load_state_dict(self._kept)
 
 
-def trained(
-    job: PassJob, live: Live, model: Any, treatment: Treatment, *, progress: Progress = quiet, what: str = "training", share: float = 1.0
-) -> Trained:
-    """Run `--train` on the model; `share` of the pass's time is for this. Raises what the code raised, as InvalidInput."""
-    function = named("--train", job.train)
-    data = data_of(function, live.rows)
-    deadline = monotonic() + job.time_s * _SHARE * share
-    callbacks = Callbacks(treatment=treatment, keeper=_State(model), deadline=deadline, own=own_loss, progress=progress, what=what)
-    _seeded()
-    model.train()
-    returned = called(job.train, function, model, callbacks, data)
-    for _ in range(_AGAIN):
-        if treatment.settled or callbacks.stopped:
-            break
-        returned = called(job.train, function, model, callbacks, data)
-    if returned is not None and not isinstance(returned, torch.nn.Module):
-        raise InvalidInput(f"--train {job.train} returns a {type(returned).__name__}, no module", hint="return the model, or nothing")
-    return Trained(model=model if returned is None else returned, best=callbacks.reached, told=callbacks.told())
+class Training:
+    """The code that `--train` names, its data, loaded once, and the time that all its runs have together, which loading counts against. Raises InvalidInput, MissingLibrary."""
+
+    def __init__(self, job: PassJob, live: Live, progress: Progress = quiet) -> None:
+        self._deadline = monotonic() + job.time_s * _SHARE
+        self._text, self._live, self._progress = job.train, live, progress
+        self._function = named("--train", job.train)
+        self._data = data_of(self._function, live.rows)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the time is over."""
+        return max(0.0, self._deadline - monotonic())
+
+    def run(self, model: Any, treatment: Treatment, *, what: str = "training", seconds: float | None = None) -> Trained:
+        """Train the model, for so long at most; None: what is left. It is trained in place, whatever the code returns. Raises what the code raised, as InvalidInput."""
+        deadline = self._deadline if seconds is None else min(self._deadline, monotonic() + seconds)
+        callbacks = Callbacks(
+            treatment=treatment, keeper=_State(model), deadline=deadline, own=own_loss, progress=self._progress, what=what
+        )
+        before = dict(model.named_parameters())
+        _seeded()
+        model.train()
+        returned = called(self._text, self._function, model, callbacks, self._data)
+        for _ in range(_AGAIN):
+            if treatment.settled or callbacks.stopped:
+                break
+            returned = called(self._text, self._function, model, callbacks, self._data)
+        after = dict(model.named_parameters())
+        if any(after.get(name) is not parameter for name, parameter in before.items()):
+            raise InvalidInput(
+                f"--train {self._text} puts other parameters in the place of the model's own",
+                hint="train the parameters that the model has when your code is called",
+            )
+        if returned is not None and returned is not model:
+            take_over(self._text, self._live, model, returned)
+        return Trained(best=callbacks.reached, told=callbacks.told())
 
 
 def _seeded() -> None:

@@ -10,7 +10,7 @@ from aweigh.core.errors import InvalidInput
 from aweigh.core.protocols import Progress
 from aweigh.optimization.passing import PassJob
 from aweigh.optimization.training.hook import Treatment
-from aweigh.optimization.training.torch_run import trained
+from aweigh.optimization.training.torch_run import Training
 from aweigh.optimization.training.torch_source import Live
 from aweigh.optimization.training.torch_teacher import Taught
 from aweigh.runtimes.torch_weights import made_by
@@ -36,8 +36,10 @@ class Student:
 
 def compared(job: PassJob, source: Live, progress: Progress) -> tuple[Student, Student]:
     """The student that was taught, and the one that was not."""
-    taught = _student(job, source, _Asked(source.module), "taught student", progress)
-    plain = _student(job, source, Treatment(), "student on its own", progress)
+    training = Training(job, source, progress)
+    each_s = training.left_s * _HALF
+    taught = _student(job, source, training, _Asked(source.module), "taught student", each_s)
+    plain = _student(job, source, training, Treatment(), "student on its own", each_s)
     return taught, plain
 
 
@@ -53,18 +55,18 @@ class _Asked(Taught):
         return super().loss(*given)
 
 
-def _student(job: PassJob, source: Live, treatment: Treatment, what: str, progress: Progress) -> Student:
+def _student(job: PassJob, source: Live, training: Training, treatment: Treatment, what: str, seconds: float) -> Student:
     torch.manual_seed(_SEED)
     model = made_by(job.student, "--student")
-    outcome = trained(job, source, model, treatment, progress=progress, what=what, share=_HALF)
+    outcome = training.run(model, treatment, what=what, seconds=seconds)
     if isinstance(treatment, _Asked) and not treatment.asked:
         raise InvalidInput(
             f"--train {job.train} never called callbacks.loss()",
             hint="take the loss from callbacks.loss(output, target, inputs): the teacher speaks there",
         )
     if outcome.best is not None:
-        return Student(model=outcome.model, what="best metric", reached=outcome.best, told=outcome.told)
-    return Student(model=outcome.model, what="agreement with the source", reached=_agreement(source, outcome.model), told=outcome.told)
+        return Student(model=model, what="best metric", reached=outcome.best, told=outcome.told)
+    return Student(model=model, what="agreement with the source", reached=_agreement(source, model), told=outcome.told)
 
 
 def _agreement(source: Live, model: Any) -> float:
