@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from aweigh.engine.variants import Purpose
 from aweigh.optimization.timing import Speed
 from bench import kept
 
@@ -19,6 +20,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     what: str
     """Its passes, or settings."""
+    purposes: tuple[Purpose, ...] = ()
+    """What the engine takes it for, of the forms in its package; none where no engine chooses."""
+    own: bool = False
+    """Whether it is the baseline's own variant, which the engine still takes."""
     seconds: float = 0.0
     """Until it was there: the whole search, or the whole run of a tool."""
     figures: Mapping[str, float] = {}
@@ -37,7 +42,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise: somebody's line is at least so many times as fast as the baseline at a batch."""
+    """A promise: what the engine takes of somebody's forms is at least so many times as fast as the baseline at a batch. `least` 1: never slower."""
 
     what: str
     who: str
@@ -69,16 +74,18 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judged(bars: Sequence[Bar], lines: Sequence[Line]) -> tuple[Bar, ...]:
-    """The bars, held against the lines: the fastest of its owner that is within the budget counts."""
+    """The bars, held against the lines: the one of its owner counts that the engine takes for single rows or for batches, where it is within the budget. That something is never
+    slower is met where its whole interval is not, or where it is the baseline itself."""
     found = []
     for bar in bars:
-        speeds = [speed for line in lines if line.who == bar.who and line.within and (speed := line.times(bar.rows)) is not None]
-        best = max(speeds, key=lambda speed: speed.times, default=None)
-        if best is None:
+        purpose: Purpose = "online" if bar.rows == 1 else "batch"
+        line = next((line for line in lines if line.who == bar.who and purpose in line.purposes and line.within), None)
+        speed = line.times(bar.rows) if line is not None else None
+        if line is None or speed is None:
             found.append(bar)
             continue
-        met = best.times >= bar.least
-        found.append(msgspec.structs.replace(bar, measured=best.times, low=best.low, high=best.high, met=met))
+        met = speed.times >= bar.least if bar.least > 1 else line.own or speed.low >= bar.least
+        found.append(msgspec.structs.replace(bar, measured=speed.times, low=speed.low, high=speed.high, met=met))
     return tuple(found)
 
 

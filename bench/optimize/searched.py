@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +12,12 @@ from aweigh.app.optimize import OptimizeOptions, optimize_package
 from aweigh.core.package import Variant
 from aweigh.core.protocols import PackageHandle
 from aweigh.core.settings import Settings
-from aweigh.engine.variants import variants_in_order
+from aweigh.engine.variants import Purpose, variants_in_order
 from aweigh.optimization.report import Optimization
 from bench.optimize.results import Line
 from bench.optimize.turns import Form, base_line, environments, form_of
 
-_PURPOSES: Final = ("online", "batch")
+_PURPOSES: Final[Mapping[Purpose, str]] = {"online": "single rows", "batch": "batches"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +30,23 @@ class Outcome:
 
     def forms(self, who: str) -> list[Form]:
         """What the engine takes for single rows and for batches: one form where it is the same."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[Purpose]] = {}
         for purpose in _PURPOSES:
-            found.setdefault(self._chosen(purpose).name, []).append("single rows" if purpose == "online" else "batches")
-        lines = {name: Line(who=who, what=f"`{name}`, for {' and '.join(uses)}", seconds=self.seconds) for name, uses in found.items()}
+            found.setdefault(self._chosen(purpose).name, []).append(purpose)
+        own = _own(self.handle).name
+        lines = {
+            name: Line(
+                who=who,
+                what=f"`{name}`, for {' and '.join(_PURPOSES[purpose] for purpose in purposes)}",
+                purposes=tuple(purposes),
+                own=name == own,
+                seconds=self.seconds,
+            )
+            for name, purposes in found.items()
+        }
         return [form_of(self.handle, self._named(name), line) for name, line in lines.items()]
 
-    def _chosen(self, purpose: Any) -> Variant:
+    def _chosen(self, purpose: Purpose) -> Variant:
         return variants_in_order(self.handle.manifest, purpose=purpose, environments=environments())[0]
 
     def _named(self, name: str) -> Variant:
@@ -66,8 +77,11 @@ def search(home: Path, model: str, rows: Any, options: OptimizeOptions) -> Outco
 
 def baseline(handle: PackageHandle) -> Form:
     """The package's own variant of ONNX Runtime, in float32."""
-    variant = next(each for each in handle.manifest.variants if each.runtime == "onnxruntime" and each.departure is None)
-    return form_of(handle, variant, base_line("ONNX Runtime, float32, one thread"))
+    return form_of(handle, _own(handle), base_line("ONNX Runtime, float32, one thread"))
+
+
+def _own(handle: PackageHandle) -> Variant:
+    return next(each for each in handle.manifest.variants if each.runtime == "onnxruntime" and each.departure is None)
 
 
 def _say(text: str, *_: object) -> None:
