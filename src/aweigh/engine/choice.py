@@ -87,14 +87,12 @@ class Attempt:
 
     __slots__ = ("_caller", "_done", "_name", "_over", "_timer", "id", "priority")
 
-    def __init__(
-        self, caller: Caller, done: Callable[[list[Tensor] | None, AweighError | None], None], name: str, patience_s: float
-    ) -> None:
+    def __init__(self, caller: Caller, done: Callable[[list[Tensor] | None, AweighError | None], None], name: str) -> None:
         self._caller = caller
         self._done = done
         self._name = name
         self._over = False
-        self._timer = asyncio.get_running_loop().call_later(patience_s, self._give_up, patience_s)
+        self._timer: asyncio.TimerHandle | None = None
         self.id = caller.id
         self.priority = caller.priority
 
@@ -106,11 +104,17 @@ class Attempt:
     def deadline(self) -> float | None:
         return self._caller.deadline
 
+    def begin(self, patience_s: float) -> None:
+        """Somebody has taken it, and has so long from now on."""
+        if not self._over:
+            self._timer = asyncio.get_running_loop().call_later(patience_s, self._give_up, patience_s)
+
     def done(self, outputs: list[Tensor] | None, error: AweighError | None) -> None:
         """Pass on what came in time."""
         if not self._over:
             self._over = True
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._done(outputs, error)
 
     def _give_up(self, patience_s: float) -> None:

@@ -347,8 +347,10 @@ class DataPlane:
     def submit(self, model: LoadedModel, inputs: Tensors, rows: int, caller: Caller, done: Reply) -> None:
         """Answer accepted inputs with others of this turn or on the model's threads; `done` is called later on the loop. Raises Overloaded."""
         if self.routing.active and (patience_s := patience_of(caller)):
-            caller = attempt = Attempt(caller, done, model.name, patience_s)
-            done = attempt.done
+            attempt = Attempt(caller, done, model.name)
+            self.submit(model, inputs, rows, attempt, attempt.done)
+            attempt.begin(patience_s)  # not before: nobody gives up what nobody has taken
+            return
         if model.responses is not None:
             key, outputs = model.responses.recall(inputs)
             if outputs is not None:

@@ -257,6 +257,25 @@ def test_a_fallback_takes_over_what_takes_too_long_and_the_late_answer_is_nobody
     asyncio.run(scene())
 
 
+def test_a_fallback_that_was_asked_because_nobody_took_the_request_has_its_own_time() -> None:
+    async def scene() -> None:
+        def full(*_: object) -> None:
+            raise Overloaded("the queue is full")
+
+        never, held = HeldThreads(), HeldThreads()
+        never.submit = full  # type: ignore[method-assign, assignment]
+        on = rig(model(threads=never), model(name="simple", version="7", threads=held))
+        on.dataplane.routing.fall_back("iris", Fallback(other="simple", patience_s=0.01, circuit=Circuit(2, 60.0)))
+        _, pipe = on.open()
+        pipe.send(post())
+        await asyncio.sleep(0.05)
+        assert pipe.take() == b"", "the patience was with the one that did not take it"
+        held.release()
+        assert names(pipe.take()) == ["simple"]
+
+    asyncio.run(scene())
+
+
 def test_a_fallback_does_not_answer_what_is_the_callers_fault() -> None:
     on, _ = falling_back(model())
     _, pipe = on.open()
