@@ -111,7 +111,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     candidate: Counted = Counted()
     compared: Compared = Compared()
     failed: int = 0
-    """Requests of the canary that the candidate failed and the stable version did not."""
+    """Requests of the canary that the candidate failed, but for those that the stable version refused as well: as malformed, or where both were overloaded.
+    What the stable version failed otherwise is in its own count."""
     lost: int = 0
     """Workers that ended in the last minutes, other than by being told to."""
 

@@ -6,7 +6,7 @@ Made by `routing` for names whose requests are dealt out; requests of all other 
 import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from aweigh.core.errors import AweighError, DeadlineExceeded, Kind
 from aweigh.core.tensors import Tensor
@@ -21,12 +21,16 @@ _NOT_THE_MODELS: Final = frozenset({Kind.CANCELLED, Kind.UNAUTHENTICATED, Kind.D
 """Failures that have nothing to do with who was asked. Whether any other is the fault of one that is tried out, the next one knows."""
 
 
-class Told(Protocol):
-    """Hears of failures."""
+class Failure(NamedTuple):
+    """A model failed the request of that id."""
 
-    def __call__(self, model: "LoadedModel", error: AweighError, request: bytes, *, again: bool) -> None:
-        """A model failed the request of that id, which another one had failed before where it was asked `again`."""
-        ...
+    model: "LoadedModel"
+    error: AweighError
+    request: bytes
+    before: Kind | None
+    """How the one that was asked before it had failed the same request; None where it was the first."""
+    then: "LoadedModel | None"
+    """Who is asked instead; None where nobody is."""
 
 
 class Asker(Caller, Protocol):
@@ -42,14 +46,23 @@ class Asker(Caller, Protocol):
 class Choice:
     """The models for one request. `patience_s`: how long one may take before the next is asked; 0 is no limit. `trial`: the first is tried out."""
 
-    __slots__ = ("_at", "_models", "_patience_s", "_told", "_trial")
+    __slots__ = ("_at", "_before", "_models", "_patience_s", "_told", "_trial")
 
-    def __init__(self, models: "Sequence[LoadedModel]", told: Told | None = None, *, patience_s: float = 0.0, trial: bool = False) -> None:
+    def __init__(
+        self,
+        models: "Sequence[LoadedModel]",
+        told: Callable[[Failure], None] | None = None,
+        *,
+        patience_s: float = 0.0,
+        trial: bool = False,
+    ) -> None:
         self._models = models
         self._told = told
         self._patience_s = patience_s
         self._trial = trial
         self._at = 0
+        self._before: Kind | None = None
+        """How the model before the one that answers now failed."""
 
     @property
     def model(self) -> "LoadedModel":
@@ -65,15 +78,22 @@ class Choice:
         """Whether another model answers now, since this one failed with `error`; then it is `model`."""
         if error.kind in _NOT_THE_MODELS:
             return False
+        then = self._next(error, caller)
         if self._told is not None:
-            self._told(self.model, error, caller.id, again=self._at > 0)
-        if error.kind not in NOT_THE_CALLERS and not (self._trial and self._at == 0):
+            self._told(Failure(self.model, error, caller.id, self._before, then))
+        if then is None:
             return False
-        late = caller.deadline is not None and monotonic() > caller.deadline
-        if caller.cancelled or late or self._at + 1 >= len(self._models) or self._models[self._at + 1].ended:
-            return False
+        self._before = error.kind
         self._at += 1
         return True
+
+    def _next(self, error: AweighError, caller: Caller) -> "LoadedModel | None":
+        if error.kind not in NOT_THE_CALLERS and not (self._trial and self._at == 0):
+            return None
+        late = caller.deadline is not None and monotonic() > caller.deadline
+        if caller.cancelled or late or self._at + 1 >= len(self._models) or self._models[self._at + 1].ended:
+            return None
+        return self._models[self._at + 1]
 
 
 def patience_of(caller: Caller) -> float:

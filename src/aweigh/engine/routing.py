@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from aweigh.core.errors import AweighError, ModelNotFound, NotLoaded, NotReady
-from aweigh.engine.choice import NOT_THE_CALLERS, Asker, Choice
+from aweigh.engine.choice import NOT_THE_CALLERS, Asker, Choice, Failure
 from aweigh.engine.circuit import Circuit
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.queue import Nobody
@@ -29,8 +29,8 @@ class Split(Protocol):
         """Whether a model is tried out."""
         ...
 
-    def failed(self, model: LoadedModel, error: AweighError, request: bytes, *, again: bool) -> None:
-        """A model failed the request of that id, which another one had failed before where it was asked `again`."""
+    def failed(self, failure: Failure) -> None:
+        """A model failed a request."""
         ...
 
 
@@ -59,10 +59,11 @@ class Fallback:
         self.statistics.answered(0.0, 0)
         return other or own
 
-    def failed(self, model: LoadedModel) -> None:
-        """A model failed that is not the last resort."""
-        if model.name != self.other:
+    def failed(self, failure: Failure, *, tried: bool) -> None:
+        """A model failed a request; it says nothing of the circuit where it was only `tried` out, or is the last resort itself."""
+        if failure.then is not None and failure.then.name == self.other:
             self.statistics.answered(0.0, 0)
+        if failure.error.kind in NOT_THE_CALLERS and not tried and failure.model.name != self.other:
             self.circuit.failed()
 
 
@@ -152,9 +153,8 @@ def _set(known: dict[str, ValueT], name: str, value: ValueT | None) -> None:
         known[name] = value
 
 
-def _tell(split: Split | None, fallback: Fallback | None, model: LoadedModel, error: AweighError, request: bytes, *, again: bool) -> None:
+def _tell(split: Split | None, fallback: Fallback | None, failure: Failure) -> None:
     if split is not None:
-        split.failed(model, error, request, again=again)
-    tried = split is not None and split.tries(model)
-    if fallback is not None and error.kind in NOT_THE_CALLERS and not tried:
-        fallback.failed(model)
+        split.failed(failure)
+    if fallback is not None:
+        fallback.failed(failure, tried=split is not None and split.tries(failure.model))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
-from aweigh.core.errors import AweighError
+from aweigh.core.errors import Kind
 from aweigh.core.rollout import Compared, Plan
-from aweigh.engine.choice import NOT_THE_CALLERS, Asker
+from aweigh.engine.choice import NOT_THE_CALLERS, Asker, Failure
 from aweigh.engine.dataplane import DataPlane
 from aweigh.engine.dealing import Dealer
 from aweigh.engine.model import LoadedModel
@@ -26,7 +26,7 @@ class Trial:
         self.stable = stable
         self.candidate = candidate
         self.failures = 0
-        """Requests that the candidate failed, less those that the stable version then failed as well."""
+        """Requests that the candidate failed, less those that the stable version then refused as well, as malformed or because both were overloaded."""
         self._errors: dict[bytes, str] = {}
         """What the candidate said to the last requests that it failed, by their ids."""
         self._dataplane = dataplane
@@ -67,17 +67,19 @@ class Trial:
         """What the candidate said to the last requests that it failed, with their ids."""
         return tuple(f"{said} (request {request.decode(errors='replace')})" for request, said in self._errors.items())
 
-    def failed(self, model: LoadedModel, error: AweighError, request: bytes, *, again: bool) -> None:
-        """What both versions fail is the request's own fault."""
-        if model is self.candidate:
+    def failed(self, failure: Failure) -> None:
+        """What both versions refuse is the request's own fault, or that of how many there are. Other failures of the stable version count as its own."""
+        if failure.model is self.candidate:
             self.failures += 1
-            self._errors[request] = error.message
+            self._errors[failure.request] = failure.error.message
             if len(self._errors) > _MAX_ERRORS:
                 del self._errors[next(iter(self._errors))]
             self._sound()
-        elif again and error.kind not in NOT_THE_CALLERS:
-            self.failures -= 1
-            self._errors.pop(request, None)
+        elif failure.model is self.stable and failure.before is not None:
+            full = failure.error.kind is failure.before is Kind.OVERLOADED
+            if full or failure.error.kind not in NOT_THE_CALLERS:
+                self.failures -= 1
+                self._errors.pop(failure.request, None)
 
     def compared(self) -> Compared:
         """What the shadow found."""

@@ -99,10 +99,7 @@ def test_from_threads_and_when_their_queue_is_full() -> None:
         done(None, InternalError("its process died"), 0.0)
         assert versions(pipe.take()) == ["1"]
 
-        def full(*_: object) -> None:
-            raise Overloaded("the queue is full")
-
-        held.submit = full  # type: ignore[method-assign, assignment]
+        held.submit = refuse_all  # type: ignore[method-assign, assignment]
         pipe.send(post())
         assert versions(pipe.take()) == ["1"]
         assert trial.failures == 2
@@ -148,6 +145,49 @@ def test_what_both_fail_is_the_requests_own_fault() -> None:
         assert (bad.status, good.status, trial.failures) == (400, 200, 1), (
             "the stable version takes the second, so the candidate is at fault"
         )
+
+    asyncio.run(scene())
+
+
+def refuse_all(*_: object) -> None:
+    raise Overloaded("the queue is full")
+
+
+def test_an_overload_of_both_versions_is_not_the_candidates_fault() -> None:
+    async def scene() -> None:
+        stable, candidate = HeldThreads(), HeldThreads()
+        stable.submit = candidate.submit = refuse_all  # type: ignore[method-assign, assignment]
+        on, trial = trying(model(version="2", threads=candidate), model(version="1", threads=stable))
+        _, pipe = on.open()
+        pipe.send(post() * 3)
+        assert [reply.status for reply in answers(pipe.take())] == [429] * 3
+        assert (trial.failures, trial.errors) == (0, ())
+
+    asyncio.run(scene())
+
+
+def test_a_candidate_that_breaks_under_an_overload_has_failed() -> None:
+    async def scene() -> None:
+        stable = HeldThreads()
+        stable.submit = refuse_all  # type: ignore[method-assign, assignment]
+        on, trial = trying(model(failing(), version="2"), model(version="1", threads=stable))  # type: ignore[arg-type]  # a function of tensors
+        _, pipe = on.open()
+        pipe.send(post() * 3)
+        assert trial.failures == 3
+
+    asyncio.run(scene())
+
+
+def test_what_the_fallback_refuses_takes_back_nothing() -> None:
+    async def scene() -> None:
+        stable, candidate, last = HeldThreads(), HeldThreads(), HeldThreads()
+        stable.submit = candidate.submit = last.submit = refuse_all  # type: ignore[method-assign, assignment]
+        on, trial = trying(model(version="2", threads=candidate), model(version="1", threads=stable), canary=0.5)
+        on.dataplane.add(model(name="simple", threads=last))
+        on.dataplane.routing.fall_back("iris", Fallback(other="simple", patience_s=0.0, circuit=Circuit(100, 60.0)))
+        _, pipe = on.open()
+        pipe.send(post() * 4)
+        assert trial.failures == 0
 
     asyncio.run(scene())
 
@@ -259,11 +299,8 @@ def test_a_fallback_takes_over_what_takes_too_long_and_the_late_answer_is_nobody
 
 def test_a_fallback_that_was_asked_because_nobody_took_the_request_has_its_own_time() -> None:
     async def scene() -> None:
-        def full(*_: object) -> None:
-            raise Overloaded("the queue is full")
-
         never, held = HeldThreads(), HeldThreads()
-        never.submit = full  # type: ignore[method-assign, assignment]
+        never.submit = refuse_all  # type: ignore[method-assign, assignment]
         on = rig(model(threads=never), model(name="simple", version="7", threads=held))
         on.dataplane.routing.fall_back("iris", Fallback(other="simple", patience_s=0.01, circuit=Circuit(2, 60.0)))
         _, pipe = on.open()
@@ -285,9 +322,22 @@ def test_a_fallback_does_not_answer_what_is_the_callers_fault() -> None:
 
 
 def test_without_anybody_to_stand_in_the_failure_is_told() -> None:
-    on, _ = falling_back(model(failing()))  # type: ignore[arg-type]  # a function of tensors
+    on, fallback = falling_back(model(failing()))  # type: ignore[arg-type]  # a function of tensors
     on.dataplane.remove("simple")
     _, pipe = on.open()
     pipe.send(post())
     [reply] = answers(pipe.take())
-    assert reply.status == 500
+    assert (reply.status, fallback.statistics.succeeded) == (500, 0)
+
+
+def test_what_falls_back_is_counted_where_the_other_is_asked() -> None:
+    on, fallback = falling_back(model(failing()), failures=3)  # type: ignore[arg-type]  # a function of tensors
+    _, pipe = on.open()
+    pipe.send(post() * 5)  # three that failed first, two at once
+    assert names(pipe.take()) == ["simple"] * 5
+    assert fallback.statistics.succeeded == 5
+    on.dataplane.find("simple").refuse()
+    fallback.circuit = Circuit(3, 60.0)
+    pipe.send(post())
+    [reply] = answers(pipe.take())
+    assert (reply.status, fallback.statistics.succeeded) == (500, 5), "one that is being closed is not asked"
