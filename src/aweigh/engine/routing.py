@@ -41,8 +41,8 @@ class Fallback:
     other: str
     patience_s: float
     circuit: Circuit
-    answers: int = 0
-    """What the name's own model had answered when last looked at."""
+    answers: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
+    """What the name's own model had answered when last looked at, and one that is tried before it: each is looked at in its turn."""
     statistics: ModelStatistics = dataclasses.field(default_factory=ModelStatistics)
     """Requests that the other model was asked for; several workers share the count."""
 
@@ -51,8 +51,9 @@ class Fallback:
         if not own or not own[0].ready:
             self.statistics.answered(0.0, 0)
             return other
-        if (answers := own[0].statistics.succeeded) != self.answers:
-            self.answers = answers
+        first = int(len(own) > 1)
+        if (answers := own[0].statistics.succeeded) != self.answers[first]:
+            self.answers[first] = answers
             self.circuit.succeeded()
         if self.circuit.allows():
             return own + other

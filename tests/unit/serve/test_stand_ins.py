@@ -12,7 +12,7 @@ from tests.serving.kit import BODY, HeldThreads, Http2Peer, Rig, answer, answers
 from aweigh.core.errors import Denied, InternalError, InvalidInput, Kind, Overloaded
 from aweigh.core.rollout import Plan
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.engine.circuit import Circuit
+from aweigh.engine.circuit import Circuit, State
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.routing import Fallback
 from aweigh.engine.trial import Trial
@@ -279,6 +279,22 @@ def test_a_fallback_answers_and_after_failures_in_a_row_it_is_asked_at_once() ->
         pipe.send(post())
     assert names(pipe.take()) == ["simple"] * 5
     assert first.statistics.failed == {Kind.INTERNAL: 2}
+
+
+def test_a_fallback_is_asked_at_once_of_a_name_both_of_whose_versions_fail() -> None:
+    async def scene() -> None:
+        stable = model(failing(), version="1")  # type: ignore[arg-type]  # a function of tensors
+        stable.statistics.success(0.001, 1)  # before it began to fail
+        on, _ = trying(model(failing(), version="2"), stable, canary=0.5)  # type: ignore[arg-type]  # a function of tensors
+        on.dataplane.add(model(name="simple"))
+        fallback = Fallback(other="simple", patience_s=0.0, circuit=Circuit(5, 60.0))
+        on.dataplane.routing.fall_back("iris", fallback)
+        _, pipe = on.open()
+        pipe.send(post() * 20)
+        assert names(pipe.take()) == ["simple"] * 20
+        assert (fallback.circuit.state, stable.statistics.failed) == (State.OPEN, {Kind.INTERNAL: 5})
+
+    asyncio.run(scene())
 
 
 def test_a_fallback_takes_over_what_takes_too_long_and_the_late_answer_is_nobodys() -> None:
