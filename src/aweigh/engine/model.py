@@ -89,6 +89,8 @@ class LoadedModel:
     """Of a pipeline: its outputs, and where each comes from."""
     release: Callable[[], None] | None = None
     """What lets go of session and threads where others stand on them too; None for a model that has them alone."""
+    leave: Callable[[], bool] | None = None
+    """Says, once, that it asks its session no more, and learns whether no other does. None for a model that has it alone."""
 
     run: Callable[[Tensors], list[Tensor]] = dataclasses.field(init=False)
     """The session's `run`, bound once."""
@@ -143,10 +145,12 @@ class LoadedModel:
             self.responses.drop()
 
     def refuse(self) -> None:
-        """Refuse what waits in the queue, and in those of a pipeline's steps. On the event loop, before `close`."""
+        """Refuse what waits in the queue, and in those of a pipeline's steps where nobody else asks them. On the event loop, before `close`."""
         object.__setattr__(self, "ended", True)
         if self.queue is not None:
             self.queue.close()
+        if self.leave is not None and not self.leave():
+            return
         for step in self.steps:
             if step.model is not None:
                 step.model.refuse()

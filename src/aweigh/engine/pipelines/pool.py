@@ -21,11 +21,12 @@ Key = tuple[Digest, str]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Held:
-    """A loaded model that itself answers nobody, and how many others stand on it. `names` are the plain names among these."""
+    """A loaded model that itself answers nobody, and how many others stand on it. `names` are the plain names among these, `left` those that ask it no more."""
 
     model: LoadedModel
     leases: int = 0
     names: set[str] = dataclasses.field(default_factory=set)
+    left: set[object] = dataclasses.field(default_factory=set)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class Pool:
         return held
 
     def _lend(self, key: Key, held: _Held, name: ModelName, version: str, statistics: ModelStatistics) -> LoadedModel:
+        who = object()
         return dataclasses.replace(
             held.model,
             name=name,
@@ -80,12 +82,20 @@ class Pool:
             statistics=statistics,
             tuner=copy.deepcopy(held.model.tuner),
             prepared={},
-            release=partial(self._release, key, held, f"{name}:{version}"),
+            leave=partial(self._leave, held, who),
+            release=partial(self._release, key, held, f"{name}:{version}", who),
         )
 
-    def _release(self, key: Key, held: _Held, called: str) -> None:
+    def _leave(self, held: _Held, who: object) -> bool:
+        """One asks no more, and will release it; whether it was the last that did."""
+        with self._lock:
+            held.left.add(who)
+            return len(held.left) == held.leases
+
+    def _release(self, key: Key, held: _Held, called: str, who: object) -> None:
         with self._lock:
             held.leases -= 1
+            held.left.discard(who)
             held.names.discard(called)
             if held.leases:
                 return

@@ -1,13 +1,20 @@
 """Sessions that several share: loaded once, counted apart, closed by the last."""
 
+import asyncio
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from tests.serving import kit
 
 from aweigh.core.names import Digest, ModelName
+from aweigh.engine.batching.joined import Work
+from aweigh.engine.batching.queue import QueuePolicy
+from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.model import LoadedModel
 from aweigh.engine.pipelines.pool import Pool
+from aweigh.engine.queue import Nobody
 from aweigh.engine.statistics import ModelStatistics
 from aweigh.testing import FakeSession
 
@@ -67,3 +74,30 @@ def test_a_name_that_is_loaded_again_gets_a_session_of_its_own() -> None:
 def test_what_takes_one_caller_at_a_time_is_not_shared() -> None:
     pool, load = Pool(), Loads(concurrent=False)
     assert pool.step(KEY, load, ModelStatistics()).model.session is not pool.step(KEY, load, ModelStatistics()).model.session
+
+
+def test_who_waits_at_a_step_of_a_shared_pipeline_is_refused_when_the_last_that_asks_it_goes() -> None:
+    async def scene() -> None:
+        part = dataclasses.replace(
+            kit.model(threads=kit.HeldThreads()),
+            waits=QueuePolicy(lanes=1, max_requests=10),
+            tuner=Tuner(limit_rows=1, call_s=0.01, row_s=0.01),
+        )
+        step: Any = SimpleNamespace(model=part)
+        pool, load = Pool(), lambda: dataclasses.replace(kit.model(), steps=(step,))
+        plain = pool.name(KEY, NAME, "1", load, ModelStatistics())
+        first, second = (pool.step(KEY, load, ModelStatistics()).model for _ in range(2))
+        assert first.steps[0].model is plain.steps[0].model is part
+        refused: list[object] = []
+        for _ in range(3):
+            assert part.queue is not None
+            part.queue.add(Nobody(), Work(inputs={"X": np.zeros((1, 4), np.float32)}, rows=1, done=lambda _, error: refused.append(error)))
+        await asyncio.sleep(0)
+        plain.refuse()
+        first.refuse()
+        first.close()
+        assert (refused, part.ended) == ([], False)
+        second.refuse()
+        assert (len(refused), part.ended) == (2, True), "one of the three runs"
+
+    asyncio.run(scene())
