@@ -154,15 +154,16 @@ class OpenInferenceGrpc:
         return answer
 
     def _watched(self, service: str) -> int:
-        """The status of a service to one who watches it: of one that is not there, that it is unknown."""
+        """The status of a service, or of a model by its name, to one who watches it: of one that is not there, that it is unknown."""
+        ready = self._dataplane.ready
         if service not in SERVICES:
             try:
-                self._dataplane.find(service)
+                ready = self._dataplane.find(service).ready and ready
             except NotReady:
                 return _NOT_SERVING
             except ModelNotFound:
                 return _SERVICE_UNKNOWN
-        return _SERVING if self._dataplane.ready else _NOT_SERVING
+        return _SERVING if ready else _NOT_SERVING
 
     def _health(self, request: Request) -> GrpcResponse:
         service = _parsed("grpc.health.v1.HealthCheckRequest", request).service

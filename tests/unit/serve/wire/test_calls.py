@@ -373,3 +373,24 @@ def test_watch_tells_every_change_and_ends_with_the_server() -> None:
         return said[0], said[1], peer.response(streams[0]).grpc_status
 
     assert asyncio.run(main()) == ([1, 2], [3, 2], 14)
+
+
+def test_the_health_of_a_model_is_its_own() -> None:
+    held = HeldThreads()
+    server = rig(model(threads=held), model(name="other"))
+
+    def told(service: str) -> list[int]:
+        """By Check and by Watch."""
+        peer, found = Http2Peer(server), []
+        for path in (WATCH, WATCH.replace("Watch", "Check")):
+            stream = peer.call(message("grpc.health.v1.HealthCheckRequest")(service=service).SerializeToString(), path)
+            peer.pump()
+            found += [each.status for each in messages(peer.response(stream), "grpc.health.v1.HealthCheckResponse")]
+        return found
+
+    async def main() -> None:
+        assert (told(""), told("iris"), told("other")) == ([1, 1], [1, 1], [1, 1])
+        held.ready = False  # its process dies again and again
+        assert (told(""), told("iris"), told("other")) == ([1, 1], [2, 2], [1, 1])
+
+    asyncio.run(main())
