@@ -11,7 +11,7 @@ from aweigh.core.protocols import Session
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor, Tensors
 from aweigh.engine.acceptance import Acceptance
-from aweigh.engine.batching.joined import Joiner
+from aweigh.engine.batching.joined import Joiner, Observe
 from aweigh.engine.batching.queue import BatchQueue, QueuePolicy
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor
@@ -19,7 +19,6 @@ from aweigh.engine.processes import ProcessExecutor, ProcessFacts
 from aweigh.engine.response_cache import ResponseCache, Responses
 from aweigh.engine.statistics import ModelStatistics
 
-Observe = Callable[[Tensors, list[Tensor], float], None]
 if TYPE_CHECKING:
     from aweigh.engine.pipelines.plan import Node
 
@@ -100,7 +99,7 @@ class LoadedModel:
     responses: Responses | None = dataclasses.field(init=False, default=None)
     """Its part of the response cache; None without one."""
     observe: Observe | None = dataclasses.field(init=False, default=None)
-    """Told of every call that answered: its inputs, its outputs, its seconds. On the event loop; must not keep the tensors. None: nobody."""
+    """Told of every call that answered: its inputs, its outputs, its seconds; of requests that ran together as of one call. On the event loop; must not keep the tensors. None: nobody."""
     ended: bool = dataclasses.field(init=False, default=False)
     """Whether it is closed, or about to be: it is not to be asked any more."""
     carried: bool = dataclasses.field(init=False)

@@ -67,7 +67,7 @@ class Shadow:
         self._found = Compared()
 
     def observe(self, inputs: Tensors, outputs: list[Tensor], seconds: float) -> None:
-        """A call of the stable version; its tensors may change after this."""
+        """A call of the stable version; its tensors may change after this. Without `seconds` it is compared, but not timed."""
         if not self._dealer.takes():
             return
         if len(self._waiting) >= _MAX_WAITING or self._bytes + _size(inputs, outputs) > _MAX_COPIED_BYTES:
@@ -132,7 +132,7 @@ class Shadow:
         found = copy.found
         if found is None:
             found = not_answered(self._signature, copy.inputs, copy.outputs, error.message if error is not None else "")
-        else:
+        elif copy.stable_s:
             self._stable_s[bisect_left(BOUNDS_S, copy.stable_s)] += 1
             self._candidate_s[bisect_left(BOUNDS_S, copy.candidate_s)] += 1
         strayed = found.failed or found.flips or found.mismatches or found.max_abs > self._found.max_abs

@@ -62,6 +62,17 @@ def test_differences_are_counted_wherever_the_candidate_runs(own_threads: bool) 
     asyncio.run(scene())
 
 
+def test_a_call_without_a_time_is_compared_and_not_timed() -> None:
+    async def scene() -> None:
+        shadow = shadow_of(model(version="2"))
+        shadow.observe(ROWS, list(answer(ROWS)), 0.0)
+        found = await compared_all(shadow)
+        assert (found.calls, sum(found.stable_s), sum(found.candidate_s)) == (1, 0, 0)
+        shadow.close()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("own_threads", [False, True])
 def test_nothing_is_compared_on_the_event_loop(own_threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     where: list[threading.Thread] = []

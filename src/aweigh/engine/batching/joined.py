@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("aweigh.engine")
 Reply = Callable[[list[Tensor] | None, AweighError | None], None]
+Observe = Callable[[Tensors, list[Tensor], float], None]
+"""Is told of a call: its inputs, its outputs, its seconds, or 0 where these say nothing of that call by itself."""
 Shapes = tuple[tuple[int, ...], ...]
 _STRETCH: Final = 2
 _SLACK: Final = 16

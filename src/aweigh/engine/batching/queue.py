@@ -15,7 +15,7 @@ from typing import Final
 
 from aweigh.core.errors import AweighError, ChildDied, DeadlineExceeded, InternalError, Kind, Overloaded
 from aweigh.core.tensors import Tensor, Tensors
-from aweigh.engine.batching.joined import Joiner, Work
+from aweigh.engine.batching.joined import Joiner, Observe, Work
 from aweigh.engine.batching.tuner import Tuner
 from aweigh.engine.executors import Executor
 from aweigh.engine.queue import SWEEP_S, Caller, refusal, too_late
@@ -98,7 +98,7 @@ class BatchQueue:
         """How often a lane found nothing to do."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self.observe: Callable[[Tensors, list[Tensor], float], None] | None = None
+        self.observe: Observe | None = None
         """As the model's own."""
 
     @property
@@ -234,7 +234,7 @@ class BatchQueue:
         self._running += rows
         self._ends[id(batch)] = monotonic() + self.tuner.running_s(rows)
         try:
-            self._executor.submit(partial(self._run, inputs), _Together(batch), partial(self._ran, batch, monotonic(), self._gaps))
+            self._executor.submit(partial(self._run, inputs), _Together(batch), partial(self._ran, batch, inputs, monotonic(), self._gaps))
         except AweighError as error:
             self._free += 1
             self._running -= rows
@@ -254,6 +254,7 @@ class BatchQueue:
     def _ran(
         self,
         batch: list[_Waiting],
+        inputs: Tensors,
         started: float,
         gaps: int,
         outputs: list[Tensor] | None,
@@ -273,6 +274,8 @@ class BatchQueue:
         self._running -= rows
         if outputs is not None:
             self.tuner.ran(rows, ended - started, crowded=crowded)
+            if self.observe is not None:  # before answering: what the inputs lie in is the clients' again then
+                self._show(self.observe, batch, inputs, outputs, ended - started)
             self._answer(batch, started, ended, outputs)
         elif error is not None and not apart:
             for waiting in batch:
@@ -288,9 +291,16 @@ class BatchQueue:
             self.tuner.answered(ended - waiting.since)
         statistics.execution(ended - started, rows)
         for waiting, mine in zip(batch, answers, strict=True):
-            if self.observe is not None:
-                self.observe(waiting.work.inputs, mine, ended - started)
             waiting.work.done(mine, None)
+
+    def _show(self, observe: Observe, batch: list[_Waiting], inputs: Tensors, outputs: list[Tensor], seconds: float) -> None:
+        """The call as it was; where some were filled up to the size of others, each by itself, without a time, which nobody took alone."""
+        works = [waiting.work for waiting in batch]
+        if all(waiting.shapes == batch[0].shapes for waiting in batch):
+            observe(inputs, outputs, seconds)
+            return
+        for work, mine in zip(works, self._joiner.cut(outputs, works), strict=True):
+            observe(work.inputs, mine, 0.0)
 
     def _refused(self, waiting: _Waiting, needs_s: float = 0.0) -> bool:
         error = refusal(waiting.caller, monotonic(), needs_s)

@@ -291,6 +291,31 @@ def test_a_model_that_loses_rows_is_found_out() -> None:
     play(scene)
 
 
+def test_an_observer_is_told_of_a_call_and_its_time_and_not_of_each_request() -> None:
+    async def scene() -> None:
+        bench, told = Bench(), []
+        bench.queue.observe = lambda inputs, outputs, seconds: told.append((len(inputs["X"]), [len(each) for each in outputs], seconds > 0))
+        await asyncio.gather(*[bench.ask(row(number), row(number)) for number in range(4)])
+        assert bench.sizes == [8]
+        assert told == [(8, [8, 8], True)]
+        bench.executor.close()
+
+    play(scene)
+
+
+def test_of_requests_that_were_filled_up_an_observer_sees_each_as_it_was_and_no_time() -> None:
+    async def scene() -> None:
+        bench, told = Bench(echo, of=ragged(padding=0), padded=True), []
+        bench.queue.observe = lambda inputs, outputs, seconds: told.append((inputs["X"].tolist(), outputs[0].tolist(), seconds))
+        asked = [np.full((1, size), 7, dtype=np.int64) for size in (2, 3)]
+        await asyncio.gather(*[bench.ask(inputs={"X": each}) for each in asked])
+        assert len(bench.calls) == 1
+        assert told == [([[7, 7]], [[7, 7]], 0.0), ([[7, 7, 7]], [[7, 7, 7]], 0.0)]
+        bench.executor.close()
+
+    play(scene)
+
+
 def test_closing_refuses_what_waits() -> None:
     async def scene() -> None:
         bench = Bench()
