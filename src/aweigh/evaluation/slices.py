@@ -14,6 +14,8 @@ OTHER: Final = "(other)"
 _MAX_NUMBERS: Final = 10
 """Different numbers beyond which a column is cut into ranges."""
 _MAX_VALUES: Final = 20
+_MAX_WHOLE: Final = 2.0**53
+"""Below it floats are written as the whole numbers that they are."""
 
 
 def cut(values: Sequence[Any]) -> list[tuple[str, Rows]]:
@@ -33,27 +35,39 @@ def cut(values: Sequence[Any]) -> list[tuple[str, Rows]]:
 def _name(value: Any) -> str:
     if is_missing(value) or value == "":
         return MISSING
-    return f"{value:g}" if isinstance(value, float) else str(value)[:80]
+    if not isinstance(value, float):
+        return str(value)[:80]
+    return str(int(value)) if value.is_integer() and abs(value) < _MAX_WHOLE else repr(float(value))
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """The values as numbers (NaN where missing), or None where one is not a number. Texts of a CSV count as what they say."""
+    """The values as numbers (NaN where missing), or None where one is none that a float holds. Texts of a CSV count as what they say."""
     try:
         return np.array([np.nan if is_missing(value) or value == "" else float(value) for value in values], dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _quarters(numbers: Any) -> list[tuple[str, Rows]]:
+    """Quarters of what is finite; what is infinite goes to the first and the last."""
     known = numbers[~np.isnan(numbers)]
-    edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
+    edges = np.unique(np.quantile(known[np.isfinite(known)], [0.25, 0.5, 0.75]))
     place = np.searchsorted(edges, numbers, side="left")
-    bounds = [known.min(), *edges, known.max()]
+    names = _apart([known.min(), *edges, known.max()])
     found = []
     for at in range(len(edges) + 1):
         rows = np.flatnonzero((place == at) & ~np.isnan(numbers))
         if len(rows):
             opening = "[" if at == 0 else "("
-            found.append((f"{opening}{bounds[at]:.4g}, {bounds[at + 1]:.4g}]", rows))
+            found.append((f"{opening}{names[at]}, {names[at + 1]}]", rows))
     missing = np.flatnonzero(np.isnan(numbers))
     return [*found, (MISSING, missing)] if len(missing) else found
+
+
+def _apart(bounds: Sequence[float]) -> list[str]:
+    """Each in four digits, or in as many as tell different ones apart."""
+    for digits in range(4, 18):
+        names = [f"{bound:.{digits}g}" for bound in bounds]
+        if len(set(names)) == len(set(bounds)):
+            break
+    return names
