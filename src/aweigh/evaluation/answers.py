@@ -1,12 +1,13 @@
 """Brings what candidates answered and what is right into one form: labels as positions, numbers as floats, groups as rows. Called by `evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from aweigh.core.errors import InvalidInput, Unsupported
 from aweigh.core.frames import is_missing
+from aweigh.core.nearest import listed
 from aweigh.core.signature import Signature, Task
 from aweigh.core.tensors import Tensor
 from aweigh.evaluation.classification import ClassScores
@@ -16,6 +17,10 @@ from aweigh.evaluation.scores import Floats, Rows
 
 Outputs = Sequence[Tensor]
 _TRUTH: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
+_FEW_STRANGE: Final = 10
+"""Different right answers that no model knows: as many are always taken, and as many as there are known labels."""
+_MANY_STRANGE: Final = 1000
+"""Beyond this they are refused, however few rows have them."""
 
 
 def task_of(signature: Signature, right: Sequence[Any]) -> Task:
@@ -36,41 +41,61 @@ def answered(values: Sequence[Any]) -> Rows:
     return np.array([at for at, value in enumerate(values) if not (is_missing(value) or value == "")], dtype=np.int64)
 
 
-def class_labels(signatures: Sequence[Signature], right: Sequence[Any], outputs: Sequence[Outputs]) -> tuple[str, ...]:
-    """All labels: those of the candidates in their order, then others that are right or given somewhere."""
-    keys = [key_of(label, _plain(signature)) for signature in signatures for label in signature.labels]
-    others = {key_of(value, _plain(signatures[0])) for value in right}
+def kind_of_labels(signatures: Sequence[Signature]) -> type:
+    """As what the labels of all candidates are read: of their own kinds the one that sees most as equal, if it keeps each one's labels apart."""
+    kinds = {_plain(signature) for signature in signatures}
+    for kind in (bool, float):
+        if kind in kinds and all(len(_keys(one, kind)) == len(_keys(one, _plain(one))) for one in signatures):
+            return kind
+    return str
+
+
+def class_labels(signatures: Sequence[Signature], right: Sequence[Any], outputs: Sequence[Outputs], plain: type) -> tuple[str, ...]:
+    """All labels: those that candidates name, in their order, then others that are right or given somewhere. Raises InvalidInput for right
+    answers that are no labels."""
+    named: dict[str, None] = {}
+    given: set[str] = set()
     for signature, output in zip(signatures, outputs, strict=True):
+        named |= dict.fromkeys(_known(signature, output, plain))
         spec = signature.with_role("label")
         if spec is not None:
-            given = output[signature.outputs.index(spec)]
-            others |= {
-                key_of(value, _plain(signature)) for value in np.unique(given.astype(str) if given.dtype == object else given).tolist()
-            }
-        elif not signature.labels:
-            others |= {str(at) for at in range(_scores(signature, output).shape[1])}
-    return (*dict.fromkeys(keys), *sorted(others - set(keys), key=_natural))
+            answers = output[signature.outputs.index(spec)].ravel()
+            given |= {key_of(value, plain) for value in (set(answers.tolist()) if answers.dtype == object else np.unique(answers).tolist())}
+    truth = [key_of(value, plain) for value in right]
+    _check_known(truth, given.union(named), named=bool(named))
+    return (*named, *sorted(given.union(truth).difference(named), key=_natural))
 
 
-def class_scores(signature: Signature, outputs: Outputs, right: Sequence[Any], labels: tuple[str, ...]) -> ClassScores:
+def _check_known(right: Sequence[str], known: Collection[str], *, named: bool) -> None:
+    """A label may be one that no model knows, but a column of numbers of rows is none of labels, and would be as many classes as there are rows."""
+    strange = [key for key in right if key not in known]
+    different = sorted(set(strange), key=_natural)
+    if len(different) <= max(_FEW_STRANGE, len(known)):
+        return
+    if len(different) > _MANY_STRANGE or (named and len(strange) * 2 > len(right)):
+        raise InvalidInput(
+            f"{len(strange)} of {len(right)} right answers are labels that no model here knows, {len(different)} different ones: {listed(different, 5)}",
+            hint=f"check --labels: known are {listed(sorted(known, key=_natural), 10)}",
+        )
+
+
+def class_scores(signature: Signature, outputs: Outputs, right: Sequence[Any], labels: tuple[str, ...], plain: type) -> ClassScores:
     """A classifier's answers, as positions in `labels`. Raises Unsupported for a model that gives no labels, InvalidInput for labels of another kind."""
     place = {label: at for at, label in enumerate(labels)}
-    plain = _plain(signature)
-    known = [key_of(label, plain) for label in signature.labels]
+    known = _known(signature, outputs, plain)
     spec, chances = signature.with_role("label"), _probabilities(signature, outputs)
     if spec is not None:
         given = [key_of(value, plain) for value in _column(outputs[signature.outputs.index(spec)], spec.name).tolist()]
     else:
-        scores = _scores(signature, outputs)
-        known = known or [str(at) for at in range(scores.shape[1])]
-        given = [known[at] for at in scores.argmax(axis=1)]
+        given = [known[at] for at in _scores(signature, outputs).argmax(axis=1)]
     truth = [key_of(value, plain) for value in right]
     if known and not set(known) & set(truth):
         raise InvalidInput(f"none of the labels is one of the model's: {truth[0]!r} is not in {known[:10]}", hint="check --labels")
     ordered = None
     if chances is not None and len(known) == chances.shape[1]:
-        ordered = np.zeros((len(truth), len(labels)))
-        ordered[:, [place[key] for key in known]] = chances
+        columns = [place[key] for key in known]
+        ordered = np.zeros((len(truth), max(columns) + 1))
+        ordered[:, columns] = chances
     codes = (np.array([place[key] for key in keys], dtype=np.int64) for keys in (truth, given))
     return ClassScores(labels=labels, right=next(codes), given=next(codes), probabilities=ordered)
 
@@ -113,8 +138,8 @@ def key_of(value: Any, plain: type = str) -> str:
         value = value.decode("utf-8", "replace")
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if plain is bool:
-        return _TRUTH.get(str(value).strip().lower().removesuffix(".0"), str(value))
+    if plain is bool and (truth := _TRUTH.get(str(value).strip().lower().removesuffix(".0"))):
+        return truth
     if plain is not str and isinstance(value, str):
         try:
             value = float(value)
@@ -132,6 +157,17 @@ def _plain(signature: Signature) -> type:
         spec = signature.with_role("label")
         return str if spec is not None and spec.datatype.dtype.kind not in "iufb" else float
     return bool if kinds == {bool} else float if kinds <= {int, float} else str
+
+
+def _keys(signature: Signature, plain: type) -> set[str]:
+    return {key_of(label, plain) for label in signature.labels}
+
+
+def _known(signature: Signature, outputs: Outputs, plain: type) -> list[str]:
+    """The labels that a candidate names, or else the places of its scores; none of one that gives labels without having named them."""
+    if signature.labels or signature.with_role("label") is not None:
+        return [key_of(label, plain) for label in signature.labels]
+    return [key_of(at, plain) for at in range(_scores(signature, outputs).shape[1])]
 
 
 def _natural(key: str) -> tuple[int, float, str]:

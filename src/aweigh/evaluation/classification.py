@@ -18,7 +18,8 @@ Codes = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """`right` and `given` are positions in `labels`; `probabilities` [rows, labels] or None. A label may be one the model does not know."""
+    """`right` and `given` are positions in `labels`; `probabilities` [rows, the first labels] or None. A label may be one the model does not know:
+    behind the first ones, of a probability of 0."""
 
     labels: tuple[str, ...]
     right: Codes
@@ -75,10 +76,15 @@ class ClassScores:
         f1 = ratio(2 * hits, given + support)
         return {"hits": hits, "support": support, "present": (support + given) > 0, "precision": precision, "recall": recall, "f1": f1}
 
+    def _chances(self, labels: Codes | int) -> Floats:
+        """Of each row, the probability of its label."""
+        assert self.probabilities is not None  # noqa: S101  # callers have looked
+        at, width = np.broadcast_to(labels, self.units), self.probabilities.shape[1]
+        return np.where(at < width, self.probabilities[np.arange(self.units), np.minimum(at, width - 1)], 0.0)
+
     @cached_property
     def _log_losses(self) -> Floats:
-        assert self.probabilities is not None  # noqa: S101  # callers have looked
-        own = self.probabilities[np.arange(self.units), self.right]
+        own = self._chances(self.right)
         smallest = np.finfo(np.float64).eps
         return np.asarray(-np.log(np.clip(own, smallest, 1 - smallest)))
 
@@ -86,19 +92,18 @@ class ClassScores:
     def _briers(self) -> Floats:
         assert self.probabilities is not None  # noqa: S101  # callers have looked
         if len(self.labels) == 2:
-            return np.asarray((self.probabilities[:, 1] - (self.right == 1)) ** 2)
-        hot = np.zeros_like(self.probabilities)
-        hot[np.arange(self.units), self.right] = 1
-        return np.asarray(((self.probabilities - hot) ** 2).sum(axis=1))
+            return np.asarray((self._chances(1) - (self.right == 1)) ** 2)
+        hot, known = np.zeros_like(self.probabilities), self.right < self.probabilities.shape[1]
+        hot[known, self.right[known]] = 1
+        return np.asarray(((self.probabilities - hot) ** 2).sum(axis=1) + ~known)
 
     @cached_property
     def _said(self) -> tuple[Codes, Floats, NDArray[np.bool_]]:
         """Bin of each row, the probability it was put there for, and whether that came true: of two classes the second's, of more the label's own."""
-        assert self.probabilities is not None  # noqa: S101  # callers have looked
         if len(self.labels) == 2:
-            said, came = self.probabilities[:, 1], self.right == 1
+            said, came = self._chances(1), self.right == 1
         else:
-            said, came = self.probabilities[np.arange(self.units), self.given], self.right == self.given
+            said, came = self._chances(self.given), self.right == self.given
         return np.clip((said * BINS).astype(np.int64), 0, BINS - 1), said, came
 
     def _bins(self, weights: Weights) -> tuple[Floats, Floats, Floats]:
@@ -114,10 +119,13 @@ class ClassScores:
     def _ranks(self) -> list[tuple[int, Codes]]:
         """Of each class that is ranked: its position, and the places of all rows by its probability, equal ones on one place."""
         assert self.probabilities is not None  # noqa: S101  # callers have looked
-        if self.probabilities.size > _MAX_RANKED:
+        if self.units * len(self.labels) > _MAX_RANKED:
             return []
         ranked = [1] if len(self.labels) == 2 else range(len(self.labels))
-        return [(at, np.unique(self.probabilities[:, at], return_inverse=True)[1].astype(np.int64)) for at in ranked]
+        width, nowhere = self.probabilities.shape[1], np.zeros(self.units, dtype=np.int64)
+        return [
+            (at, np.unique(self.probabilities[:, at], return_inverse=True)[1].astype(np.int64) if at < width else nowhere) for at in ranked
+        ]
 
     def _roc_auc(self, weights: Weights) -> float:
         areas = [_area(places, self.right == at, weights) for at, places in self._ranks]

@@ -128,8 +128,10 @@ def _scores(
         return (), [answers.group_scores(one.signature, one.outputs, question.right, groups, question.cutoffs) for one in candidates]
     if task is Task.REGRESSION:
         return (), [answers.value_scores(one.signature, one.outputs, question.right, question.quantiles) for one in candidates]
-    labels = answers.class_labels([one.signature for one in candidates], question.right, [one.outputs for one in candidates])
-    return labels, [answers.class_scores(one.signature, one.outputs, question.right, labels) for one in candidates]
+    signatures = [one.signature for one in candidates]
+    plain = answers.kind_of_labels(signatures)
+    labels = answers.class_labels(signatures, question.right, [one.outputs for one in candidates], plain)
+    return labels, [answers.class_scores(one.signature, one.outputs, question.right, labels, plain) for one in candidates]
 
 
 def _by(name: str, candidates: Sequence[Candidate], scores: Sequence[Scores]) -> str:

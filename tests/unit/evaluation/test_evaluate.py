@@ -11,7 +11,7 @@ from aweigh.core.errors import InvalidInput, InvalidSetting, Unsupported, WrongU
 from aweigh.core.signature import Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.evaluation import Candidate, Question, evaluate
-from aweigh.evaluation.answers import key_of
+from aweigh.evaluation.answers import class_labels, class_scores, key_of
 from aweigh.evaluation.gates import parse_requirement
 from aweigh.evaluation.page import evaluation_page
 from aweigh.evaluation.slices import cut
@@ -107,6 +107,86 @@ def test_labels_of_another_kind_are_refused_and_unknown_ones_are_wrong() -> None
     found = evaluate([model], Question(right=["yes", "maybe"] * 100, data="d", resamples=10))
     assert found.labels == ("no", "yes", "maybe")
     assert found.candidates[0].metrics["accuracy"].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("others", "datatype", "right"),
+    [
+        (("0", "1"), Datatype.BYTES, ["0", "1.0", "1", 0.0]),
+        (("0", "1"), Datatype.BYTES, [0, 1.0, 1, "0"]),
+        ((False, True), Datatype.BOOL, ["0", "1.0", 1, "False"]),
+        ((False, True), Datatype.BOOL, [False, True, "true", 0]),
+    ],
+)
+def test_candidates_whose_labels_are_of_other_kinds_are_held_against_the_same_answers(others: Any, datatype: Datatype, right: Any) -> None:
+    chances = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32)
+    one = classifier((0, 1), Datatype.INT64, [np.array([0, 1, 1, 0]), chances], "a:1")
+    two = classifier(others, datatype, [np.array([others[0], others[1], others[1], others[0]], dtype=datatype.dtype), chances], "b:1")
+    scores = Candidate(
+        model="c:1", digest="", variant="onnx", signature=msgspec.structs.replace(one.signature, outputs=one.signature.outputs[1:], labels=()),
+        outputs=[chances],
+    )  # fmt: skip
+    for models in ([one, two], [two, one], [scores, one, two]):
+        found = evaluate(models, Question(right=right, data="d", resamples=10))
+        assert len(found.labels) == 2
+        assert all(candidate.metrics["accuracy"].value == 1.0 for candidate in found.candidates)
+        assert len({candidate.metrics["brier"].value for candidate in found.candidates}) == 1
+
+
+def test_labels_that_one_kind_would_see_as_equal_stay_apart() -> None:
+    given = np.array(["01", "1", "1", "01"], dtype=object)
+    texts = without_probabilities(classifier(("01", "1"), Datatype.BYTES, [given, np.ones((4, 2), np.float32)], "a:1"))
+    numbers = without_probabilities(classifier((0, 1), Datatype.INT64, [np.array([0, 1, 1, 0]), np.ones((4, 2), np.float32)], "b:1"))
+    found = evaluate([texts, numbers], Question(right=["01", "1", "1", "01"], data="d", resamples=10))
+    assert {one.model: one.metrics["accuracy"].value for one in found.candidates} == {"a:1": 1.0, "b:1": 0.5}
+
+
+def test_labels_in_utf_8() -> None:
+    texts = ["é", "中"] * 4
+    for given in (texts, [text.encode() for text in texts]):
+        model = without_probabilities(classifier(("é", "中"), Datatype.BYTES, [np.array(given, dtype=object), np.ones((8, 2), np.float32)]))
+        for one in (model, dataclasses.replace(model, signature=msgspec.structs.replace(model.signature, labels=()))):
+            found = evaluate([one], Question(right=texts, data="d", resamples=10))
+            assert found.labels == ("é", "中")
+            assert found.candidates[0].metrics["accuracy"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    "right",
+    [list(range(3000)), [f"c-{at}" for at in range(3000)], ["yes"] * 1500 + [f"c-{at}" for at in range(1500)], [*range(30), *["no"] * 20]],
+    ids=["numbers", "texts", "fewer rows", "few rows"],
+)
+def test_a_column_of_names_is_none_of_labels(right: list[Any]) -> None:
+    model = two(RIGHT * 15, wrong=0, model="m:1")
+    model = dataclasses.replace(model, outputs=[output[: len(right)] for output in model.outputs])
+    with pytest.raises(InvalidInput, match="right answers are labels that no model here knows") as caught:
+        evaluate([model], Question(right=right, data="d", resamples=10))
+    assert caught.value.hint == "check --labels: known are no, yes"
+
+
+def test_many_labels_that_the_model_knows_or_few_that_it_does_not_are_judged() -> None:
+    known = [f"k{at}" for at in range(1500)]
+    right = [*known, "k1", "other"]
+    given = np.array([*known, "k1", "k2"], dtype=object)
+    model = without_probabilities(classifier(tuple(known), Datatype.BYTES, [given, np.ones((1502, 1500), np.float32)]))
+    found = evaluate([model], Question(right=right, data="d", resamples=10))
+    assert found.candidates[0].metrics["accuracy"].value == pytest.approx(1501 / 1502)
+    strange = evaluate([two(RIGHT, wrong=0, model="m:1")], Question(right=[*["yes"] * 80, *"abcdefghij" * 12], data="d", resamples=10))
+    assert strange.candidates[0].metrics["accuracy"].value == pytest.approx(0.2)
+
+
+def test_probabilities_are_kept_of_known_labels_alone() -> None:
+    model = two(RIGHT, wrong=0, model="m:1")
+    right = [*RIGHT[:-3], "maybe", "perhaps", "other"]
+    labels = class_labels([model.signature], right, [model.outputs], str)
+    scores = class_scores(model.signature, model.outputs, right, labels, str)
+    assert labels == ("no", "yes", "maybe", "other", "perhaps")
+    assert scores.probabilities is not None
+    assert scores.probabilities.shape == (200, 2)
+    whole = dataclasses.replace(scores, probabilities=np.pad(scores.probabilities, ((0, 0), (0, 3))))
+    weights = RANDOM.integers(1, 4, 200).astype(np.float64)
+    assert scores.measure(weights) == whole.measure(weights)
+    assert scores.calibration() == whole.calibration()
 
 
 def test_rows_without_an_answer_are_left_out_and_said() -> None:
@@ -250,9 +330,31 @@ def test_cuts() -> None:
     quarters = cut([str(at) for at in range(100)] + [""])
     assert [len(rows) for _, rows in quarters] == [25, 25, 25, 25, 1]
     assert quarters[0][0] == "[0, 24.75]"
+    near = cut([1000000.0 + at for at in range(100)])
+    assert [name for name, _ in near][:2] == ["[1e+06, 1.00002e+06]", "(1.00002e+06, 1.00005e+06]"]
+    assert len({name for name, _ in near}) == 4
     many = cut([f"v{at}" for at in range(50)] + ["v0"])
     assert len(many) == 20
     assert {name: len(rows) for name, rows in many}["(other)"] == 31
+
+
+def test_different_numbers_are_different_slices() -> None:
+    found = cut([1000001.0, 1000002.0, 0.1, 0.1 + 2**-55, 1e300, -0.0, 0.0, np.float64(2.5), float("inf"), None])
+    names = [name for name, _ in found]
+    assert names == sorted(["1000001", "1000002", "0.1", "0.10000000000000003", "1e+300", "0", "2.5", "inf", "(missing)"])
+    assert {name: len(rows) for name, rows in found}["0"] == 2
+
+
+def test_infinite_numbers_go_to_the_first_and_last_quarter_of_the_finite_ones() -> None:
+    infinite = [float("inf")] * 10 + [float("-inf")]
+    found = cut([float(at) for at in range(20)] + infinite)
+    assert [(name, len(rows)) for name, rows in found] == [
+        ("[-inf, 4.75]", 6),
+        ("(4.75, 9.5]", 5),
+        ("(9.5, 14.25]", 5),
+        ("(14.25, inf]", 15),
+    ]
+    assert len(cut([10**400, *range(20)])) == 20  # what no float holds is cut by value
 
 
 def test_a_page_escapes_what_comes_from_data() -> None:
