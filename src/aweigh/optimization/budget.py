@@ -1,9 +1,10 @@
 """What a person is ready to give for speed: `accuracy >= 99%`, read from text and held against figures.
 
 A share in per cent is one of the source's own figure, where the metric needs right answers; of what compares a variant with its source it is the figure
-itself. `within 0.5 points` is a difference of hundredths. `exact` keeps what answers as the source does, and nothing else.
+itself. `within 0.5 points` is a difference of hundredths: on both sides, where neither more nor less of the metric is better. `exact` keeps what answers as the source does, and nothing else.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
@@ -22,9 +23,16 @@ _FORM: Final = re.compile(
 )
 _EXAMPLES: Final = "write 'accuracy >= 99%' (of the source's), 'accuracy within 0.5 points', 'rmse <= 102%', 'agreement >= 99%', 'neighbours >= 97.5%' or 'exact'"
 _MAX_TEXT: Final = 300
+_SLACK: Final = 1e-9
+"""Of the figures themselves: what two that are written alike may differ by, having been computed."""
+_AGREEMENT: Final = 0.99
+"""What passes aim at where the budget says nothing of it."""
 
+Side = Literal["least", "most", "both"]
+"""Whether a limit is the least or the most that a figure may be, or it may lie neither far below nor far above the source's."""
 Direction = Callable[[str], int]
 """1 where more of a metric is better, -1 where less is, 0 where neither."""
+_SIDES: Final[dict[int, Side]] = {1: "least", -1: "most", 0: "both"}
 Bounded = Callable[[str], bool]
 """Whether no figure of a metric exceeds 1."""
 
@@ -44,15 +52,24 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     form: Literal["share", "figure", "points"]
     bound: float
-    at_least: bool
+    side: Side
 
-    def limit(self, source: float) -> float:
-        """The figure that a variant needs, where its source has this one."""
+    def limit(self, source: float, found: float = -math.inf) -> float:
+        """The figure that a variant needs, where its source has this one; of a condition with two sides the one that lies where `found` does."""
         if self.form == "share":
             return self.bound * source
         if self.form == "points":
-            return source - self.bound if self.at_least else source + self.bound
+            above = self.side == "most" or (self.side == "both" and found > source)
+            return source + self.bound if above else source - self.bound
         return self.bound
+
+    def holds(self, source: float, found: float) -> bool:
+        """Whether a variant with this figure may be kept, where its source has that one."""
+        limit = self.limit(source, found)
+        slack = _SLACK * max(abs(source), abs(limit))
+        if self.side == "both":
+            return abs(found - source) <= self.bound + slack
+        return found >= limit - slack if self.side == "least" else found <= limit + slack
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +90,14 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def agreement(self) -> float:
-        """The share of rows that may be expected to agree with the source: for passes that choose what stays in float."""
+        """The share of rows that may be expected to agree with the source: for passes that choose what stays in float. A share of an error says nothing of it."""
         shares = [
             1 - each.bound if each.form == "points" else each.bound
             for each in self.conditions
-            if each.form == "share" or each.metric in LIKENESS
+            if each.side == "least" and (each.form == "share" or each.metric in LIKENESS)
         ]
-        return min(1.0, max([0.5, *(share for share in shares if share <= 1)])) if shares else 0.99
+        shares = [share for share in shares if share <= 1]
+        return max([0.5, *shares]) if shares else _AGREEMENT
 
     @property
     def measure(self) -> str:
@@ -97,6 +115,15 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     found: Figure | None = None
     """None where the variant's answers have no such figure: of NaN, most likely."""
     limit: float
+    side: Side = "least"
+
+    @property
+    def lost(self) -> float:
+        """By how much the figure is worse than the source's; 0 where it is no worse, or there is none."""
+        if self.found is None:
+            return 0.0
+        gain = self.found.value - self.source
+        return abs(gain) if self.side == "both" else max(0.0, -gain if self.side == "least" else gain)
 
     @property
     def told(self) -> str:
@@ -136,19 +163,24 @@ def _parse(text: str, better: Direction, known: tuple[str, ...], bounded: Bounde
             hint=f"did you mean {near!r}?" if near else f"there are: {', '.join((*LIKENESS, *known))}",
         )
     likeness = base in LIKENESS
-    more = likeness or better(metric) >= 0
+    wanted: Side = "least" if likeness else _SIDES[better(metric)]
     if found["points"]:
-        return Condition(text=text, metric=metric, form="points", bound=float(found["points"]) / 100, at_least=more)
-    at_least = found["sign"] in {">=", "≥"}
-    if at_least != more:
-        raise InvalidSetting(f"--keep {text!r}: of {base}, {'more' if more else 'less'} is better", hint=_EXAMPLES)
+        return Condition(text=text, metric=metric, form="points", bound=float(found["points"]) / 100, side=wanted)
+    side: Side = "least" if found["sign"] in {">=", "≥"} else "most"
+    if wanted == "both" and found["percent"]:
+        raise InvalidSetting(
+            f"--keep {text!r}: of {base}, neither more nor less is better, and a share of it says nothing",
+            hint=f"write '{metric} within 1 points', '{metric} >= NUMBER' or '{metric} <= NUMBER'",
+        )
+    if wanted not in {side, "both"}:
+        raise InvalidSetting(f"--keep {text!r}: of {base}, {'more' if wanted == 'least' else 'less'} is better", hint=_EXAMPLES)
     bound = float(found["bound"]) / (100 if found["percent"] else 1)
     share = bool(found["percent"]) and not likeness
     if not likeness and not share and bound > 1 and bounded(metric):
         raise InvalidSetting(f"--keep {text!r}: {base} is at most 1", hint=f"did you mean '{found['bound']}%' (of the source's)?")
     if likeness and not 0 < bound <= 1:
         raise InvalidSetting(f"--keep {text!r}: {base} is a share of at most 100%", hint=_EXAMPLES)
-    return Condition(text=text, metric=metric, form="share" if share else "figure", bound=bound, at_least=at_least)
+    return Condition(text=text, metric=metric, form="share" if share else "figure", bound=bound, side=side)
 
 
 def judge(budget: Budget, source: Mapping[str, Figure], found: Mapping[str, Figure]) -> list[Judged]:
@@ -156,16 +188,23 @@ def judge(budget: Budget, source: Mapping[str, Figure], found: Mapping[str, Figu
     verdicts = []
     for condition in budget.conditions:
         own, other = source[condition.metric], found.get(condition.metric)
-        limit = condition.limit(own.value)
-        passed = other is not None and (other.value >= limit if condition.at_least else other.value <= limit)
         verdicts.append(
-            Judged(condition=condition.text, metric=condition.metric, passed=passed, source=own.value, found=other, limit=limit)
+            Judged(
+                condition=condition.text,
+                metric=condition.metric,
+                passed=other is not None and condition.holds(own.value, other.value),
+                source=own.value,
+                found=other,
+                limit=condition.limit(own.value, other.value) if other else condition.limit(own.value),
+                side=condition.side,
+            )
         )
     return verdicts
 
 
 def check_measured(budget: Budget, source: Mapping[str, Figure]) -> None:
-    """Raise InvalidSetting, with the nearest name, for a metric that the source's answers have no figure of: nothing could be held against it."""
+    """Raise InvalidSetting, with the nearest name, for a metric that the source's answers have no figure of: nothing could be held against it. And for a share of a
+    figure below 0, which the source itself would not reach."""
     lacking = next((metric for metric in budget.metrics if metric not in source), "")
     if lacking:
         near = nearest(lacking, source)
@@ -173,3 +212,10 @@ def check_measured(budget: Budget, source: Mapping[str, Figure]) -> None:
             f"--keep {budget.text!r}: the source's answers to these rows have no {lacking!r}",
             hint=f"did you mean {near!r}?" if near else f"there are: {', '.join((*LIKENESS, *source))}",
         )
+    for condition in budget.conditions:
+        own = source[condition.metric].value
+        if condition.form == "share" and own < 0:
+            raise InvalidSetting(
+                f"--keep {condition.text!r}: the source's own {condition.metric} is {own:.4g}, and a share of what is below 0 is no bound",
+                hint=f"write '{condition.metric} within 1 points', or the figure itself",
+            )

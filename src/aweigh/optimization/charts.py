@@ -106,10 +106,9 @@ def pareto_lines(report: Optimization) -> list[str]:
 
 
 def lost_of(result: Result) -> float:
-    """What is lost of the budget's first metric; 0 where nothing is."""
+    """What is lost of the budget's first metric; 0 where nothing is, or it is better than the source's."""
     judged = result.unseen or result.judged
-    found = judged[0].found if judged else None
-    return abs(judged[0].source - found.value) if found else 0.0
+    return judged[0].lost if judged else 0.0
 
 
 def on_front(results: Sequence[Result]) -> set[str]:

@@ -6,11 +6,11 @@ from aweigh.core.errors import InvalidSetting
 from aweigh.evaluation.metrics import bounded
 from aweigh.optimization.budget import Figure, check_measured, judge, parse_budget
 
-KNOWN = ("accuracy", "f1", "rmse", "ndcg")
+KNOWN = ("accuracy", "f1", "rmse", "ndcg", "r2", "bias", "coverage")
 
 
 def better(metric: str) -> int:
-    return -1 if metric == "rmse" else 1
+    return -1 if metric == "rmse" else 0 if metric.startswith(("bias", "coverage")) else 1
 
 
 def holds(text: str, source: dict[str, float], found: dict[str, float]) -> bool:
@@ -61,10 +61,71 @@ def test_a_share_of_what_compares_with_the_source_is_the_figure_itself() -> None
         ("cosine within 1 point, accuracy within 0.5 points", 0.99),
         ("accuracy within 5 points", 0.99),
         ("accuracy >= 97%", 0.97),
+        ("rmse <= 101%", 0.99),  # a share of an error is none of rows
+        ("rmse <= 90%", 0.99),
+        ("accuracy >= 101%", 0.99),
+        ("rmse <= 101%, accuracy >= 97%", 0.97),
     ],
 )
 def test_what_passes_go_by_when_they_choose_what_stays_in_float(text: str, agreement: float) -> None:
     assert parse_budget(text, better, KNOWN).agreement == pytest.approx(agreement)
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "source", "found", "expected"),
+    [
+        ("bias within 5 points", "bias", 0.0, 0.05, True),
+        ("bias within 5 points", "bias", 0.0, -0.05, True),
+        ("bias within 5 points", "bias", 0.0, 1000.0, False),
+        ("bias within 5 points", "bias", 0.0, -1000.0, False),
+        ("coverage[0.9] within 1 points", "coverage[0.9]", 0.9, 0.95, False),
+        ("bias <= 0.1", "bias", 0.0, 0.1, True),
+        ("bias <= 0.1", "bias", 0.0, 0.11, False),
+        ("bias >= -0.1", "bias", 0.0, -0.11, False),
+    ],
+)
+def test_neither_more_nor_less_is_better(text: str, metric: str, source: float, found: float, *, expected: bool) -> None:
+    assert holds(text, {metric: source}, {metric: found}) is expected
+
+
+def test_the_limit_is_told_on_the_side_where_the_figure_lies() -> None:
+    for found, limit in ((1000.0, 0.05), (-1000.0, -0.05)):
+        verdict = judge(parse_budget("bias within 5 points", better, KNOWN), {"bias": Figure(value=0.0)}, {"bias": Figure(value=found)})[0]
+        assert (verdict.limit, verdict.lost) == (limit, 1000)
+
+
+def test_a_share_of_what_is_better_neither_way_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="neither more nor less is better") as caught:
+        parse_budget("bias >= 99%", better, KNOWN)
+    assert "'bias within 1 points'" in caught.value.hint
+
+
+def test_a_share_of_a_figure_below_nought_is_refused() -> None:
+    """The source itself would not reach it."""
+    figures = {"r2": Figure(value=-0.5)}
+    with pytest.raises(InvalidSetting, match=r"the source's own r2 is -0\.5") as caught:
+        check_measured(parse_budget("r2 >= 99%", better, KNOWN), figures)
+    assert "'r2 within 1 points'" in caught.value.hint
+    check_measured(parse_budget("r2 within 1 points, r2 >= -0.6", better, KNOWN), figures)
+
+
+def test_what_is_exactly_at_the_limit_passes_however_it_is_rounded() -> None:
+    for right in range(6, 1001):
+        assert holds("accuracy within 0.5 points", {"accuracy": right / 1000}, {"accuracy": (right - 5) / 1000}), right
+        assert not holds("accuracy within 0.5 points", {"accuracy": right / 1000}, {"accuracy": (right - 6) / 1000}), right
+
+
+def test_what_is_lost_is_never_what_was_won() -> None:
+    for text, found, lost in (
+        ("accuracy >= 99%", 0.7, 0.1),
+        ("accuracy >= 99%", 0.9, 0.0),
+        ("rmse <= 101%", 0.9, 0.1),
+        ("rmse <= 101%", 0.7, 0.0),
+    ):
+        budget = parse_budget(text, better, KNOWN)
+        metric = budget.metrics[0]
+        assert judge(budget, {metric: Figure(value=0.8)}, {metric: Figure(value=found)})[0].lost == pytest.approx(lost)
+        assert judge(budget, {metric: Figure(value=0.8)}, {})[0].lost == 0
 
 
 def test_a_figure_that_there_is_not_passes_nothing() -> None:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from aweigh.core.errors import InvalidInput
 from aweigh.core.evidence import Machine
 from aweigh.optimization.budget import Figure, Judged
-from aweigh.optimization.charts import on_front, optimization_page, pareto_lines, pareto_svg
+from aweigh.optimization.charts import lost_of, on_front, optimization_page, pareto_lines, pareto_svg
 from aweigh.optimization.report import Optimization, Outcome, Result
 from aweigh.optimization.search import _dominates, _final, _surely, check_goal
 from aweigh.optimization.summary import summarised
@@ -147,3 +148,13 @@ def test_goals() -> None:
     assert check_goal("edge") == "edge"
     with pytest.raises(InvalidInput, match="--for 'speed'"):
         check_goal("speed")
+
+
+def test_a_gain_is_no_loss_on_the_chart() -> None:
+    """An error that shrinks, or labels that are right more often, would otherwise stand below what is only as good."""
+    better = result("better", "kept", timed(1, 1), -0.01)
+    assert lost_of(better) == 0
+    error = Judged(condition="rmse <= 101%", metric="rmse", passed=True, source=2.0, found=Figure(value=1.5), limit=2.02, side="most")
+    assert lost_of(msgspec.structs.replace(better, unseen=(error,))) == 0
+    assert lost_of(msgspec.structs.replace(better, unseen=(msgspec.structs.replace(error, found=Figure(value=2.25)),))) == 0.25
+    assert on_front([better, result("as it was", "own", timed(0.9, 0.9))]) == {"better"}
