@@ -1,7 +1,9 @@
 """How alike two sets of answers are, row by row, without right answers: agreement, nearest neighbours, cosine. Pure arithmetic.
 
-A row agrees where its label is the same, and all is finite that is so at the source. Where a model has no labels: where its largest score stands in the same place (outputs of several numbers a row),
-or where each number lies within a hundredth of the spread of the source's answers (one number a row).
+A row agrees where its label is the same, and all is finite that is so at the source. Where a model has no labels: where the largest of the scores of classes stands in the same place, of several
+choices a row (one for each token, say) in all of them; and where each other number lies within a hundredth of the spread that the source's answers have in its place, or within the signature's tolerance.
+
+What a model's numbers are is read from its signature; where that does not say, from the source's answers. Numbers that cannot be told to be scores of classes are numbers, which is the stricter.
 """
 
 import math
@@ -13,12 +15,22 @@ from numpy.typing import NDArray
 
 from aweigh.core.agreement import compare_answers
 from aweigh.core.signature import Signature, Task, TensorSpec
-from aweigh.core.tensors import Tensor
+from aweigh.core.tensors import Datatype, Tensor
+from aweigh.core.tolerances import tolerance_of
 from aweigh.optimization.budget import Figure
 
 _WITHIN: Final = 0.01
 _Z: Final = 1.959964
 _BLOCK: Final = 1024
+_OF_NUMBERS: Final = frozenset({Task.REGRESSION, Task.RANKING, Task.TRANSFORM})
+"""Tasks whose outputs are no scores of classes, however many numbers a row has."""
+_VECTORS: Final = ("embed", "hidden", "feature", "pool")
+_SCORES: Final = ("logit", "score")
+"""In names of outputs."""
+_TOKENS: Final = 2
+"""The axis of the scores where a row is a sequence."""
+_ALIKE: Final = 1e-3
+"""What a sum or a length that is 1 may lack of it."""
 
 Rows = NDArray[np.bool_]
 Index = NDArray[np.int64]
@@ -30,10 +42,11 @@ def likeness(metric: str, signature: Signature, source: Sequence[Tensor], answer
         one, other = _vectors(signature, source), _vectors(signature, answers)
         kept = (nearest_of(one) == nearest_of(other)) & _as_finite(one, other)
         return share(kept if rows is None else kept[rows])
+    if metric == "agreement":
+        agree = agreeing(signature, source, answers)
+        return share(agree if rows is None else agree[rows])
     if rows is not None:
         source, answers = [output[rows] for output in source], [output[rows] for output in answers]
-    if metric == "agreement":
-        return share(agreeing(signature, source, answers))
     return _mean(cosines(_vectors(signature, source), _vectors(signature, answers)))
 
 
@@ -42,28 +55,83 @@ def agreeing(signature: Signature, source: Sequence[Tensor], answers: Sequence[T
     if signature.task in {Task.DETECTION, Task.RETRIEVAL}:
         bad = set(compare_answers(signature, source, answers).bad_rows)
         return np.array([row not in bad for row in range(len(source[0]))], dtype=np.bool_)
-    exact = [at for at, spec in enumerate(signature.outputs) if not spec.datatype.is_float]
-    deciding = exact or [at for at, spec in enumerate(signature.outputs) if spec.role == "probability"] or range(len(signature.outputs))
     kept = np.ones(len(source[0]), dtype=np.bool_)
-    for at in deciding:
-        kept &= _agreeing(signature.outputs[at], source[at], answers[at])
+    for at in _deciding(signature):
+        kept &= _agreeing(signature, signature.outputs[at], source[at], answers[at])
     for at, spec in enumerate(signature.outputs):
         if spec.datatype.is_float:
             kept &= _as_finite(source[at], answers[at])
     return kept
 
 
-def _agreeing(spec: TensorSpec, source: Tensor, answers: Tensor) -> Rows:
+def _deciding(signature: Signature) -> Sequence[int]:
+    """Which outputs a row is judged by: its labels or texts, else its probabilities, else all that there is."""
+    outputs = list(enumerate(signature.outputs))
+    exact = [at for at, spec in outputs if not spec.datatype.is_float]
+    meant = [at for at in exact if signature.outputs[at].role or signature.outputs[at].datatype is Datatype.BYTES]
+    if meant or (exact and signature.task is not Task.GENERAL):
+        return exact
+    return [at for at, spec in outputs if spec.role == "probability"] or range(len(outputs))
+
+
+def _agreeing(signature: Signature, spec: TensorSpec, source: Tensor, answers: Tensor) -> Rows:
     rows = len(source)
-    one, other = source.reshape(rows, -1), answers.reshape(len(answers), -1)
-    if one.shape != other.shape:
+    if source.shape != answers.shape:
         return np.zeros(rows, dtype=np.bool_)
     if not spec.datatype.is_float:
+        one, other = source.reshape(rows, -1), answers.reshape(rows, -1)
         return np.array([a == b for a, b in zip(one.tolist(), other.tolist(), strict=True)], dtype=np.bool_)
-    if one.shape[1] > 1:
-        return np.asarray(one.argmax(axis=1) == other.argmax(axis=1))
-    allowed = _WITHIN * float(np.nanstd(one.astype(np.float64)))
-    return np.asarray(np.abs(one[:, 0].astype(np.float64) - other[:, 0].astype(np.float64)) <= allowed)
+    axis = _class_axis(signature, spec, source)
+    if axis is None:
+        return _near(spec, source, answers)
+    return np.asarray((source.argmax(axis=axis) == answers.argmax(axis=axis)).reshape(rows, -1).all(axis=1))
+
+
+def _class_axis(signature: Signature, spec: TensorSpec, source: Tensor) -> int | None:
+    """Along which axis the scores of classes lie, of which the largest is chosen; None where each number stands for itself, or nothing tells that it does not."""
+    last = source.ndim - 1
+    if last < 1 or source[0].size < 2 or signature.task in _OF_NUMBERS or spec.role == "prediction":
+        return None
+    if signature.task is Task.CLASSIFICATION:
+        return last
+    known = source[np.isfinite(source).reshape(len(source), -1).all(axis=1)].astype(np.float64)
+    chances = bool((known >= -_ALIKE).all() and (known <= 1 + _ALIKE).all())
+    if chances:  # one choice where they add up to 1, else several that have nothing to do with each other
+        return next((axis for axis in dict.fromkeys((last, 1)) if len(known) and _are_one(known.sum(axis=axis))), None)
+    name = spec.name.lower()
+    if any(word in name for word in _VECTORS):
+        return None
+    if last == 1:
+        one_place = len(np.unique(known.argmax(axis=1))) < 2  # as of targets of which one is always the greatest
+        return None if one_place or _are_one(np.linalg.norm(known, axis=1)) else 1
+    if not any(word in name for word in _SCORES):
+        return None
+    return last if last == _TOKENS or source.shape[last] < source.shape[1] else 1  # of pictures there are more pixels than classes
+
+
+def _are_one(values: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(values, 1.0, rtol=0.0, atol=_ALIKE))
+
+
+def _near(spec: TensorSpec, source: Tensor, answers: Tensor) -> Rows:
+    """Of each row, whether all of its numbers are near those of the source, each held against the others that stand in its place."""
+    one, other = (tensor.reshape(len(source), -1).astype(np.float64) for tensor in (source, answers))
+    finite = np.isfinite(one)
+    bound = tolerance_of(spec)
+    sizes = np.where(finite, np.abs(one), 0.0)
+    with np.errstate(invalid="ignore"):
+        allowed = np.maximum(
+            _WITHIN * _spread(one, finite), bound.atol + bound.rtol * sizes + bound.scale * sizes.max(axis=1, keepdims=True, initial=0.0)
+        )
+        near = (np.abs(one - other) <= allowed) & finite
+    return np.asarray((near | (one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1))
+
+
+def _spread(values: NDArray[np.float64], finite: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The standard deviation of each column's finite values. Shape [columns]."""
+    count = np.maximum(finite.sum(axis=0), 1)
+    mean = np.where(finite, values, 0.0).sum(axis=0) / count
+    return np.asarray(np.sqrt((np.where(finite, values - mean, 0.0) ** 2).sum(axis=0) / count))
 
 
 def _as_finite(source: Tensor, answers: Tensor) -> Rows:
