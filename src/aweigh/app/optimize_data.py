@@ -18,7 +18,7 @@ from aweigh.evaluation import Candidate as Answering
 from aweigh.evaluation import Question, evaluate
 from aweigh.optimization.budget import LIKENESS, Budget, Figure
 from aweigh.optimization.likeness import likeness
-from aweigh.optimization.material import Index, Split, split
+from aweigh.optimization.material import TELLING_ROWS, Index, Split, split
 from aweigh.runtimes.finite import finite_rows
 
 _RESAMPLES: Final = 200
@@ -63,8 +63,8 @@ def read_data(handle: PackageHandle, data: object, labels: object, *, calibratio
         rows, right = {name: tensor[kept] for name, tensor in rows.items()}, None if right is None else [right[int(row)] for row in kept]
         source += f", without {lost} {'row that holds' if lost == 1 else 'rows that hold'} NaN or infinities"
         count, lost = len(kept), 0
-    strength = Strength.WEAK if data is None else Strength.FULL
     parts = split(count, calibration=calibration) if signature.batched else _alone()
+    strength = Strength.WEAK if data is None or len(parts.judged) < TELLING_ROWS else Strength.FULL
     return Data(source=source, tensors=rows, right=right, split=parts, strength=strength, finite=not lost)
 
 

@@ -22,6 +22,8 @@ from aweigh.optimization.timing import Batches
 
 Index = NDArray[np.int64]
 MAX_CALIBRATION: Final = 256
+TELLING_ROWS: Final = 100
+"""Of so many that judge one that is lost is a hundredth; fewer prove little."""
 _CHUNK: Final = 64
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final
 
+from aweigh.optimization.material import TELLING_ROWS
 from aweigh.optimization.report import Optimization, Outcome, Result
 
 _WORDS: Final[dict[Outcome, str]] = {
@@ -26,6 +27,11 @@ def summarised(report: Optimization) -> tuple[str, ...]:
     ]
     if stay:
         lines.append(f"kept by an earlier search, within this budget too, and staying: {', '.join(stay)}")
+    if report.rows < TELLING_ROWS:
+        judged = f"{report.rows} row" if report.rows == 1 else f"{report.rows} rows"
+        lines.append(
+            f"the proof is weak: {judged} judged, and below {TELLING_ROWS} a good variant cannot be told from a bad one; give more DATA"
+        )
     counted = Counter[Outcome](result.outcome for result in tried if result.outcome != "kept")
     if counted:
         lines.append("of the others, " + ", ".join(f"{counted[outcome]} {words}" for outcome, words in _WORDS.items() if counted[outcome]))

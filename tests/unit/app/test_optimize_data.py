@@ -1,8 +1,11 @@
 """What a search's rows are measured by: the budget's metrics, of single classes too, on the rows that count."""
 
-import numpy as np
+from typing import Any, cast
 
-from aweigh.app.optimize_data import Data, measure
+import numpy as np
+import pytest
+
+from aweigh.app.optimize_data import Data, measure, read_data
 from aweigh.core.evidence import Strength
 from aweigh.core.signature import BATCH, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype
@@ -28,3 +31,18 @@ def test_the_metric_of_one_class_is_measured_where_the_budget_names_it() -> None
     assert [name for name in found if "[" in name] == ["recall[1]"]
     found = measure(SIGNATURE, data, budget, answers, [np.array(right)], np.arange(3))
     assert found["recall[1]"].value == 1
+
+
+class Package:
+    """As much of one as reading rows takes."""
+
+    def __init__(self) -> None:
+        outputs = (TensorSpec(name="y", datatype=Datatype.FP32, shape=(BATCH, 2)),)
+        self.manifest = type("Manifest", (), {"session_signature": Signature(inputs=SIGNATURE.inputs, outputs=outputs)})()
+
+
+@pytest.mark.parametrize(("rows", "strength"), [(2, Strength.WEAK), (123, Strength.WEAK), (124, Strength.FULL)])
+def test_few_rows_are_a_weak_proof(rows: int, strength: Strength) -> None:
+    """Those that judge count: a fifth goes to calibration."""
+    data = read_data(cast("Any", Package()), {"x": np.ones((rows, 2), np.float32)}, None, calibration=True)
+    assert data.strength is strength

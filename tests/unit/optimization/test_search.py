@@ -158,3 +158,10 @@ def test_a_gain_is_no_loss_on_the_chart() -> None:
     assert lost_of(msgspec.structs.replace(better, unseen=(error,))) == 0
     assert lost_of(msgspec.structs.replace(better, unseen=(msgspec.structs.replace(error, found=Figure(value=2.25)),))) == 0.25
     assert on_front([better, result("as it was", "own", timed(0.9, 0.9))]) == {"better"}
+
+
+def test_few_rows_are_told_of() -> None:
+    kept = report(result("quick", "kept", timed(2, 2)))
+    assert not any("weak" in line for line in summarised(kept))
+    for rows, said in ((1, "1 row judged"), (99, "99 rows judged")):
+        assert any(line.startswith(f"the proof is weak: {said}") for line in summarised(msgspec.structs.replace(kept, rows=rows)))
