@@ -1,11 +1,13 @@
-"""Whether a candidate may be kept: one that keeps its answers is held to the source's golden set, one that departs to the budget and, from then on, to its own answers."""
+"""Whether a candidate may be kept: one that keeps its answers is held to the source's golden set and its answers to all rows, one that departs to the budget and, from then on, to its own answers."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from aweigh.core.agreement import compare_answers
 from aweigh.core.evidence import NOT_GATING, Check, Evidence
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.protocols import Session
@@ -61,16 +63,43 @@ class Judge:
             check_measured(material.budget, figures)
 
     def prove(self, candidate: Candidate) -> Proof:
-        """One that should answer as the source does and does not may still keep the budget. Raises what loading and asking the candidate raise."""
+        """One that should answer as the source does, to the golden set and to all rows, and does not may still keep the budget. Raises what loading and asking the candidate raise."""
         material = self._material
         if candidate.departs:
             return self._within_budget(candidate)
         evidence = material.prove(candidate.variant, material.signature, material.golden, candidate.files)
+        loaded = evidence.passed or evidence.check("parity") is not None
+        if evidence.passed:
+            check = self._on_all_rows(candidate)
+            evidence = msgspec.structs.replace(evidence, checks=(*evidence.checks, check), passed=check.passed)
         proof = Proof(candidate=_with(candidate, evidence), evidence=evidence)
-        if evidence.passed or material.budget.exact or evidence.check("parity") is None:  # without: it could not be loaded
+        if evidence.passed or material.budget.exact or not loaded:
             return proof
         note = f"it does not answer as the source does ({proof.why[:_SAID]}), and is held to the budget"
         return self._within_budget(dataclasses.replace(candidate, departs=True, notes=(*candidate.notes, note)))
+
+    def _on_all_rows(self, candidate: Candidate) -> Check:
+        """Whether it answers all rows as the source does, within the signature's tolerances."""
+        material = self._material
+        session = self._load(candidate)
+        try:
+            answers = ask_all(session, material.signature, material.rows)
+        finally:
+            session.close()
+        found = compare_answers(material.signature, self.source, answers)
+        rows = material.signature.batch_size(material.rows)
+        bad = min(rows, len(found.bad_rows))
+        worst = {
+            f"{output.name}.max_abs": output.max_abs if math.isfinite(output.max_abs) else None
+            for output in found.outputs
+            if not output.exact
+        }
+        return Check(
+            name="rows",
+            passed=found.agrees,
+            figures={"rows": float(rows), "answered otherwise": float(bad), **worst},
+            note="" if found.agrees else f"{bad} of {rows} rows are answered otherwise",
+        )
 
     def _within_budget(self, candidate: Candidate) -> Proof:
         material, rows = self._material, self._material.split
