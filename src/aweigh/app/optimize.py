@@ -21,6 +21,7 @@ from aweigh.app.tables import write_whole
 from aweigh.core.errors import FileMissing, InvalidInput, InvalidSetting, StoreUnavailable, Unsupported
 from aweigh.core.golden import read_golden
 from aweigh.core.machine import machine
+from aweigh.core.package import PackageManifest
 from aweigh.core.plugins import check_libraries, load, plugin, plugins
 from aweigh.core.protocols import PackageHandle, Progress, quiet
 from aweigh.core.settings import Settings
@@ -34,7 +35,7 @@ from aweigh.optimization.making import Shop, load_pass
 from aweigh.optimization.material import Material, Training
 from aweigh.optimization.passing import Need
 from aweigh.optimization.report import Optimization
-from aweigh.optimization.search import Search, check_goal
+from aweigh.optimization.search import Found, Search, check_goal
 from aweigh.optimization.summary import summarised
 
 _MOST_ROWS: Final = 100_000
@@ -96,7 +97,7 @@ def optimize_package(
             seconds=monotonic() - began,
         )
         anew = chosen_anew(found)
-        worth = bool(found.kept or found.unproven or (anew and not found.earlier.goes))
+        worth = _worth(found, handle.manifest, anew)
         lines = (*summarised(report), *([anew] if anew else []), *going(found, str(handle.reference), publishes=worth and options.publish))
         report = msgspec.structs.replace(report, summary=lines)
         if worth and options.publish:
@@ -104,6 +105,13 @@ def optimize_package(
             package = publish(settings, handle, report, search, found)
             report = msgspec.structs.replace(report, published=str(package.reference))
     return report
+
+
+def _worth(found: Found, manifest: PackageManifest, anew: str) -> bool:
+    """Whether there is anything that another version would have: what is made again for machines of another kind is nothing new."""
+    there = {variant.name for variant in manifest.variants}
+    made = any(candidate.variant.name not in there for candidate in found.unproven)
+    return bool(found.kept or made or (anew and not found.earlier.goes))
 
 
 def checked(options: OptimizeOptions) -> OptimizeOptions:

@@ -17,7 +17,7 @@ from aweigh.core.protocols import Progress
 from aweigh.core.settings import Settings
 from aweigh.engine.variants import environments_of
 from aweigh.isolate import Caps, Environments, call
-from aweigh.runtimes.homes import can_run, check_step
+from aweigh.runtimes.homes import can_run, check_step, foreign
 from aweigh.store import Store, StoredPackage, Terms
 
 
@@ -93,7 +93,7 @@ def _runs_code(variant: Variant) -> bool:
 
 
 def _try(package: StoredPackage, settings: Settings) -> list[Trial]:
-    """Replay the golden set on every variant whose runtime is installed. Raises Refused for one that cannot be loaded, ChildDied."""
+    """Replay the golden set on every variant whose runtime is installed, and is of this system. Raises Refused for one that cannot be loaded, ChildDied."""
     environments = environments_of(settings)
     absent = {variant.name: note for variant in package.manifest.variants if (note := _absent(variant, environments))}
     names = tuple(variant.name for variant in package.manifest.variants if variant.name not in absent)
@@ -119,6 +119,8 @@ def _try(package: StoredPackage, settings: Settings) -> list[Trial]:
 
 
 def _absent(variant: Variant, environments: Environments) -> str:
+    if other := foreign(variant.runtime):
+        return other.message
     try:
         check_step(variant)
         if can_run(variant.runtime, environments):

@@ -36,6 +36,8 @@ class Plugin:
     """Why it is not proven, if it is not."""
     runs_code: bool = False
     """Of a runtime: whether loading its files may run code that lies in them."""
+    system: str = ""
+    """Of a runtime: the one system that it runs on, as `sys.platform` names it; "" where there is more than one."""
 
     @property
     def install(self) -> str:
@@ -256,6 +258,7 @@ _BUILT_IN: Final = (
         libraries=("coremltools",),
         extra="coreml",
         environment="coreml",
+        system="darwin",
         experimental="predicts on macOS alone, where it was not run: the golden replay on yours decides",
     ),
     Plugin(kind="source-form", name="format", target="aweigh.packing.source_forms:format_of"),

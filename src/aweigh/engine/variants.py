@@ -10,7 +10,7 @@ from aweigh.core.plugins import plugin
 from aweigh.core.settings import Settings
 from aweigh.engine.measured import Measured
 from aweigh.isolate import Environments
-from aweigh.runtimes.homes import can_run, check_step, home_of
+from aweigh.runtimes.homes import can_run, check_step, foreign, home_of
 
 Purpose = Literal["online", "batch"]
 _FIGURES: Final[dict[Purpose, str]] = {"online": "latency_us_b1", "batch": "latency_us_b1000"}
@@ -100,7 +100,7 @@ def environment_to_make(manifest: PackageManifest, name: str, environments: Envi
     variants = [found] if name and (found := manifest.variant(name)) else _proven(manifest)
     if any(_missing(variant, environments) is None for variant in variants):
         return ""
-    absent = (plugin("runtime", variant.runtime).environment for variant in variants)
+    absent = (plugin("runtime", variant.runtime).environment for variant in variants if foreign(variant.runtime) is None)
     return next((environment for environment in absent if environment), "")
 
 
@@ -108,8 +108,10 @@ def _proven(manifest: PackageManifest) -> list[Variant]:
     return [variant for variant in manifest.variants if variant.evidence is not None and variant.evidence.passed]
 
 
-def _missing(variant: Variant, environments: Environments | None) -> MissingLibrary | None:
-    """Why a variant cannot run here, if it is for want of a library. Imports and makes nothing."""
+def _missing(variant: Variant, environments: Environments | None) -> MissingLibrary | Unsupported | None:
+    """Why a variant cannot run here, if it is for want of a library, or of another system. Imports and makes nothing."""
+    if error := foreign(variant.runtime):
+        return error
     try:
         if not can_run(variant.runtime, environments):
             home_of(variant.runtime, Environments(environments.folder, allowed=False) if environments is not None else None)
@@ -122,7 +124,7 @@ def _missing(variant: Variant, environments: Environments | None) -> MissingLibr
 
 
 def _explain_missing(manifest: PackageManifest, environments: Environments | None) -> None:
-    """Raise MissingLibrary when a library is all that is missing for some variant."""
+    """Raise MissingLibrary when a library, or another system, is all that is missing for some variant."""
     found = {variant.name: error for variant in manifest.variants if (error := _missing(variant, environments)) is not None}
     if found:
         reasons = "; ".join(f"variant '{name}': {error.message}" for name, error in found.items())

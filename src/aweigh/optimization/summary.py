@@ -12,7 +12,7 @@ _WORDS: Final[dict[Outcome, str]] = {
     "outside": "left the budget",
     "failed": "failed",
     "refused": "do not apply",
-    "unproven": "were made for machines of another kind and are in the package without evidence: they answer nothing before they were verified there",
+    "unproven": "were made for machines of another kind and are in the package without evidence: there 'aweigh verify' tries them",
     "untried": "were not tried: the time was over",
 }
 

@@ -35,7 +35,7 @@ class CoreMlRuntime:
         if platform.system() != "Darwin":
             raise Unsupported(
                 f"variant '{variant.name}' is a Core ML model, which macOS alone can run; this is {platform.system()}",
-                hint="serve another variant here; 'aweigh verify' proves this one on a Mac",
+                hint="serve another variant here; 'aweigh verify' tries this one on a Mac",
             )
         folder = Path(tempfile.mkdtemp(prefix="aweigh-coreml-"))
         try:

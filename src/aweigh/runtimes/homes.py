@@ -1,14 +1,36 @@
 """Where a runtime runs: here, where its libraries are, else in an environment that has them. Called while loading; makes an environment only where it may be."""
 
-from aweigh.core.errors import MissingLibrary
+import sys
+from typing import Final
+
+from aweigh.core.errors import MissingLibrary, Unsupported
 from aweigh.core.package import PackageManifest, Variant
 from aweigh.core.plugins import check_libraries, plugin
 from aweigh.isolate import Environments, Home
 from aweigh.isolate.process import HERE
 
+_SYSTEMS: Final = {"darwin": "macOS", "linux": "Linux", "win32": "Windows"}
+
+
+def foreign(runtime: str) -> Unsupported | None:
+    """Why a runtime runs on no machine of this system, whatever is installed; None where it may, and for one that is not known."""
+    try:
+        system = plugin("runtime", runtime).system
+    except Unsupported:
+        return None
+    if system in {"", sys.platform}:
+        return None
+    here = _SYSTEMS.get(sys.platform, sys.platform)
+    return Unsupported(
+        f"{_SYSTEMS.get(system, system)} alone can run what '{runtime}' runs; this is {here}",
+        hint="take another variant of the package here",
+    )
+
 
 def home_of(runtime: str, environments: Environments | None) -> Home:
-    """The interpreter for a runtime. Raises Unsupported for one that is not known, MissingLibrary that names what to install, or what to make."""
+    """The interpreter for a runtime. Raises Unsupported for one that is not known, or of another system; MissingLibrary that names what to install, or what to make."""
+    if error := foreign(runtime):
+        raise error
     name = plugin("runtime", runtime).environment if needs_environment(runtime) else ""
     if environments is None or not name:
         check_libraries("runtime", runtime)
@@ -38,6 +60,8 @@ def needs_environment(runtime: str) -> bool:
 def can_run(runtime: str, environments: Environments | None) -> bool:
     """Whether it would run as things are, here or in an environment that is there already. Imports and makes nothing. Raises Unsupported."""
     row = plugin("runtime", runtime)
+    if foreign(runtime) is not None:
+        return False
     return not row.missing() or bool(environments is not None and row.environment and environments.has(row.environment))
 
 

@@ -1,7 +1,7 @@
 """One proof: load the variant, run the checks, measure, write evidence. A variant that cannot be loaded or raises fails with the reason."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -89,11 +89,13 @@ def prove_loaded(
     return _evidence(variant, checks, figures, strength=strength, data=data)
 
 
-def reprove(handle: PackageHandle, *, environments: Environments | None = None) -> list[tuple[Variant, Evidence]]:
-    """Prove every variant of a package again, hooks included, on this machine, in `environments` what can only run there; one that departs from the source against its own answers. Raises InvalidFile when the package itself is damaged."""
+def reprove(
+    handle: PackageHandle, *, environments: Environments | None = None, without: Collection[str] = ()
+) -> list[tuple[Variant, Evidence]]:
+    """Prove every variant of a package again but those of the names `without`, hooks included, on this machine, in `environments` what can only run there; one that departs from the source against its own answers. Raises InvalidFile when the package itself is damaged."""
     manifest = handle.manifest
     proofs: list[tuple[Variant, Evidence]] = []
-    for variant in manifest.variants:
+    for variant in (each for each in manifest.variants if each.name not in without):
         old, held = variant.evidence, held_to(manifest, variant, handle.path)
         evidence = prove_loaded(
             variant,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -201,3 +202,32 @@ def test_fsck_and_collect(here: Settings, tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert call(here, "collect", "--grace-s", "0", "--json") == 0
     assert json.loads(capsys.readouterr().out)["blobs"] == 5
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Variant:
+    """A variant whose runtime is there, and runs on another system alone."""
+    system = "darwin" if sys.platform != "darwin" else "linux"
+    row = plugins.Plugin(kind="runtime", name="apple", target="no.such:Runtime", system=system)
+    table = {**plugins._table(), ("runtime", "apple"): row}
+    monkeypatch.setattr(plugins, "_table", lambda: table)
+    return Variant(name="phone", runtime="apple", precision="fp16", files=(ENTRY,))
+
+
+def test_a_variant_of_another_system_is_named_and_not_tried(
+    here: Settings, there: Settings, elsewhere: Variant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = draft()
+    both = dataclasses.replace(own, manifest=msgspec.structs.replace(own.manifest, variants=(*own.manifest.variants, elsewhere)))
+    file = shipped(here, tmp_path, both)
+    assert call(here, "verify", "plus", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in found["variants"]] == ["onnx"]
+    assert found["passed"]
+    assert [each["name"] for each in found["skipped"]] == ["phone"]
+    assert "alone can run what 'apple' runs; this is" in found["skipped"][0]["why"]
+    taken = import_package(there, file)
+    assert [(each.variant, each.tried) for each in taken.trials] == [("onnx", True), ("phone", False)]
+    alone = dataclasses.replace(own, manifest=msgspec.structs.replace(own.manifest, variants=(elsewhere,)))
+    open_store(here).publish(model_name("phone"), alone)
+    assert call(here, "verify", "phone") != 0

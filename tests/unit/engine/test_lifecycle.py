@@ -1,5 +1,6 @@
 """Loading: which variant, where it runs, and that a model which answers wrongly never gets to answer."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from aweigh.core.tensors import Datatype
 from aweigh.engine import lifecycle
 from aweigh.engine.lifecycle import load_model
 from aweigh.engine.placement import Cost, choose_executor
-from aweigh.engine.variants import choose_variant
+from aweigh.engine.variants import choose_variant, environment_to_make
+from aweigh.isolate import Environments
 from aweigh.testing import FakeHandle, FakeSession
 
 FP32 = Datatype.FP32
@@ -91,6 +93,18 @@ def test_what_needs_a_library_that_is_not_there_is_passed_over(monkeypatch: pyte
         assert caught.value.hint == "pip install 'aweigh[xgboost]'"
     finally:
         plugins._table.cache_clear()
+
+
+def test_what_is_for_another_system_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    system = "darwin" if sys.platform != "darwin" else "linux"
+    row = Plugin(kind="runtime", name="apple", target="a:b", libraries=("no_such_library",), environment="coreml", system=system)
+    table = {**plugins._table(), ("runtime", "apple"): row}
+    monkeypatch.setattr(plugins, "_table", lambda: table)
+    quick = Variant(name="quick", runtime="apple", precision="fp16", evidence=evidence(passed=True, latency_us_b1=1.0))
+    assert choose_variant(manifest(quick, variant("slow"))).name == "slow"
+    assert environment_to_make(manifest(quick), "", Environments(tmp_path)) == ""
+    with pytest.raises(MissingLibrary, match=r"no proven variant of this package can run here: variant 'quick': .* alone can run"):
+        choose_variant(manifest(quick))
 
 
 def test_the_quickest_proven_variant_of_each_purpose_is_chosen() -> None:

@@ -1,5 +1,6 @@
 """Where runtimes run whose libraries are missing; execution providers by name. Nothing is installed here."""
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,21 @@ def test_without_an_environment_it_says_what_to_install_and_what_to_make(far: st
         assert "pip install 'aweigh[far]'" in caught.value.hint
         assert ("'aweigh env make pack'" in caught.value.hint) == (environments is not None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runtime_of_another_system_is_not_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environments = there(tmp_path)
+    for system in ("darwin", "linux"):
+        row = Plugin(kind="runtime", name="near", target="a:b", environment="pack", system=system)
+        table = {**plugins._table(), ("runtime", "near"): row}
+        with monkeypatch.context() as patched:
+            patched.setattr(plugins, "_table", lambda table=table: table)
+            if system == sys.platform:
+                assert can_run("near", environments)
+                continue
+            assert not can_run("near", environments)
+            with pytest.raises(Unsupported, match="alone can run what 'near' runs; this is"):
+                home_of("near", environments)
 
 
 def test_hooks_stay_with_the_callers_libraries(far: str, tmp_path: Path) -> None:

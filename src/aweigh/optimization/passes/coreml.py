@@ -75,7 +75,7 @@ class CoreMl:
             precision=precision,
             files={each.relative_to(job.folder).as_posix(): str(each) for each in files},
             environment=requirements(("coremltools", "numpy")),
-            notes=(told, "not run: Core ML predicts on macOS alone; 'aweigh verify' proves it there"),
+            notes=(told, "not run: Core ML predicts on macOS alone; 'aweigh verify' tries it there"),
         )
 
 
