@@ -62,7 +62,10 @@ def _matrix_columns(spec: TensorSpec) -> tuple[Column, ...]:
     if not isinstance(width, int) or width > MAX_UNNAMED_COLUMNS:
         raise _no_columns((spec,))
     own = _own_column(spec)
-    return tuple(msgspec.structs.replace(own, name=f"{spec.name}_{at}", index=at) for at in range(width))
+    refused = set(spec.refuses_missing_at)
+    return tuple(
+        msgspec.structs.replace(own, name=f"{spec.name}_{at}", index=at, nullable=own.nullable and at not in refused) for at in range(width)
+    )
 
 
 def _own_column(spec: TensorSpec) -> Column:

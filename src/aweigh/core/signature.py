@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from aweigh.core.errors import InvalidInput
 from aweigh.core.tensors import Datatype, Tensor, Tensors
@@ -66,10 +67,19 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of an input: whether the source answers NaN (floats) and missing elements (BYTES); False = it refuses them, and so do we."""
     takes_infinite: bool = True
     """Of a float input: whether the source answers infinities; False = it refuses them, and so do we."""
+    refuses_missing_at: tuple[int, ...] = ()
+    """Of an input that takes missing values: the positions in a row (its elements in order) where the source refuses them."""
+    refuses_infinite_at: tuple[int, ...] = ()
+    """The same of infinities."""
     padding: int | float | str | None = None
     """Of an input: what its symbolic axes behind the batch are filled up with, so that requests of different sizes can run together; None = they do not."""
     tolerance: Tolerance | None = None
     """Of a float output: bounds given when it was packed, instead of its datatype's."""
+
+    @property
+    def takes_all(self) -> bool:
+        """Of an input: whether the source answers missing values and infinities wherever they stand."""
+        return self.takes_missing and self.takes_infinite and not self.refuses_missing_at and not self.refuses_infinite_at
 
     @property
     def wire_shape(self) -> list[int]:
@@ -148,7 +158,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def check_finite(self, tensors: Tensors) -> None:
         """Raise InvalidInput, naming input and row, for NaN, infinite or missing elements that the source itself refuses. After `check`."""
         for spec in self.inputs:
-            if not (spec.takes_missing and spec.takes_infinite) and (found := _refused(tensors[spec.name], spec)):
+            if not spec.takes_all and (found := _refused(tensors[spec.name], spec)):
                 at, what = found
                 raise InvalidInput(
                     f"input '{spec.name}': {what} at {list(at)}, which this model does not take",
@@ -175,20 +185,31 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def _refused(tensor: Tensor, spec: TensorSpec) -> tuple[tuple[int, ...], str] | None:
     """Position and name of the first element that the source refuses, or None. One pass, nothing copied, on the good path."""
     if spec.datatype is Datatype.BYTES:
-        items = [] if spec.takes_missing else tensor.ravel().tolist()
+        items = [] if spec.takes_missing and not spec.refuses_missing_at else tensor.ravel().tolist()
         if None not in items:
             return None
-        at = items.index(None)
-        return tuple(int(i) for i in np.unravel_index(at, tensor.shape)), "a missing element"
-    if not spec.datatype.is_float or _all_finite(tensor):
+        absent = np.array([item is None for item in items]).reshape(tensor.shape)
+        wrong = _where_refused(absent, spec.refuses_missing_at, anywhere=not spec.takes_missing)
+    elif not spec.datatype.is_float or _all_finite(tensor):
         return None
-    wrong = np.zeros(tensor.shape, dtype=np.bool_) if spec.takes_missing else np.isnan(tensor)
-    if not spec.takes_infinite:
-        wrong |= np.isinf(tensor)
+    else:
+        wrong = _where_refused(np.isnan(tensor), spec.refuses_missing_at, anywhere=not spec.takes_missing)
+        wrong |= _where_refused(np.isinf(tensor), spec.refuses_infinite_at, anywhere=not spec.takes_infinite)
     if not wrong.any():
         return None
     where = tuple(int(i) for i in np.unravel_index(np.flatnonzero(wrong)[0], tensor.shape))
-    return where, "NaN" if np.isnan(tensor[where]) else "an infinity"
+    what = "a missing element" if spec.datatype is Datatype.BYTES else "NaN" if np.isnan(tensor[where]) else "an infinity"
+    return where, what
+
+
+def _where_refused(found: NDArray[np.bool_], positions: tuple[int, ...], *, anywhere: bool) -> NDArray[np.bool_]:
+    """Which of the odd elements that were found stand where the source refuses them."""
+    if anywhere or not positions:
+        return found if anywhere else np.zeros_like(found)
+    refused = np.zeros((len(found), math.prod(found.shape[1:])), dtype=np.bool_)
+    places = list(positions)
+    refused[:, places] = found.reshape(refused.shape)[:, places]
+    return refused.reshape(found.shape)
 
 
 def _all_finite(tensor: Tensor) -> bool:

@@ -123,7 +123,12 @@ def runner_settings(package: PackageHandle, variant: Variant, cases: tuple[Golde
 def _input(spec: TensorSpec, variant: Variant) -> dict[str, Any]:
     told = {"name": spec.name, "datatype": spec.datatype.value, "shape": list(spec.shape)}
     finite = variant.departure is not None and spec.datatype.is_float  # as the engine guards it: its golden set has finite rows alone
-    return told | {"takes_missing": spec.takes_missing and not finite, "takes_infinite": spec.takes_infinite and not finite}
+    return told | {
+        "takes_missing": spec.takes_missing and not finite,
+        "takes_infinite": spec.takes_infinite and not finite,
+        "refuses_missing_at": list(spec.refuses_missing_at),
+        "refuses_infinite_at": list(spec.refuses_infinite_at),
+    }
 
 
 def _output(spec: TensorSpec) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Acceptance:
         self.floats = self.simple and spec.datatype in _MAX and in_json
         """The only input holds floats, and every output has a form in JSON."""
         self.max_value = _MAX[spec.datatype] if self.floats else 0.0
-        self._finite = not all(spec.takes_missing and spec.takes_infinite for spec in signature.inputs)
+        self._finite = not all(spec.takes_all for spec in signature.inputs)
 
     def rows(self, tensors: Tensors, max_rows: int) -> int:
         """Check everything and return the number of rows. Raises InvalidInput, TooLarge."""

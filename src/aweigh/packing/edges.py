@@ -1,12 +1,11 @@
 """Makes the golden set: sample rows, edge rows and generated rows, each with the source model's own answer. Called by the frameworks.
 
 `Asker` is the source: it answers request tensors or raises. A row that it refuses is left out, and where it refuses a whole sort of value (NaN,
-infinities, missing text) the signature keeps that, so that serving refuses it too instead of inventing an answer.
+infinities, missing text) the signature keeps that (`refused.py`).
 """
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Final
 
@@ -16,10 +15,24 @@ from numpy.typing import NDArray
 
 from aweigh.core.errors import AweighError, InvalidInput
 from aweigh.core.golden import GoldenAnswers
-from aweigh.core.signature import Column, Signature, TensorSpec
+from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
+from aweigh.packing.refused import (
+    INFINITE,
+    MISSING,
+    Asker,
+    answers_to,
+    every_slot,
+    quietly,
+    refined_by,
+    refusals,
+    sought,
+    spread_over,
+    takes_at,
+    width_of,
+    with_value,
+)  # fmt: skip
 
-Asker = Callable[[Mapping[str, Tensor]], list[Tensor]]
 MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS = 256, 8
 MAX_EDGE_COLUMNS, MIN_EDGE_COLUMNS = 64, 2
 CASE_BYTES: Final = 8 * 1024 * 1024
@@ -46,7 +59,6 @@ _ODD_TEXTS: Final = (
 )
 _ODD_BATCH: Final = 13
 """Rows of a batch that no processor's registers are filled by evenly."""
-_MISSING, _INFINITE = "missing", "infinite"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,36 +75,31 @@ class GoldenSet:
 def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, extra: Mapping[str, Tensor] | None = None) -> GoldenSet:
     """The golden set of a batched model. `extra` are further edge rows (tree thresholds). Raises what the source raises on the sample itself."""
     row_bytes = sum(tensor[:1].nbytes for tensor in sample.values())
-    rows = _take(sample, _spread(_rows_of(sample), _that_fit(MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS, row_bytes)))
+    rows = _take(sample, spread_over(_rows_of(sample), _that_fit(MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS, row_bytes)))
     columns = _that_fit(MAX_EDGE_COLUMNS, MIN_EDGE_COLUMNS, row_bytes * _EDGES_A_COLUMN)
     began = perf_counter()
     answers = _first_answer(rows, ask)
     row_s = (perf_counter() - began) / max(1, _rows_of(rows))
     cases = [GoldenAnswers(name="sample", why="rows of the sample", inputs=rows, outputs=answers)]
     base = _take(rows, np.array([_base_row(rows)]))
-    outcome: dict[str, list[tuple[TensorSpec, int, bool]]] = {_MISSING: [], _INFINITE: []}
+    found = {sort: sought(signature, base, columns, sort, ask) for sort in (MISSING, INFINITE)}
+    refined = refined_by(signature, {sort: takes for sort, (takes, _) in found.items()})
     edges: list[tuple[str, str, list[dict[str, Tensor]]]] = [
         ("extremes", "zeros, subnormal and huge numbers", _extremes(signature, base, columns))
     ]
     edges.append(("texts", "unseen categories, empty, long and odd texts", _texts(signature, base, columns)))
-    for sort, values in ((_MISSING, (np.nan,)), (_INFINITE, (np.inf, -np.inf))):
-        kept = []
-        for spec, column in _slots(signature, columns, text=sort == _MISSING):
-            found = [_with(base, spec, column, None if spec.datatype is Datatype.BYTES else value) for value in values]
-            good = [row for row in found if _answers(row, ask)]
-            outcome[sort].append((spec, column, bool(good)))
-            kept += good
+    for sort, (_, rows_of) in found.items():
+        kept = [row for slot, made in rows_of.items() if takes_at(refined, slot, sort) for row in made]
         edges.append((sort, f"{sort} values, one column at a time", kept))
     for name, why, made in edges:
         cases += _case(name, why, made, ask)
     if extra is not None:
         cases += _case("thresholds", "rows at the thresholds of trees and one unit in the last place beside them", [dict(extra)], ask)
     cases += _batches(rows, ask)
-    refined = _refined(signature, outcome)
-    refused = tuple(f"{sort} values in '{spec.name}'" for sort, found in outcome.items() for spec, _column, good in found if not good)
+    refused = tuple(words for spec in refined.inputs for words in refusals(spec))
     fresh = generate(refined, sample, extra, min(GENERATED_ROWS, int(GENERATED_BUDGET_S / row_s)))
     generated = _case("generated", "rows made from the sample: columns shuffled, numbers jittered", [fresh], ask)
-    return GoldenSet(signature=refined, stored=tuple(cases), generated=tuple(generated), refused=tuple(dict.fromkeys(refused)))
+    return GoldenSet(signature=refined, stored=tuple(cases), generated=tuple(generated), refused=refused)
 
 
 def case_of(name: str, why: str, rows: Mapping[str, Tensor], ask: Asker) -> list[GoldenAnswers]:
@@ -108,8 +115,8 @@ def make_static_golden(signature: Signature, requests: list[dict[str, Tensor]], 
         for at, rows in enumerate(requests)
     ]
     edge = {**requests[0], **zeros}
-    if zeros and _answers(edge, ask):
-        cases.append(GoldenAnswers(name="zeros", why="a request of zeros", inputs=edge, outputs=_quietly(ask, edge)))
+    if zeros and answers_to(edge, ask):
+        cases.append(GoldenAnswers(name="zeros", why="a request of zeros", inputs=edge, outputs=quietly(ask, edge)))
     return GoldenSet(signature=signature, stored=tuple(cases), generated=(), refused=())
 
 
@@ -119,7 +126,10 @@ def without_missing(golden: GoldenSet) -> GoldenSet | None:
     floats = [spec.name for spec in signature.inputs if spec.datatype.is_float and spec.takes_missing]
     if not floats or not signature.batched:
         return None
-    inputs = tuple(msgspec.structs.replace(spec, takes_missing=spec.takes_missing and spec.name not in floats) for spec in signature.inputs)
+    inputs = tuple(
+        msgspec.structs.replace(spec, takes_missing=False, refuses_missing_at=()) if spec.name in floats else spec
+        for spec in signature.inputs
+    )
     columns = tuple(
         msgspec.structs.replace(column, nullable=column.nullable and column.input not in floats) for column in signature.columns
     )
@@ -148,7 +158,7 @@ def _without(cases: tuple[GoldenAnswers, ...], floats: list[str]) -> tuple[Golde
 
 def _first_answer(rows: dict[str, Tensor], ask: Asker) -> list[Tensor]:
     try:
-        return _quietly(ask, rows)
+        return quietly(ask, rows)
     except AweighError:
         raise
     except Exception as error:  # the source is foreign code: whatever it raises is its answer
@@ -156,20 +166,6 @@ def _first_answer(rows: dict[str, Tensor], ask: Asker) -> list[Tensor]:
             f"the model itself fails on the sample: {type(error).__name__}: {str(error)[:300]}",
             hint="give a sample as the model's own predict takes it",
         ) from error
-
-
-def _quietly(ask: Asker, rows: Mapping[str, Tensor]) -> list[Tensor]:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        return ask(rows)
-
-
-def _answers(rows: Mapping[str, Tensor], ask: Asker) -> bool:
-    try:
-        _quietly(ask, rows)
-    except Exception:  # noqa: BLE001  # as above: a refusal, whatever its type
-        return False
-    return True
 
 
 def _case(name: str, why: str, made: list[dict[str, Tensor]], ask: Asker) -> list[GoldenAnswers]:
@@ -183,14 +179,14 @@ def _case(name: str, why: str, made: list[dict[str, Tensor]], ask: Asker) -> lis
     while waiting and tries < 200:
         chosen = waiting.pop()
         tries += 1
-        if len(chosen) and _answers(_take(rows, chosen), ask):
+        if len(chosen) and answers_to(_take(rows, chosen), ask):
             good += chosen.tolist()
         elif len(chosen) > 1:
             waiting += [chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :]]
     if not good:
         return []
     inputs = _take(rows, np.array(sorted(good)))
-    return [GoldenAnswers(name=name, why=why, inputs=inputs, outputs=_quietly(ask, inputs))]
+    return [GoldenAnswers(name=name, why=why, inputs=inputs, outputs=quietly(ask, inputs))]
 
 
 def _batches(rows: dict[str, Tensor], ask: Asker) -> list[GoldenAnswers]:
@@ -204,52 +200,14 @@ def _batches(rows: dict[str, Tensor], ask: Asker) -> list[GoldenAnswers]:
     found = []
     for name, why, places in chosen:
         inputs = _take(rows, places)
-        found.append(GoldenAnswers(name=name, why=why, inputs=inputs, outputs=_quietly(ask, inputs)))
+        found.append(GoldenAnswers(name=name, why=why, inputs=inputs, outputs=quietly(ask, inputs)))
     return found
-
-
-def _refined(signature: Signature, outcome: dict[str, list[tuple[TensorSpec, int, bool]]]) -> Signature:
-    inputs = []
-    for spec in signature.inputs:
-        good = {sort: [ok for found, _column, ok in outcome[sort] if found.name == spec.name] for sort in outcome}
-        inputs.append(
-            msgspec.structs.replace(
-                spec,
-                takes_missing=any(good[_MISSING]) if good[_MISSING] else True,
-                takes_infinite=any(good[_INFINITE]) if good[_INFINITE] else True,
-            )
-        )
-    takes = {(spec.name, column): ok for spec, column, ok in outcome[_MISSING]}
-    columns = tuple(_nullable(column, takes) for column in signature.columns)
-    return msgspec.structs.replace(signature, inputs=tuple(inputs), columns=columns)
-
-
-def _nullable(column: Column, takes: dict[tuple[str, int], bool]) -> Column:
-    return msgspec.structs.replace(column, nullable=takes.get((column.input, column.index), False))
 
 
 def _slots(signature: Signature, columns: int, *, text: bool) -> list[tuple[TensorSpec, int]]:
     """Each column of each float (and text) input, at most so many of them, spread."""
-    found = [
-        (spec, column)
-        for spec in signature.inputs
-        if spec.datatype.is_float or (text and spec.datatype is Datatype.BYTES)
-        for column in range(_width(spec))
-    ]
-    return [found[at] for at in _spread(len(found), columns).tolist()]
-
-
-def _width(spec: TensorSpec) -> int:
-    count = 1
-    for axis in spec.shape[1:]:
-        count *= axis if isinstance(axis, int) else 1
-    return count
-
-
-def _with(base: dict[str, Tensor], spec: TensorSpec, column: int, value: Any) -> dict[str, Tensor]:
-    changed = base[spec.name].copy()
-    changed.reshape(-1)[column] = value
-    return {**base, spec.name: changed}
+    found = every_slot(signature, text=text)
+    return [found[at] for at in spread_over(len(found), columns).tolist()]
 
 
 def _extremes(signature: Signature, base: dict[str, Tensor], columns: int) -> list[dict[str, Tensor]]:
@@ -259,17 +217,19 @@ def _extremes(signature: Signature, base: dict[str, Tensor], columns: int) -> li
         scale = 1e6 * max(1.0, abs(float(np.nan_to_num(base[spec.name].reshape(-1)[column], posinf=0, neginf=0))))
         top = float(limits.max) / 2
         values = (0.0, -0.0, float(limits.smallest_subnormal), 1e-40, min(scale, top), -min(scale, top))
-        made += [_with(base, spec, column, value) for value in values]
+        made += [with_value(base, spec, column, value) for value in values]
     for spec in signature.inputs:
         if spec.datatype.is_integer:
             lowest = 0 if spec.datatype.value.startswith("U") else -1
-            made += [_with(base, spec, column, value) for column in range(min(_width(spec), 8, columns)) for value in (0, 1, lowest, 100)]
+            made += [
+                with_value(base, spec, column, value) for column in range(min(width_of(spec), 8, columns)) for value in (0, 1, lowest, 100)
+            ]
     return made
 
 
 def _texts(signature: Signature, base: dict[str, Tensor], columns: int) -> list[dict[str, Tensor]]:
     slots = [(spec, column) for spec, column in _slots(signature, columns, text=True) if spec.datatype is Datatype.BYTES]
-    return [_with(base, spec, column, text) for spec, column in slots for text in _ODD_TEXTS]
+    return [with_value(base, spec, column, text) for spec, column in slots for text in _ODD_TEXTS]
 
 
 def generate(signature: Signature, sample: Mapping[str, Tensor], extra: Mapping[str, Tensor] | None, rows: int) -> dict[str, Tensor]:
@@ -299,7 +259,7 @@ def _varied(spec: TensorSpec, picked: Tensor, pool: Tensor, random: np.random.Ge
     noise = random.normal(size=picked.shape) * spread * 0.1 * (random.random(picked.shape) < 0.5)
     varied: Tensor = np.asarray(picked + noise).astype(picked.dtype)
     if spec.takes_missing:
-        varied[random.random(varied.shape) < 0.02] = np.nan
+        varied[_missing_places(spec, varied, random)] = np.nan
     return varied
 
 
@@ -312,8 +272,15 @@ def _mixed_texts(spec: TensorSpec, picked: Tensor, random: np.random.Generator) 
             words = (text.split()[: len(text.split()) // 2 + 1]) + other.split()[len(other.split()) // 2 :]
             flat.flat[at] = " ".join(words)
     if spec.takes_missing:
-        flat[random.random(flat.shape) < 0.02] = None
+        flat[_missing_places(spec, flat, random)] = None
     return flat
+
+
+def _missing_places(spec: TensorSpec, rows: Tensor, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Where rows [n, width] are to lack a value: here and there, never where the source refuses that."""
+    chosen: NDArray[np.bool_] = random.random(rows.shape) < 0.02
+    chosen[:, list(spec.refuses_missing_at)] = False
+    return chosen
 
 
 def _base_row(rows: Mapping[str, Tensor]) -> int:
@@ -334,10 +301,6 @@ def _rows_of(tensors: Mapping[str, Tensor]) -> int:
 def _that_fit(most: int, fewest: int, size_bytes: int) -> int:
     """As many things of a size as a case may hold."""
     return max(fewest, min(most, CASE_BYTES // max(1, size_bytes)))
-
-
-def _spread(count: int, limit: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64)) if count else np.zeros(0, dtype=np.int64)
 
 
 def _take(tensors: Mapping[str, Tensor], rows: NDArray[Any]) -> dict[str, Tensor]:

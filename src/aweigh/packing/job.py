@@ -12,9 +12,9 @@ from aweigh.core.protocols import Progress, Prover, quiet
 from aweigh.core.signature import Signature
 from aweigh.core.tensors import Tensor
 from aweigh.isolate import Caps, Environments, Home
-from aweigh.packing.edges import Asker
 from aweigh.packing.media import Plan
 from aweigh.packing.recognise import Recognised
+from aweigh.packing.refused import Asker
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ from aweigh.core.protocols import Progress, Prover
 from aweigh.core.signature import BATCH, Axis, Column, ColumnKind, Signature, Task, TensorSpec
 from aweigh.core.steps import BoxesAnswer, ImageStep, LabelAnswer, MediaStep
 from aweigh.core.tensors import Datatype, Tensor, Tensors, datatype_of
-from aweigh.packing.edges import CASE_BYTES, Asker
+from aweigh.packing.edges import CASE_BYTES
 from aweigh.packing.job import Packed
 from aweigh.packing.media import Plan
 from aweigh.packing.media_sample import edge_files, made_files, read_files
+from aweigh.packing.refused import Asker
 from aweigh.packing.sample import Sample
 from aweigh.packing.words import why_failed
 from aweigh.runtimes.media import MediaSession, Reader

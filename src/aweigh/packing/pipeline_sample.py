@@ -91,6 +91,8 @@ def _spec(name: str, definition: Definition, consumers: Consumers) -> TensorSpec
         shape=shape,
         takes_missing=all(spec.takes_missing for _, spec in wanted),
         takes_infinite=all(spec.takes_infinite for _, spec in wanted),
+        refuses_missing_at=tuple(sorted({at for _, spec in wanted for at in spec.refuses_missing_at})),
+        refuses_infinite_at=tuple(sorted({at for _, spec in wanted for at in spec.refuses_infinite_at})),
     )
 
 

@@ -5,6 +5,8 @@ What is checked, cast and refused is what `aweigh.core.signature` and `aweigh.ru
 
 from __future__ import annotations
 
+from math import prod
+
 from .errors import Refusal, broken, too_large
 from .tensors import FLOATS, Tensor, cast, values_of
 
@@ -111,14 +113,21 @@ def _fits(shape: tuple[int, ...], axes: list[Any], sizes: dict[str, int]) -> boo
 def _check_values(tensor: Tensor, each: dict[str, Any]) -> None:
     """Raise Refusal for what the source itself refuses."""
     missing, infinite = each["takes_missing"], each["takes_infinite"]
-    if (missing and infinite) or (tensor.datatype != "BYTES" and tensor.datatype not in FLOATS):
+    not_missing, not_infinite = set(each["refuses_missing_at"]), set(each["refuses_infinite_at"])
+    if (missing and infinite and not not_missing and not not_infinite) or (tensor.datatype != "BYTES" and tensor.datatype not in FLOATS):
         return
+    width = prod(tensor.shape[1:])
     if tensor.datatype == "BYTES":
-        at = -1 if missing or None not in tensor.data else tensor.data.index(None)
+        at = next((at for at, item in enumerate(tensor.data) if item is None and not (missing and at % width not in not_missing)), -1)
         what = "a missing element"
     else:
         values = values_of(tensor)
-        wrong = (at for at, value in enumerate(values) if value - value != 0.0 and not (missing if value != value else infinite))
+        wrong = (
+            at
+            for at, value in enumerate(values)
+            if value - value != 0.0
+            and not (missing and at % width not in not_missing if value != value else infinite and at % width not in not_infinite)
+        )
         at = next(wrong, -1)
         what = "NaN" if at >= 0 and values[at] != values[at] else "an infinity"
     if at >= 0:

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.runner.kit import ask, forms_of
+from tests.runner.kit import FunctionSession, ask, forms_of, settings_of, tensor_of
 from tests.serving.kit import answer, echo, exchange, get, model, post, rig, signature
 
+from aweigh.core.errors import InvalidInput
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, Task, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, Tensors
+from aweigh.runner.errors import Refusal
+from aweigh.runner.model import Model
 
 D = Datatype
 MIXED = Signature(
@@ -40,6 +43,15 @@ def mixed(inputs: Tensors) -> list[Tensor]:
     labels[:] = [f"{text},{n}" for text, n in zip(texts, inputs["n"].tolist(), strict=True)]
     age = np.asarray(inputs["age"], dtype=np.float64).ravel()
     return [labels, np.stack([age / 3, inputs["on"].astype(np.float64)], axis=1)]
+
+
+SOME = Signature(
+    inputs=(
+        TensorSpec(name="x", datatype=D.FP32, shape=(BATCH, 3), refuses_missing_at=(1,), refuses_infinite_at=(0, 2)),
+        TensorSpec(name="t", datatype=D.BYTES, shape=(BATCH, 2), refuses_missing_at=(1,)),
+    ),
+    outputs=(TensorSpec(name="y", datatype=D.FP32, shape=(BATCH,)),),
+)
 
 
 MODELS: dict[str, tuple[Any, Signature]] = {"iris": (answer, signature()), "mixed": (mixed, MIXED)}
@@ -280,3 +292,27 @@ def test_texts_in_json() -> None:
         (one,) = exchange(server, post("/v2/models/iris/infer", body))
         other = ask(runner, "/v2/models/iris/infer", body)
         same(((one.status, one.body), (other.status, other.body)), data)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "texts", "place"),
+    [
+        ([[0, 1, 2], [3, 4, 5]], [["a", "b"], ["c", "d"]], None),
+        ([[0, np.inf, 2], [np.nan, 4, np.nan]], [["a", "b"], [None, "d"]], None),
+        ([[0, 1, 2], [3, np.nan, 5]], [["a", "b"], ["c", "d"]], 4),
+        ([[0, 1, 2], [3, 4, -np.inf]], [["a", "b"], ["c", "d"]], 5),
+        ([[0, 1, 2], [3, 4, 5]], [["a", "b"], ["c", None]], 3),
+    ],
+)
+def test_values_that_some_columns_refuse(numbers: Any, texts: Any, place: int | None) -> None:
+    tensors = {"x": np.array(numbers, dtype=np.float32), "t": np.array(texts, dtype=object)}
+    mine = Model(settings_of(SOME), FunctionSession(answer, SOME))
+    of_runner = {spec.name: tensor_of(tensors[spec.name], spec.datatype) for spec in SOME.inputs}
+    if place is None:
+        SOME.check_finite(tensors)
+        assert mine.check(of_runner) == 2
+        return
+    with pytest.raises(InvalidInput, match="which this model does not take"):
+        SOME.check_finite(tensors)
+    with pytest.raises(Refusal, match=f"at element {place}, which this model does not take"):
+        mine.check(of_runner)

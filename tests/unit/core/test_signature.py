@@ -78,6 +78,27 @@ def test_text_that_the_source_refuses():
     signature_that_takes(missing=False, infinite=False).check_finite({"x": X, "text": TEXT})
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_the_source_refuses_in_some_columns_alone_is_refused_there(value):
+    shape = ("batch", 2, 3)
+    at = {"refuses_missing_at": (4,)} if np.isnan(value) else {"refuses_infinite_at": (4,)}
+    some = Signature(inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=shape, **at),), outputs=())
+    x = np.zeros((5, 2, 3), dtype=np.float32)
+    x[3, 0, 1] = x[3, 1, 0] = x[3, 1, 2] = value
+    some.check_finite({"x": x})
+    x[3, 1, 1] = value
+    with pytest.raises(InvalidInput, match=r"at \[3, 1, 1\], which this model does not take"):
+        some.check_finite({"x": x})
+
+
+def test_texts_that_the_source_refuses_in_some_columns_alone_are_refused_there():
+    spec = TensorSpec(name="x", datatype=Datatype.BYTES, shape=("batch", 2), refuses_missing_at=(1,))
+    some = Signature(inputs=(spec,), outputs=())
+    some.check_finite({"x": np.array([["a", "b"], [None, "c"]], dtype=object)})
+    with pytest.raises(InvalidInput, match=r"a missing element at \[1, 1\]"):
+        some.check_finite({"x": np.array([[None, "b"], [None, None]], dtype=object)})
+
+
 def test_roles_and_names():
     assert SIGNATURE.with_role("label") is SIGNATURE.outputs[0]
     assert SIGNATURE.with_role("probability") is None

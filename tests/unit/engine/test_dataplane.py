@@ -181,7 +181,8 @@ DATATYPES = [Datatype.FP32, Datatype.FP64, Datatype.INT64, Datatype.BOOL, Dataty
 def specs(draw: st.DrawFn, name: str) -> TensorSpec:
     shape = draw(st.sampled_from([(BATCH, 2), (BATCH,), (BATCH, 2, 1), (BATCH, "k"), (2, 2), (), (3, BATCH)]))
     flags = {"takes_missing": draw(st.booleans()), "takes_infinite": draw(st.booleans())}
-    return TensorSpec(name=name, datatype=draw(st.sampled_from(DATATYPES)), shape=shape, **flags)
+    at = {name: draw(st.sampled_from([(), (1,)])) for name in ("refuses_missing_at", "refuses_infinite_at") if shape[1:2] == (2,)}
+    return TensorSpec(name=name, datatype=draw(st.sampled_from(DATATYPES)), shape=shape, **flags, **at)
 
 
 @st.composite

@@ -70,6 +70,70 @@ def test_what_the_source_refuses_is_kept_in_the_signature_and_left_out_of_the_ca
         assert np.isfinite(case.inputs["X"].astype(float)).all()
 
 
+def test_a_matrix_whose_columns_differ_refuses_by_column() -> None:
+    """One column that is imputed does not let another's NaN through, which a conversion might answer where the source raises."""
+
+    def imputed(rows: Mapping[str, Tensor]) -> list[Tensor]:
+        if np.isnan(rows["X"][:, 1:]).any() or np.isposinf(rows["X"][:, 2]).any():
+            raise ValueError("Input X contains NaN")
+        return [np.nansum(rows["X"], axis=1)]
+
+    columns = tuple(Column(name=name, kind=ColumnKind.NUMBER, input="X", index=at) for at, name in enumerate("abc"))
+    golden = make_golden(Signature(inputs=(X,), outputs=(Y,), columns=columns), {"X": SAMPLE["X"]}, imputed)
+    spec = golden.signature.inputs[0]
+    assert (spec.takes_missing, spec.refuses_missing_at) == (True, (1, 2))
+    assert (spec.takes_infinite, spec.refuses_infinite_at) == (True, (2,))
+    assert [column.nullable for column in golden.signature.columns] == [True, False, False]
+    assert golden.refused == ("missing values in 2 of 3 positions of 'X'", "infinite values in 1 of 3 positions of 'X'")
+    for case in (*golden.stored, *golden.generated):
+        golden.signature.check_finite(case.inputs)
+    assert np.isnan(golden.generated[0].inputs["X"][:, 0]).any()
+    narrowed = without_missing(golden)
+    assert narrowed is not None
+    assert (narrowed.signature.inputs[0].takes_missing, narrowed.signature.inputs[0].refuses_missing_at) == (False, ())
+
+
+WIDE = 300
+WIDE_COLUMNS = tuple(Column(name=f"c{at}", kind=ColumnKind.NUMBER, input="X", index=at) for at in range(WIDE))
+WIDE_SIGNATURE = Signature(inputs=(TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, WIDE)),), outputs=(Y,), columns=WIDE_COLUMNS)
+WIDE_SAMPLE = {"X": np.random.default_rng(1).random((20, WIDE), dtype=np.float32)}
+
+
+@pytest.mark.parametrize("refusing", [[], [7], [7, 8, 150, 299], list(range(WIDE))])
+def test_columns_that_are_too_many_to_be_asked_one_by_one_are_asked_together(refusing: list[int]) -> None:
+    asked = 0
+
+    def source(rows: Mapping[str, Tensor]) -> list[Tensor]:
+        nonlocal asked
+        asked += 1
+        if np.isnan(rows["X"][:, refusing]).any():
+            raise ValueError("Input X contains NaN")
+        return [np.nansum(rows["X"], axis=1, dtype=np.float64)]
+
+    golden = make_golden(WIDE_SIGNATURE, WIDE_SAMPLE, source)
+    found = [column.index for column in golden.signature.columns if not column.nullable]
+    assert found == refusing
+    spec = golden.signature.inputs[0]
+    assert spec.takes_missing is (len(refusing) < WIDE)
+    assert list(spec.refuses_missing_at) == (refusing if len(refusing) < WIDE else [])
+    assert asked < 1500
+
+
+def test_what_a_bounded_number_of_calls_does_not_tell_counts_as_refused() -> None:
+    wide = 4000
+    signature = Signature(inputs=(TensorSpec(name="X", datatype=Datatype.FP32, shape=(BATCH, wide)),), outputs=(Y,))
+
+    def source(rows: Mapping[str, Tensor]) -> list[Tensor]:
+        if np.isnan(rows["X"][:, ::3]).any():
+            raise ValueError("Input X contains NaN")
+        return [np.nansum(rows["X"], axis=1, dtype=np.float64)]
+
+    golden = make_golden(signature, {"X": np.ones((9, wide), dtype=np.float32)}, source)
+    spec = golden.signature.inputs[0]
+    refused = set(range(wide)) if not spec.takes_missing else set(spec.refuses_missing_at)
+    assert refused >= set(range(0, wide, 3))
+
+
 def test_generated_rows_are_many_and_not_stored() -> None:
     golden = make_golden(SIGNATURE, SAMPLE, lenient)
     assert [case.rows for case in golden.generated] == [GENERATED_ROWS]

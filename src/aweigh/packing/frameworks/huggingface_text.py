@@ -17,10 +17,10 @@ from aweigh.core.errors import InvalidFile, InvalidInput, ProofFailed, Unsupport
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, Task, TensorSpec
 from aweigh.core.steps import Answer, TextStep
 from aweigh.core.tensors import Datatype, Tensor
-from aweigh.packing.edges import Asker
 from aweigh.packing.frameworks.huggingface_folder import Folder
 from aweigh.packing.frameworks.huggingface_heads import Embedding, Head, Pooling, pooling_of, scored
 from aweigh.packing.frameworks.huggingface_tokens import Reading, check_tokenizer, inputs_of, lowercase, most_tokens, read_tokenizer
+from aweigh.packing.refused import Asker
 from aweigh.runtimes.text import read_tokenizer as read_tokenizer_file
 from aweigh.runtimes.text_answers import MAX_ANSWER_TOKENS
 

@@ -21,7 +21,6 @@ from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
 from aweigh.core.versions import installed, requirements
-from aweigh.packing.edges import Asker
 from aweigh.packing.frameworks.jax_function import Answering, answering, is_model
 from aweigh.packing.frameworks.jax_parameters import Parameters, read_parameters, with_parameters
 from aweigh.packing.frameworks.network import Network, Way, pack_network
@@ -30,6 +29,7 @@ from aweigh.packing.jax_parameters import FORMAT as PARAMETERS
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.onnx_checks import check_model, full_check
 from aweigh.packing.recognise import Recognised
+from aweigh.packing.refused import Asker
 from aweigh.runtimes.jax import JaxSession, as_tensor, judged, names_at, names_of
 
 _ONNX: Final = "variants/onnx/model.onnx"

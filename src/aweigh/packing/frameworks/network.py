@@ -19,11 +19,12 @@ from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
 from aweigh.packing.cause import Cause, Inside, graph_cause, less_optimised
-from aweigh.packing.edges import Asker, GoldenSet, case_of, make_golden, make_static_golden, without_missing
+from aweigh.packing.edges import GoldenSet, case_of, make_golden, make_static_golden, without_missing
 from aweigh.packing.frameworks.onnx_sample import made_tensors, shaped_tensors
 from aweigh.packing.frameworks.onnx_signature import with_roles
 from aweigh.packing.job import Job, Packed
 from aweigh.packing.onnx_wire import opset
+from aweigh.packing.refused import Asker
 from aweigh.packing.sample import read_sample
 from aweigh.packing.words import why_failed
 

@@ -18,8 +18,9 @@ from aweigh.core.evidence import Strength
 from aweigh.core.golden import GoldenAnswers
 from aweigh.core.signature import Signature, TensorSpec
 from aweigh.core.tensors import Tensor
-from aweigh.packing.edges import Asker, GoldenSet
+from aweigh.packing.edges import GoldenSet
 from aweigh.packing.frameworks.network import Rows
+from aweigh.packing.refused import Asker
 
 _MAX_BYTES: Final = 512 * 1024 * 1024
 _WHY: Final = "inputs and outputs that came with the model"

@@ -84,7 +84,13 @@ def _named(signature: Signature, stated: Stated) -> Signature:
         )
     kind = ColumnKind.INTEGER if only.datatype.is_integer else ColumnKind.NUMBER
     columns = tuple(
-        Column(name=name, kind=kind, input=only.name, index=at, nullable=only.takes_missing and only.datatype.is_float)
+        Column(
+            name=name,
+            kind=kind,
+            input=only.name,
+            index=at,
+            nullable=only.takes_missing and only.datatype.is_float and at not in only.refuses_missing_at,
+        )
         for at, name in enumerate(stated.columns)
     )
     return msgspec.structs.replace(signature, columns=columns)
