@@ -16,7 +16,7 @@ from aweigh.app.models import meaning, open_model
 from aweigh.app.optimize_data import Data, default_budget, measure, read_data
 from aweigh.app.optimize_host import Host
 from aweigh.app.optimize_keys import search_key, training_key
-from aweigh.app.optimize_publish import chosen_anew, going, publish
+from aweigh.app.optimize_publish import chosen_anew, going, newest_version, publish
 from aweigh.app.tables import write_whole
 from aweigh.core.errors import FileMissing, InvalidInput, InvalidSetting, StoreUnavailable, Unsupported
 from aweigh.core.golden import read_golden
@@ -72,6 +72,7 @@ def optimize_package(
     names = _passes(options)
     file = meaning(model).file
     handle = open_model(settings, model, progress=progress)
+    newest = newest_version(settings, model, handle)
     options = dataclasses.replace(options, source=options.source or str(file or ""))
     calibration = any(Need.CALIBRATION in load_pass(name).declares.needs for name in names)
     rows = read_data(handle, data, options.labels, calibration=calibration)
@@ -98,13 +99,11 @@ def optimize_package(
         )
         anew = chosen_anew(found)
         worth = _worth(found, handle.manifest, anew)
-        lines = (*summarised(report), *([anew] if anew else []), *going(found, str(handle.reference), publishes=worth and options.publish))
-        report = msgspec.structs.replace(report, summary=lines)
+        report = msgspec.structs.replace(report, summary=(*summarised(report), *([anew] if anew else [])))
         if worth and options.publish:
             progress("publishing")
-            package = publish(settings, handle, report, search, found)
-            report = msgspec.structs.replace(report, published=str(package.reference))
-    return report
+            return publish(settings, handle, report, search, found, newest=newest)
+    return msgspec.structs.replace(report, summary=(*report.summary, *going(found, str(handle.reference), publishes=False)))
 
 
 def _worth(found: Found, manifest: PackageManifest, anew: str) -> bool:

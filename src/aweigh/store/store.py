@@ -81,10 +81,11 @@ class Store:
             for version, descriptor in sorted(mine.items())
         ]
 
-    def publish(self, name: ModelName, draft: Draft) -> StoredPackage:
-        """Publish a draft as the next version of `name`, atomically.
+    def publish(self, name: ModelName, draft: Draft, *, newest: int | None = None) -> StoredPackage:
+        """Publish a draft as the next version of `name`, atomically. `newest` is the version that was the newest when the draft was begun, 0 where there was none.
 
-        Raises InvalidInput for a draft that is not whole, InvalidFile for a file that changes meanwhile, StoreUnavailable.
+        Raises InvalidInput for a draft that is not whole, InvalidFile for a file that changes meanwhile, Conflict where there is a newer version than `newest`,
+        StoreUnavailable.
         """
         if draft.manifest.files:
             raise InvalidInput("a draft lists no files in its manifest: the store does", hint="put them into Draft.files")
@@ -95,6 +96,9 @@ class Store:
         check_paths(manifest)
         descriptor = self._put_documents(manifest, put)
         with self._changing() as (index, commit):
+            there = max(index.versions.get(name, {}), default=0)
+            if newest is not None and there > newest:
+                raise Conflict(f"{name}:{there} was published meanwhile", hint=f"begin again with what '{name}' is now")
             # A collection may have run since: what it took is put back, now that it cannot run.
             for digest, (size, content) in put.items():
                 if not self._blobs.holds(digest, size) and self._blobs.put(content)[0] != digest:

@@ -111,6 +111,16 @@ def test_the_verdict_is_that_of_the_first_variant(store, make_draft, name):
     assert [line.verdict for line in store.list()] == [*cases, "unproven"]
 
 
+def test_a_draft_that_was_begun_before_another_version_came_is_told_so(store, make_draft, name):
+    assert store.publish(name, make_draft(b"1"), newest=0).reference.version == 1
+    assert store.publish(name, make_draft(b"2"), newest=1).reference.version == 2
+    with pytest.raises(Conflict, match="fraud:2 was published meanwhile"):
+        store.publish(name, make_draft(b"3"), newest=1)
+    assert [each.version for each in store.list()] == [1, 2]
+    store.remove(reference("fraud:2"))
+    assert store.publish(name, make_draft(b"3"), newest=1).reference.version == 3
+
+
 def test_an_alias_moves_and_goes(store, make_draft, name):
     for weights in (b"1", b"2"):
         store.publish(name, make_draft(weights))
