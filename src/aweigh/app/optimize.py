@@ -79,8 +79,9 @@ def optimize_package(
     known = () if rows.right is None else tuple(METRICS)
     budget = parse_budget(options.keep or default_budget(handle.manifest.session_signature, rows.right), better, known, bounded)
     with tempfile.TemporaryDirectory(prefix="aweigh-optimize-") as folder:
-        host, material = _material(settings, handle, rows, budget, options, Path(folder), progress)
-        journal = Journal(settings.home_folder / "cache" / "optimize" / search_key(host, options.device))
+        material = _material(settings, handle, rows, budget, options, Path(folder), progress)
+        journal = Journal(settings.home_folder / "cache" / "optimize" / search_key(handle, rows, options.device))
+        journal.begin()
         search = Search(material, journal, names, deadline=began + options.seconds, progress=progress)
         found = search.run()
         report = Optimization(
@@ -138,7 +139,7 @@ def _passes(options: OptimizeOptions) -> list[str]:
 
 def _material(
     settings: Settings, handle: PackageHandle, rows: Data, budget: Budget, options: OptimizeOptions, folder: Path, progress: Progress
-) -> tuple[Host, Material]:
+) -> Material:
     device = parse_device(options.device, machine().features)
     environments = Environments(settings.environments_folder, allowed=not settings.no_isolate)
     caps = Caps(memory_bytes=2 * settings.child_memory_bytes, timeout_s=settings.child_timeout_s, threads=device.threads)
@@ -150,7 +151,7 @@ def _material(
         calibration = folder / "calibration.tensors"
         digest = host.write_calibration(calibration, own[0])
     signature = host.signature
-    material = Material(
+    return Material(
         signature=signature,
         inner=own[0].variant.bare_signature(signature),
         own=own,
@@ -172,7 +173,6 @@ def _material(
         finite=rows.finite,
         training=_training(options),
     )
-    return host, material
 
 
 def _training(options: OptimizeOptions) -> Training:

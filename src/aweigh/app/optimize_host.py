@@ -21,7 +21,7 @@ from aweigh.core.tensorfile import write_tensors
 from aweigh.core.tensors import Tensor
 from aweigh.engine.variants import variants_in_order
 from aweigh.isolate import Caps, Environments
-from aweigh.optimization.candidates import Candidate
+from aweigh.optimization.candidates import Candidate, form_key
 from aweigh.optimization.earlier import with_passes
 from aweigh.optimization.inside import inside_step
 from aweigh.optimization.timing import Batches
@@ -64,13 +64,16 @@ class Host:
     def earlier_candidates(self) -> list[Candidate]:
         """Those variants that depart from the source within the budget of an earlier search and can run here. Raises as `own_candidates`."""
         variants = variants_in_order(self.handle.manifest, environments=self.environments)
-        found = [(self._own(variant), variant.departure) for variant in variants if variant.departure is not None]
-        return [with_passes(dataclasses.replace(own, base=said.base, chain=said.passes, departs=True)) for own, said in found]
+        return [self._own(variant) for variant in variants if variant.departure is not None]
 
     def _own(self, variant: Variant) -> Candidate:
         files = {file: self.handle.path(file) for file in variant.files}
-        key = hashlib.sha256(f"{self.handle.digest} {variant.name}".encode()).hexdigest()[:32]
-        return Candidate(variant=variant, files=files, base=variant.name, key=key)
+        said = variant.departure
+        own = Candidate(variant=variant, files=files, base=variant.name)
+        if said is not None:
+            own = with_passes(dataclasses.replace(own, base=said.base, chain=said.passes, departs=True))
+        digests = {file.path: file.digest for file in self.handle.manifest.files}
+        return dataclasses.replace(own, key=form_key(own, digests))
 
     def inner_rows(self, base: Candidate, rows: Mapping[str, Tensor]) -> tuple[Signature, dict[str, Tensor]]:
         """What runtimes take, inside the step of a variant, and these rows as they take them."""

@@ -9,21 +9,29 @@ import msgspec
 import numpy as np
 
 import aweigh
-from aweigh.app.optimize_host import Host
+from aweigh.app.optimize_data import Data
 from aweigh.core.machine import machine
 from aweigh.core.plugins import plugins
+from aweigh.core.protocols import PackageHandle
 from aweigh.core.versions import of_libraries
 
 
-def search_key(host: Host, device: str) -> str:
-    """Of what all candidates of a search have in common: the package, the rows, the machine with the libraries that run models, and who looks."""
+def search_key(handle: PackageHandle, data: Data, device: str) -> str:
+    """Of what all candidates of a search have in common: what the package's variants take and are held to, the rows, the machine with the libraries that run models, and who looks.
+    Not of its variants, which the candidates' own keys hold: the version that a search publishes has further ones, and the next search goes on from there."""
     libraries = of_libraries(sorted({library for row in plugins("runtime") for library in row.libraries}))
-    told = hashlib.sha256(msgspec.json.encode([host.handle.digest, aweigh.__version__, machine(), host.data.source, device, libraries]))
-    for name, tensor in sorted(host.data.tensors.items()):
+    manifest = handle.manifest
+    digests = {file.path: file.digest for file in manifest.files}
+    golden = [(case, digests[case.file]) for case in manifest.golden]
+    package = [manifest.session_signature, golden, manifest.hooks]
+    told = hashlib.sha256(
+        msgspec.json.encode([package, aweigh.__version__, machine(), data.source, data.strength, device, libraries], order="sorted")
+    )
+    for name, tensor in sorted(data.tensors.items()):
         told.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         told.update(repr(tensor.tolist()).encode() if tensor.dtype.kind == "O" else np.ascontiguousarray(tensor).data)
     told.update(
-        repr(None if host.data.right is None else list(host.data.right)).encode()
+        repr(None if data.right is None else list(data.right)).encode()
     )  # as a list: the text of a long array leaves out its middle
     return told.hexdigest()[:32]
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from aweigh.core.errors import StoreUnavailable
 from aweigh.core.package import Departure, Variant
 from aweigh.core.signature import Signature, Tolerance
 from aweigh.optimization.passing import Declaration, Kind, Made, Way
@@ -25,7 +26,7 @@ _DIGITS: Final = 8
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A variant with its files. `chain` says what was done, `kinds` of what kind each pass was, `key` is a digest of all that decides the files."""
+    """A variant with its files. `chain` says what was done, `kinds` of what kind each pass was, `key` is its `form_key`, "" until somebody needs it."""
 
     variant: Variant
     files: Mapping[str, Path]
@@ -60,13 +61,34 @@ def name_of(words: tuple[str, ...]) -> str:
     return f"{name[: _MAX_NAME - _DIGITS - 1].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}"
 
 
-def key_of(parent: Candidate, name: str, way: Way, decides: Mapping[str, object]) -> str:
-    """A digest of all that decides what a pass makes."""
-    told = {"parent": parent.key, "pass": name, "way": msgspec.to_builtins(way), **decides}
+def form_key(candidate: Candidate, digests: Mapping[str, str]) -> str:
+    """A digest of all that a candidate is to the passes that go on from it, with the digests of its files: the same in whatever version of a package it is, and before it was in
+    any. What is known of it is left out, as its evidence is."""
+    variant = msgspec.structs.replace(candidate.variant, name="", departure=None, evidence=None)
+    files = [(file, digests[file]) for file in variant.files]
+    told = (candidate.base, candidate.chain, candidate.departs, msgspec.to_builtins(variant), files)
     return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:32]
 
 
-def derived(parent: Candidate, step: str, name: str, made: Made, *, declared: Declaration, key: str) -> Candidate:
+def digests_of(candidate: Candidate) -> dict[str, str]:
+    """Of its files, read. Raises StoreUnavailable where one cannot be."""
+    found = {}
+    for file, place in candidate.files.items():
+        try:
+            with place.open("rb") as stream:
+                found[file] = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise StoreUnavailable(f"{place} cannot be read: {error.strerror}", hint="begin the search again") from error
+    return found
+
+
+def key_of(parent: str, name: str, way: Way, decides: Mapping[str, object]) -> str:
+    """A digest of all that decides what a pass makes of the candidate with the key `parent`."""
+    told = {"parent": parent, "pass": name, "way": msgspec.to_builtins(way), **decides}
+    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:32]
+
+
+def derived(parent: Candidate, step: str, name: str, made: Made, *, declared: Declaration) -> Candidate:
     """What a pass made of a candidate, with the step around it kept."""
     own = {f"variants/{name}/{path}": Path(file) for path, file in made.files.items()}
     step_files = parent.variant.step.files if parent.variant.step else ()
@@ -90,7 +112,6 @@ def derived(parent: Candidate, step: str, name: str, made: Made, *, declared: De
         departs=declared.departs or parent.departs,
         composes=declared.composes,
         notes=made.notes,
-        key=key,
     )
 
 

@@ -6,10 +6,11 @@ Several searches may use it at once: whoever works on a candidate holds its lock
 import contextlib
 import fcntl
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import IO, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from aweigh.core.errors import DeadlineExceeded, StoreUnavailable
 from aweigh.core.whole import whole
 from aweigh.optimization.report import Result
 
+UNUSED_S: Final = 30 * 86400.0
 _RESULT: Final = "result.json"
 _FILES: Final = "files"
 _DECODER: Final = msgspec.json.Decoder(Result)
@@ -29,6 +31,18 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def begin(self) -> None:
+        """Note that it is used, and remove those beside it that nobody used for `UNUSED_S`: longer than a search may last. Raises StoreUnavailable."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            os.utime(self.folder)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.folder} cannot be written: {error.strerror}", hint="free space, or set another home") from error
+        for other in self.folder.parent.iterdir():
+            with contextlib.suppress(OSError):  # another search may remove it too
+                if other != self.folder and time() - other.lstat().st_mtime > UNUSED_S:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def found(self, key: str) -> Result | None:
         """A finished result whose files are there; None where there is none that can be used."""

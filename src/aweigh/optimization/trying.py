@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from aweigh.core.errors import AweighError, DeadlineExceeded, MissingLibrary, Unsupported
-from aweigh.optimization.candidates import Candidate, derived, key_of, name_of, step_of
+from aweigh.optimization.candidates import Candidate, derived, digests_of, form_key, key_of, name_of, step_of
 from aweigh.optimization.journal import Journal
 from aweigh.optimization.judging import Judge, Proof
 from aweigh.optimization.making import load_pass, made_with, make_pass
@@ -49,6 +49,8 @@ class Workshop:
         self.judge = Judge(material)
         self._journal = journal
         self._baseline: Contestant | None = None
+        self._keys: dict[str, str] = {}
+        """Of candidates that were made here, by their names."""
 
     def close(self) -> None:
         """End the baseline's process."""
@@ -82,7 +84,7 @@ class Workshop:
                 return Tried(result=self.refusal(parent, step, "untried", error.message, monotonic() - began))
             known = self._journal.found(key)
             if known is not None:
-                return Tried(result=self._judged_anew(known), candidate=self._again(known, parent, name, way, key))
+                return Tried(result=self._judged_anew(known), candidate=self._again(known, parent, name))
             declared = load_pass(name).declares
             try:
                 made = make_pass(name, self._job(parent, name, way, folder), self.material.shop)
@@ -92,7 +94,7 @@ class Workshop:
                 if not isinstance(error, MissingLibrary):  # another machine, or a minute later, may have it
                     self._journal.keep(key, result)
                 return Tried(result=result)
-            candidate = derived(parent, step, name_of(self.words(parent, step)), made, declared=declared, key=key)
+            candidate = derived(parent, step, name_of(self.words(parent, step)), made, declared=declared)
             if declared.elsewhere:
                 found = self._of(candidate, "unproven", f"it runs on {declared.elsewhere} alone: kept without evidence", began)
             else:
@@ -173,8 +175,10 @@ class Workshop:
         )
 
     def key(self, parent: Candidate, name: str, way: Way) -> str:
-        """By which what is found of a candidate is kept."""
-        return key_of(parent, name, way, self._decides(name))
+        """By which what is found of a candidate is kept. Raises StoreUnavailable where a file of the parent is gone."""
+        if not parent.key and parent.variant.name not in self._keys:
+            self._keys[parent.variant.name] = form_key(parent, digests_of(parent))
+        return key_of(parent.key or self._keys[parent.variant.name], name, way, self._decides(name))
 
     def _decides(self, name: str) -> dict[str, object]:
         """What a candidate depends on beside its pass: with other training code, what no pass of training made is still what it was."""
@@ -209,7 +213,7 @@ class Workshop:
             files={file: str(place) for file, place in candidate.files.items()},
         )
 
-    def _again(self, known: Result, parent: Candidate, name: str, way: Way, key: str) -> Candidate | None:
+    def _again(self, known: Result, parent: Candidate, name: str) -> Candidate | None:
         """The candidate of a result that was kept."""
         if known.variant is None:
             return None
@@ -223,7 +227,6 @@ class Workshop:
             departs=known.variant.departure is not None,
             composes=declared.composes,
             notes=known.notes,
-            key=key,
         )
 
 

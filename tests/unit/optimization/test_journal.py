@@ -1,13 +1,14 @@
 """The journal: complete results alone, one searcher at a time."""
 
+import os
 import threading
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import pytest
 
 from aweigh.core.errors import DeadlineExceeded
-from aweigh.optimization.journal import Journal
+from aweigh.optimization.journal import UNUSED_S, Journal
 from aweigh.optimization.report import Result
 
 
@@ -79,3 +80,20 @@ def test_nobody_waits_longer_than_until(tmp_path: Path) -> None:
         assert told == [1]
     with journal.in_turn("key", until=0.0, waits=lambda: told.append(2)):
         assert told == [1]
+
+
+def test_what_no_search_uses_any_more_is_removed(tmp_path: Path) -> None:
+    kept = {}
+    for name in ("mine", "used", "unused"):
+        journal = Journal(tmp_path / name)
+        with journal.in_turn("key"):
+            journal.keep("key", result())
+        kept[name] = journal
+    for name, unused_s in (("mine", 2 * UNUSED_S), ("used", UNUSED_S - 3600), ("unused", UNUSED_S + 3600)):
+        os.utime(tmp_path / name, (time() - unused_s,) * 2)
+    kept["mine"].begin()
+    assert {name: journal.found("key") is not None for name, journal in kept.items()} == {"mine": True, "used": True, "unused": False}
+    kept["used"].begin()
+    assert kept["mine"].found("key") == result(), "it was used just now"
+    Journal(tmp_path / "new").begin()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "new", "used"]

@@ -1,24 +1,26 @@
 """What is kept of candidates, and for whom: for another goal it is judged anew, with other libraries, deadlines or training code it is made anew."""
 
+import dataclasses
 import fcntl
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from aweigh.app.optimize_keys import training_key
-from aweigh.core.errors import Unsupported
+from aweigh.core.errors import StoreUnavailable, Unsupported
 from aweigh.core.evidence import Evidence, Machine, Strength
-from aweigh.core.package import Variant
+from aweigh.core.package import Departure, Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.isolate import Caps
 from aweigh.optimization import trying
 from aweigh.optimization.budget import Budget, Figure
-from aweigh.optimization.candidates import Candidate, derived, name_of
+from aweigh.optimization.candidates import Candidate, derived, digests_of, form_key, name_of
 from aweigh.optimization.journal import Journal
 from aweigh.optimization.making import Shop, load_pass, made_with
 from aweigh.optimization.material import Material, Training, split
@@ -31,6 +33,9 @@ from aweigh.testing.fakes import FakeSession
 
 ROWS = np.ones((20, 4), dtype=np.float32)
 WAY = Way(name="")
+EVIDENCE = Evidence(
+    strength=Strength.FULL, data="", checks=(), passed=True, made_at="", machine=Machine(system="", architecture="", processor="", cores=1)
+)
 
 
 def own(folder: Path, name: str = "onnx") -> Candidate:
@@ -44,14 +49,11 @@ def own(folder: Path, name: str = "onnx") -> Candidate:
 def material(folder: Path, **more: Any) -> Material:
     spec = TensorSpec(name="x", datatype=Datatype.FP32, shape=(BATCH, 4))
     signature = Signature(inputs=(spec,), outputs=(TensorSpec(name="y", datatype=Datatype.FP32, shape=(BATCH, 4)),))
-    evidence = Evidence(
-        strength=Strength.FULL, data="", checks=(), passed=True, made_at="", machine=Machine(system="", architecture="", processor="", cores=1)
-    )  # fmt: skip
     said: dict[str, Any] = {
         "signature": signature, "inner": signature, "own": [own(folder)], "golden": (), "rows": {"x": ROWS}, "split": split(20), "calibration": None,
         "calibration_digest": "", "batches": {1: {"x": ROWS[:1]}}, "budget": Budget(text="exact"), "goal": "cpu", "device": Device(),
         "shop": Shop(environments=None, caps=Caps(memory_bytes=0, timeout_s=60)), "measure": lambda *_: dict[str, Figure](),
-        "load": lambda *_: FakeSession(lambda inputs: list(inputs.values())), "prove": lambda *_: evidence, **more,
+        "load": lambda *_: FakeSession(lambda inputs: list(inputs.values())), "prove": lambda *_: EVIDENCE, **more,
     }  # fmt: skip
     return Material(**said)
 
@@ -88,6 +90,55 @@ def test_what_decides_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert key(shop=Shop(environments=None, caps=Caps(memory_bytes=0, timeout_s=61))) != first
     monkeypatch.setattr(trying, "made_with", lambda _: {"onnx": "another"})
     assert key() != first
+
+
+def test_a_form_is_known_again_in_whatever_version_it_is_and_no_other_is_taken_for_it(tmp_path: Path) -> None:
+    """A search publishes what it kept: what it found of passes that go on from there holds for the next search."""
+    given = material(tmp_path)
+    (tmp_path / "int8").write_bytes(b"8")
+    made = derived(
+        given.baseline,
+        "int8-dynamic",
+        "int8-dynamic",
+        Made(runtime="onnxruntime", precision="int8", files={"m": str(tmp_path / "int8")}),
+        declared=load_pass("int8-dynamic").declares,
+    )
+    workshop = Workshop(given, Journal(tmp_path / "journal"))
+    key = workshop.key(made, "onnxruntime-level", WAY)
+    published = dataclasses.replace(
+        made,
+        variant=msgspec.structs.replace(
+            made.variant, evidence=EVIDENCE, departure=Departure(base="onnx", passes=made.chain, keep="accuracy >= 99%")
+        ),
+        files=dict.fromkeys(made.variant.files, tmp_path / "int8"),
+        key=form_key(made, digests_of(made)),
+    )
+    assert workshop.key(published, "onnxruntime-level", WAY) == key
+    assert workshop.key(dataclasses.replace(published, key=""), "onnxruntime-level", WAY) == key
+
+    first, digests = form_key(made, digests_of(made)), digests_of(made)
+    variant = made.variant
+    others = [
+        dataclasses.replace(made, base="onnx-2"),
+        dataclasses.replace(made, chain=("int8-dynamic (per-channel)",)),
+        dataclasses.replace(made, departs=not made.departs),
+        *(
+            dataclasses.replace(made, variant=msgspec.structs.replace(variant, **changed))
+            for changed in (
+                {"runtime": "openvino"},
+                {"precision": "fp16"},
+                {"options": {"intra_op_threads": 4}},
+                {"environment": ("numpy==2",)},
+                {"missing_text": ""},
+            )
+        ),
+    ]
+    keys = {form_key(other, digests) for other in others} | {form_key(made, dict.fromkeys(digests, "sha256:0"))}
+    assert len(keys) == len(others) + 1
+    assert first not in keys
+    (tmp_path / "int8").unlink()
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        digests_of(made)
 
 
 def test_the_libraries_of_a_pass() -> None:
@@ -158,7 +209,7 @@ def test_candidates_of_other_variants_than_the_baseline_say_so_in_their_names(tm
     assert len(set(names)) == len(names)
     made = derived(
         given.own[1], "int8-dynamic", name_of(search.workshop.words(given.own[1], "int8-dynamic")), Made(runtime="onnxruntime", precision="int8", files={"m": "/m"}),
-        declared=load_pass("int8-dynamic").declares, key="",
+        declared=load_pass("int8-dynamic").declares,
     )  # fmt: skip
     assert (made.variant.name, made.chain, made.base) == ("onnx-2-int8-dynamic", ("int8-dynamic",), "onnx-2")
     assert made.variant.files == ("variants/onnx-2-int8-dynamic/m",)
