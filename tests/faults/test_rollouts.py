@@ -279,6 +279,8 @@ def test_state_survives_kill_9_of_everything(start: Start, shelf: Path, workers:
     users = {f"user-{number}": answer_to(server, ROW, {"x-user": f"user-{number}"})["model_version"] for number in range(40)}
     server.end(signal.SIGKILL)
     again = start(*words, where=shelf)
+    assert answer_to(again, ROW)["model_version"] in ("1", "2"), "ready while the candidate is loaded again"
+    until(lambda: newest(again)["state"] != "loading", 20)
     report = newest(again)
     assert (report["state"], report["stable"], report["plan"]["candidate"], live(shelf)) == ("running", 1, 2, 1)
     assert {user: answer_to(again, ROW, {"x-user": user})["model_version"] for user in users} == users

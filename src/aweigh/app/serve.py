@@ -103,14 +103,15 @@ async def _serve(
     try:
         models = await start(stop)
         if models is not None:
-            await rollouts.resume()
+            await rollouts.recall()
             dataplane.started = True
             gc.collect()
             gc.freeze()  # what was loaded stays: the collector need not walk it between requests
             announce([facts_of(model) for model in models])
-            following = asyncio.ensure_future(follower.run())
+            beside = [asyncio.ensure_future(rollouts.resume()), asyncio.ensure_future(follower.run())]
             await stop.wait()
-            following.cancel()
+            for each in beside:
+                each.cancel()
     finally:
         rollouts.close()
         await server.stop()

@@ -7,7 +7,7 @@ and the alias moves only once the candidate has taken over. On an event loop; `K
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -64,6 +64,8 @@ class Rollouts:
         self._keeper = keeper
         self._reports: dict[str, Report] = {}
         """Those under way."""
+        self._recalled: list[Report] = []
+        """Those that were under way when the server ended, until they go on."""
         self._before: dict[str, Seen] = {}
         """What both versions had done when their rollout began."""
         self._judging: dict[str, asyncio.Event] = {}
@@ -137,31 +139,41 @@ class Rollouts:
             raise ModelNotFound(f"Request for unknown model: '{name}' is not found", hint="the repository index lists what is served")
         return found
 
-    async def resume(self) -> None:
-        """Go on with what was under way when the server ended, however it ended. A rollout that cannot go on is no reason not to serve."""
+    async def recall(self) -> None:
+        """Take up what was under way when the server ended, however it ended: from now on its names are the rollouts' alone. Loads nothing, so it comes
+        before the first request; `resume` goes on with it."""
         try:
             for name in await self._records.names():
-                await self._resume(name)
+                with _logged(name):
+                    await self._recall(name)
         except AweighError as error:
             _LOG.error("the rollouts that were under way do not go on", extra={"error": error.message, "hint": error.hint})
 
-    async def _resume(self, name: str) -> None:
+    async def _recall(self, name: str) -> None:
+        report, stable = (await self._records.read(name)).current, self._fleet.stable(name)
+        if report is None or stable is None or report.plan.name != name:
+            return
+        if stable == report.plan.candidate:
+            await self._end(report, "promoted", "the server ended just after it had taken over")
+            return
+        report = self._reports[name] = msgspec.structs.replace(report, state="loading")
+        self._recalled.append(report)
+
+    async def resume(self) -> None:
+        """Load the candidates of what was recalled, and try them out. One that cannot go on is no reason not to serve. May be cancelled when the server ends:
+        what was not tried out yet goes on after the next start."""
+        while self._recalled:
+            report = self._recalled.pop(0)
+            with _logged(report.plan.name):
+                await self._resume(report)
+
+    async def _resume(self, report: Report) -> None:
         try:
-            report, stable = (await self._records.read(name)).current, self._fleet.stable(name)
-            if report is None or stable is None or report.plan.name != name:
-                return
-            if stable == report.plan.candidate:
-                await self._end(report, "promoted", "the server ended just after it had taken over")
-                return
-            report = self._reports[name] = msgspec.structs.replace(report, state="loading")
-            try:
-                await self._fleet.prepare(name, report.plan.candidate)
-            except AweighError as error:
-                await self._end(report, "refused", f"after a restart: {error.message}")
-                return
-            await self._try(report)
+            await self._fleet.prepare(report.plan.name, report.plan.candidate)
         except AweighError as error:
-            _LOG.error("a rollout that was under way does not go on", extra={"model": name, "error": error.message, "hint": error.hint})
+            await self._end(report, "refused", f"after a restart: {error.message}")
+            return
+        await self._try(report)
 
     def rolls(self, name: str) -> bool:
         """Whether a rollout of a name is under way, from its first step to its last: nobody else may change what the name serves."""
@@ -202,6 +214,8 @@ class Rollouts:
             report = msgspec.structs.replace(report, state="running")
             self._reports[plan.name] = report
             await self._records.save(report)
+        except asyncio.CancelledError:
+            raise  # the server ends, and the rollout does not
         except BaseException as error:
             await self._fleet.discard(plan.name, plan.candidate)
             await self._end(report, "refused", _said(error))
@@ -346,6 +360,15 @@ class Rollouts:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+@contextlib.contextmanager
+def _logged(name: str) -> Iterator[None]:
+    """Why a rollout that was under way does not go on."""
+    try:
+        yield
+    except AweighError as error:
+        _LOG.error("a rollout that was under way does not go on", extra={"model": name, "error": error.message, "hint": error.hint})
 
 
 def _said(error: BaseException) -> str:

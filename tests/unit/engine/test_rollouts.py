@@ -104,6 +104,12 @@ def run(scene: Callable[[Rollouts, Fleet, Keeper], Awaitable[None]], fleet: Flee
     asyncio.run(main())
 
 
+async def resumed(rollouts: Rollouts) -> None:
+    """The start of a server whose stable versions are loaded."""
+    await rollouts.recall()
+    await rollouts.resume()
+
+
 async def ended(rollouts: Rollouts) -> Report:
     """The newest report, once nothing is under way."""
     for _ in range(400):
@@ -248,7 +254,7 @@ def test_it_goes_on_after_a_restart_whatever_was_killed() -> None:
         await rollouts.begin(CANARY)
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
-        await rollouts.resume()
+        await resumed(rollouts)
         [report] = await rollouts.reports("m")
         assert (report.state, report.plan, fleet.done) == ("running", CANARY, ["prepare 2", "try out 2"])
 
@@ -263,7 +269,7 @@ def test_a_promotion_that_a_kill_cut_short_is_finished_by_the_restart() -> None:
         await rollouts.begin(CANARY)
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
-        await rollouts.resume()
+        await resumed(rollouts)
         [report] = await rollouts.reports("m")
         assert (report.state, fleet.done) == ("promoted", [])
 
@@ -280,7 +286,7 @@ def test_after_a_restart_a_candidate_that_is_gone_is_refused_and_the_server_serv
         await rollouts.begin(CANARY)
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
-        await rollouts.resume()
+        await resumed(rollouts)
         [report] = await rollouts.reports("m")
         assert (report.state, report.why) == ("refused", "after a restart: prepare failed")
 
@@ -390,7 +396,7 @@ def test_a_rollout_that_cannot_go_on_after_a_restart_is_written_down_once() -> N
         await rollouts.begin(CANARY)
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
-        await rollouts.resume()
+        await resumed(rollouts)
         assert [(report.state, report.why) for report in keeper.read("m").ended] == [("refused", "try out failed")]
         assert fleet.done == ["prepare 2", "discard 2"]
 
@@ -412,7 +418,7 @@ def test_a_home_that_cannot_be_read_or_written_is_no_reason_not_to_serve(broken:
         await rollouts.begin(CANARY)
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
-        await rollouts.resume()
+        await resumed(rollouts)
         assert not rollouts.rolls("m")
 
     run(killed, keeper=keeper)
@@ -432,7 +438,7 @@ def test_while_it_is_loaded_after_a_restart_it_cannot_be_promoted() -> None:
         await rollouts.begin(CANARY)
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
-        going_on = asyncio.ensure_future(rollouts.resume())
+        going_on = asyncio.ensure_future(resumed(rollouts))
         for _ in range(1000):
             await asyncio.sleep(0.001)
             if rollouts.rolls("m"):
@@ -446,6 +452,60 @@ def test_while_it_is_loaded_after_a_restart_it_cannot_be_promoted() -> None:
     run(killed, keeper=keeper)
     gate = asyncio.Event()
     run(again, Waiting(), keeper)
+
+
+def test_of_all_that_was_under_way_the_names_are_the_rollouts_before_anything_is_loaded() -> None:
+    keeper = Keeper()
+
+    async def killed(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        await rollouts.begin(CANARY)
+        fleet.serving["n"] = 1
+        await rollouts.begin(msgspec.structs.replace(CANARY, name="n"))
+
+    async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        fleet.serving["n"] = 1
+        await rollouts.recall()
+        assert fleet.done == []
+        for name in ("m", "n"):
+            with pytest.raises(Conflict):
+                await rollouts.begin(msgspec.structs.replace(CANARY, name=name, candidate=3))
+        await rollouts.resume()
+        assert fleet.done == ["prepare 2", "try out 2"] * 2
+
+    run(killed, keeper=keeper)
+    run(again, keeper=keeper)
+
+
+@pytest.mark.parametrize("verb", ["prepare", "try out"])
+def test_a_server_that_is_stopped_before_a_candidate_is_loaded_again_loses_no_rollout(verb: str) -> None:
+    keeper = Keeper()
+
+    class Waiting(Fleet):
+        async def prepare(self, name: str, number: int) -> None:
+            await self._wait("prepare")
+
+        async def try_out(self, plan: Plan) -> None:
+            await self._wait("try out")
+
+        async def _wait(self, at: str) -> None:
+            if at == verb:
+                begun.set()
+                await asyncio.sleep(60)
+
+    async def killed(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        await rollouts.begin(CANARY)
+
+    async def stopped(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
+        going_on = asyncio.ensure_future(resumed(rollouts))
+        await begun.wait()
+        going_on.cancel()
+        await asyncio.wait([going_on])
+
+    run(killed, keeper=keeper)
+    begun = asyncio.Event()
+    run(stopped, Waiting(), keeper)
+    record = keeper.read("m")
+    assert (record.current is not None, record.ended) == (True, ())
 
 
 async def rolled_back_unwritten(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> Report:
@@ -485,7 +545,7 @@ def test_an_end_that_could_not_be_written_is_written_at_the_latest_when_the_serv
 
     async def again(rollouts: Rollouts, fleet: Fleet, keeper: Keeper) -> None:
         fleet.done.clear()
-        await rollouts.resume()
+        await resumed(rollouts)
         assert (rollouts.rolls("m"), fleet.done) == (False, []), "what was judged bad does not answer again"
 
     run(full, fleet, keeper)

@@ -73,6 +73,8 @@ class Supervisor:
         self._outcome: asyncio.Future[None] | None = None
         self._to_roll: list[Seat] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resuming: asyncio.Task[None] | None = None
+        """Goes on with the rollouts that were under way."""
 
     async def run(self, ready: Ready) -> None:
         """Serve until `drain`; `ready` is told the models once all workers have them. Raises why the first workers cannot serve."""
@@ -115,6 +117,8 @@ class Supervisor:
         if self._ending:
             return
         self._ending = True
+        if self._resuming is not None:
+            self._resuming.cancel()
         self._rollouts.close()
         self._lobby.close()
         for seat in self._seats:
@@ -233,12 +237,14 @@ class Supervisor:
             self._task(self._begin(said.models))
 
     async def _begin(self, models: tuple[ModelFacts, ...]) -> None:
-        """All workers serve: go on with the rollouts that were under way, and tell whoever waits."""
-        await self._rollouts.resume()
+        """All workers serve: tell whoever waits, and go on with the rollouts that were under way."""
+        await self._rollouts.recall()
         for member in self._ready_members():
             member.link.send(Open(started=True))
         if self._announce is not None:
             self._announce(models)
+        if not self._ending:
+            self._resuming = self._task(self._rollouts.resume())
 
     def _relieve(self, seat: Seat) -> None:
         """The one beside takes the seat; the one in it drains."""
@@ -419,10 +425,11 @@ class Supervisor:
         if self._ending and not any(seat.members() for seat in self._seats) and self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(None)
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from aweigh.core.errors import ChildDied
+from aweigh.core.errors import ChildDied, Conflict
+from aweigh.core.rollout import Plan, Record, Report
 from aweigh.core.settings import Settings
 from aweigh.engine.slab import Board
 from aweigh.serve.workers.messages import Up, Version
@@ -65,9 +66,13 @@ class Starter:
 class Watched:
     """A supervisor that runs, and its first workers, which are ready."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *under_way: Report) -> None:
         self.starter = Starter()
-        rolled: Any = SimpleNamespace(all=dict, read=lambda name: None, names=list)
+        self.written: list[object] = []
+        known = {report.plan.name: Record(current=report) for report in under_way}
+        rolled: Any = SimpleNamespace(
+            all=dict, read=known.get, names=lambda: list(known), write=lambda _, record: self.written.append(record)
+        )
         settings = Settings(workers=workers, hang_timeout_s=0, load_timeout_s=0, worker_memory_bytes=0)
         self._listening = socket.create_server(("127.0.0.1", 0))
         starter: Any = self.starter
@@ -115,6 +120,23 @@ class Watched:
 def play(scene: Callable[[Watched], Awaitable[None]]) -> None:
     async def main() -> None:
         await Watched(2).play(scene)
+
+    asyncio.run(main())
+
+
+def test_it_serves_while_the_candidate_of_a_rollout_that_was_under_way_is_loaded_again() -> None:
+    report = Report(plan=Plan(name="m", candidate=2, canary=0.5), stable=1, state="running", began_at="then")
+
+    async def scene(on: Watched) -> None:
+        await asyncio.sleep(0)  # its workers are asked, and never say that they have it
+        with pytest.raises(Conflict):
+            await on.supervisor._rollouts.begin(Plan(name="m", candidate=3))
+        on.supervisor.drain()
+
+    async def main() -> None:
+        watched = Watched(2, report)
+        await watched.play(scene)
+        assert watched.written == [], "it goes on after the next start"
 
     asyncio.run(main())
 
