@@ -170,10 +170,31 @@ PROGRAMS: dict[str, Make] = {
     "tree.pt2": lambda s: exported(
         lambda program, _: program["graph_module"]["module_call_graph"][0]["signature"].update(in_spec=TREE.replace("builtins.tuple", "os.system"))
     ),
+    "tensor-called-metadata.pt2": lambda s: exported(
+        lambda program, _: program["graph_module"]["graph"].update(
+            tensor_values={"metadata": {"sizes": [{"as_expr": {"expr_str": f"{call(s)} + Symbol('s0')"}}]}}
+        )
+    ),
+    "arguments.pt2": lambda s: exported(
+        lambda program, _: program["graph_module"]["module_call_graph"][0]["signature"].update(forward_arg_names=["x", f"y={call(s)}"])
+    ),
+    "enum.pt2": lambda s: exported(
+        lambda program, _: program["graph_module"]["module_call_graph"][0]["signature"].update(
+            in_spec=TREE.replace('"null"', json.dumps('[{"\\u005f_enum__": true, "fqn": "os:x", "name": "x"}]'))
+        )
+    ),
+    "weight.pt2": lambda s: exported(
+        lambda program, _: program["graph_module"].update(
+            signature={"input_specs": [{"buffer": {"arg": {"name": "b"}, "buffer_name": f'x") or {call(s)} or ("'}}]}
+        )
+    ),
     "script.pt": lambda s: scripted("data.pkl", bomb(s)),
     "script-constants.pt": lambda s: scripted("constants.pkl", bomb(s)),
     "script-writes.pt": lambda s: scripted("code/__torch__/m.py", b"torch.save(x, 'sentinel')"),
     "script-reads.pt": lambda s: scripted("code/__torch__/m.py", b"x = torch.from_file('/etc/passwd')"),
+    "script-reads-by-name.pt": lambda s: scripted("code/__torch__/m.py", b'x = getattr(torch, "from_file")("/etc/passwd")'),
+    "script-reads-past-a-comment.pt": lambda s: scripted("code/__torch__/m.py", b"x = (torch. # so\n from_file)('/etc/passwd')"),
+    "script-of-before-1.4.pt": lambda s: scripted("model.json", b"{}"),
     "script-library.pt": lambda s: scripted("code/__torch__/m.py", b"x = ops.mine.run(x)"),
 }  # fmt: skip
 """Files that stay refused whoever trusts them: they claim to be programs, which need no such thing."""

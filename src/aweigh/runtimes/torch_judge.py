@@ -8,7 +8,7 @@ import ast
 import io
 import pickletools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Final
 
 import msgspec
@@ -26,6 +26,14 @@ _EXPORTED_MEMBERS: Final = re.compile(
     r"|data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)|data/sample_inputs/model\.pt"
 )
 _NAME: Final = re.compile(r"[A-Za-z_]\w{0,999}")
+_PATH: Final = re.compile(r"[^\"'\\\x00-\x1f\x7f]{0,1000}")
+"""Where a weight or module lies, and keys of inputs: written between quotes into code that torch makes."""
+_PATHS: Final = frozenset({"parameter_name", "buffer_name", "tensor_constant_name", "user_input_name", "fqn"})
+_TABLES: Final = frozenset(
+    {"tensor_values", "sym_int_values", "sym_float_values", "sym_bool_values", "range_constraints", "as_string_to_argument"}
+    | {"treespec_namedtuple_fields", "opset_version"}
+)
+"""Fields of torch's schema whose keys are names that the program's author chose."""
 _TARGET: Final = re.compile(
     r"torch\.ops\.(aten|prims|quantized|quantized_decomposed)\.\w+\.\w+"
     r"|torch\.ops\.higher_order\.(cond|wrap_with_set_grad_enabled|wrap_with_autocast|scan|while_loop|map_impl)"
@@ -35,6 +43,8 @@ _TARGET: Final = re.compile(
 )
 _FILES: Final = frozenset({"save", "from_file", "load", "load_tensor", "_print"})
 """Operators that touch files or the terminal."""
+_PYTHON: Final = frozenset({"PythonOp", "IgnoredPythonOp", "rpc_async", "rpc_sync", "rpc_remote"})
+"""Operators that call Python or other machines."""
 _SHAPE_WORDS: Final = re.compile(
     r"Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|ModularIndexing|CleanDiv|CeilDiv|CeilToInt|"
     r"FloorToInt|TruncToInt|TruncToFloat|IntTrueDiv|FloatTrueDiv|ToFloat|RoundToInt|RoundDecimal|Where|Identity|PowByNatural|"
@@ -47,6 +57,14 @@ _GUARD_WORDS: Final = frozenset(
     {"size", "stride", "dim", "ndimension", "storage_offset", "numel", "floor", "ceil", "trunc", "sqrt", "log2"}
 )
 _GUARD_CALLS: Final = frozenset({"len", "max", "min", "abs", "int", "float", "Max", "Min", "Mod", "FloorDiv", "PythonMod"})
+_TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|\w+|[ \t\r\n\f\v]+|.', re.DOTALL)
+_OTHERWISE_READ: Final = re.compile(r"\\\\[\"']")
+_ATTRIBUTE: Final = re.compile(r'"((?:[^"\\]|\\["\'\\])*)"')
+_BARE: Final = re.compile(r"(?<!\. )(?<!def )(?<!class )\b(ops)\b(?! [.:])")
+_SCRIPT_MEMBERS: Final = re.compile(
+    r"(data|constants|traced_inputs|bytecode|mobile_debug_handles)\.pkl|(data|constants|tensors|traced_inputs)/\w+|code/[^.\\]+\.py(\.debug_pkl)?|[^.\\]+\.debug_pkl"
+    r"|version|byteorder|\.data/[\w.]+|extra/.*"
+)
 _CODE: Final = re.compile(r"\.\s*(\w+)")
 _OPERATORS: Final = re.compile(r"\bops\s*\.\s*(\w+)")
 _CLASSES: Final = re.compile(r"__torch__\s*\.\s*torch\s*\.\s*classes\s*\.\s*(\w+)")
@@ -95,18 +113,23 @@ def _json(place: str, read: Read) -> dict[str, Any]:
 
 
 def _walk(document: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, metadata left out, which loading looks up and never calls."""
+    """Every field with its value, by torch's schema: what is called `metadata` or `target` in a table of tensors is a tensor. Raises NotTrusted for metadata that is
+    more than texts, which loading looks up and never calls."""
     waiting = [document]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, dict):
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
             for key, value in item.items():
                 if key == "metadata":
-                    continue
-                yield str(key), value
-                waiting.append(value)
-        elif isinstance(item, list):
-            waiting += item
+                    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+                        raise refuse(str(value), "which is no metadata")
+                elif key in _TABLES and isinstance(value, dict):
+                    waiting += value.values()
+                else:
+                    yield str(key), value
+                    waiting.append(value)
 
 
 def _judge_value(key: str, value: Any) -> None:
@@ -117,10 +140,16 @@ def _judge_value(key: str, value: Any) -> None:
         _judge_shape(value)
     elif key in {"in_spec", "out_spec", "treespec"} and isinstance(value, str):
         _judge_tree(value)
+    elif key == "forward_arg_names" and value is not None:
+        if not isinstance(value, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in value):
+            raise refuse(str(value), "which are no names of arguments")
+    elif key in _PATHS and isinstance(value, str):
+        if not _PATH.fullmatch(value):
+            raise refuse(value, "which is no place in a module")
     elif key in {"name", "as_name"} and isinstance(value, str) and value:
         if not _NAME.fullmatch(value):
             raise refuse(value, "which is no name")
-    elif key in {"as_custom_obj", "as_operator", "custom_obj", "as_script_object"} and value:
+    elif key in {"as_custom_obj", "as_operator", "custom_obj", "custom_obj_values", "as_script_object"} and value:
         raise refuse(str(value), "an object that only code can make")
 
 
@@ -179,16 +208,41 @@ def _judge_guard(text: Any) -> None:
 
 
 def _judge_tree(text: str) -> None:
-    """How inputs and outputs are nested: anything but plain containers would be imported by name."""
+    """How inputs and outputs are nested: anything but plain containers would be imported by name, and the names of arguments become code."""
+    document = _decoded(text, text)
+    waiting = [document]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            if isinstance(item.get("type"), dict | list) or item.get("type") not in _TREES:
+                raise refuse(str(item.get("type")), "a container that would be imported by its name")
+            _judge_keys(item.get("context"))
+            waiting += item.values()
+    match document:
+        case [_, {"children_spec": [_, {"context": str(context)}]}]:
+            for name in _decoded(context, text) or ():
+                if not isinstance(name, str) or not _NAME.fullmatch(name):
+                    raise refuse(str(name), "which is no name of an argument")
+
+
+def _judge_keys(context: Any) -> None:
+    """The keys of a container, as JSON inside JSON: an object there would be imported by the name that it gives."""
+    waiting = [_decoded(context, context)] if isinstance(context, str) else []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict) or (isinstance(item, str) and not _PATH.fullmatch(item)):
+            raise refuse(str(context), "which would be imported by its name, or is no key")
+
+
+def _decoded(text: str, whole: str) -> Any:
     try:
-        document = msgspec.json.decode(text)
+        return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise refuse(text, "which describes no inputs") from error
-    for key, value in _walk(document):
-        if key == "type" and (isinstance(value, dict | list) or value not in _TREES):
-            raise refuse(str(value), "a container that would be imported by its name")
-        if key == "context" and isinstance(value, str) and "__enum__" in value:
-            raise refuse(value, "which would be imported by its name")
+        raise refuse(whole, "which describes no inputs") from error
 
 
 def globals_of(data: bytes | IO[bytes]) -> list[str] | None:
@@ -210,6 +264,8 @@ def globals_of(data: bytes | IO[bytes]) -> list[str] | None:
 def judge_script(members: Sequence[str], read: Read) -> None:
     """A TorchScript archive: its pickles may name its own code and tensors alone, its code no operator that touches files."""
     for member in members:
+        if not _SCRIPT_MEMBERS.fullmatch(member):
+            raise refuse(member, "which is no part of a TorchScript program", "save it again with torch.jit.save")
         if member.endswith(".pkl"):
             found = globals_of(read(member))
             if found is None:
@@ -222,13 +278,44 @@ def judge_script(members: Sequence[str], read: Read) -> None:
             _judge_code(read(member).decode("utf-8", "replace"))
 
 
+def judge_operators(kinds: Iterable[str]) -> None:
+    """What a loaded TorchScript program calls, as its graphs name it, before it is called. Raises NotTrusted."""
+    for kind in kinds:
+        namespace, _, name = kind.partition("::")
+        if namespace not in _NAMESPACES or name in _FILES | _PYTHON:
+            raise refuse(kind, "an operator that a model is not made of", "take it out of the module and script it again")
+
+
 def _judge_code(text: str) -> None:
-    for name in _CODE.findall(text):
+    """TorchScript is compiled by loading, and parts of it run then: so its words are judged, and what torch.jit.save never writes is refused as it may hide one."""
+    tokens = [token for token in _TOKEN.findall(text) if not token.isspace()]
+    for at, token in enumerate(tokens):
+        quoted = token[0] in "\"'"
+        if token in {"#", "\\", '"', "'"} or (quoted and (_OTHERWISE_READ.search(token) or tokens[at - 1 : at][:1] == ['""'])):
+            raise refuse(token, "which TorchScript is not written with", "script it again")
+        if token in {"getattr", "hasattr"}:
+            _judge_attribute(tokens, at)
+    plain = " ".join('""' if token[0] in "\"'" else token for token in tokens)
+    for name in _CODE.findall(plain):
         if name in _FILES:
             raise refuse(name, "an operator that touches files", "take it out of the module and script it again")
-    for namespace in _OPERATORS.findall(text):
+    for namespace in _OPERATORS.findall(plain):
         if namespace not in _NAMESPACES:
             raise refuse(f"ops.{namespace}", "operators that are not PyTorch's own", "take them out of the module and script it again")
-    for namespace in _CLASSES.findall(text):
+    for namespace in _CLASSES.findall(plain):
         if namespace not in {"quantized", "rnn", "sparse", "xnnpack"}:
             raise refuse(f"torch.classes.{namespace}", "a class that is not PyTorch's own", "take it out of the module and script it again")
+    for namespace in _BARE.findall(plain):
+        raise refuse(namespace, "a namespace under another name", "script it again")
+
+
+def _judge_attribute(tokens: Sequence[str], at: int) -> None:
+    """`getattr(self, "0")`, which is how torch.jit.save writes a name that is none in Python; nothing else, for it would find operators too."""
+    depth, end = 0, at
+    for end in range(at + 1, len(tokens)):
+        depth += (tokens[end] == "(") - (tokens[end] == ")")
+        if depth == 0:
+            break
+    named = _ATTRIBUTE.fullmatch(tokens[end - 1])
+    if tokens[at] != "getattr" or tokens[end - 2] != "," or named is None or named[1] in _FILES:
+        raise refuse(" ".join(tokens[at : end + 1]), "which may find any operator by its name", "script it again")

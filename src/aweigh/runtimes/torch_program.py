@@ -18,9 +18,10 @@ import torch.utils._pytree as pytree
 
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput, NotTrusted, Unsupported
 from aweigh.core.tensors import Tensor
-from aweigh.runtimes.torch_judge import HINT, judge_exported, judge_script
+from aweigh.runtimes.torch_judge import HINT, judge_exported, judge_operators, judge_script
 
 _SAID: Final = 400
+_ZIP: Final = b"PK\x03\x04"
 _ONLY_WEIGHTS: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 Call = Callable[[Sequence[Any]], Any]
 
@@ -45,15 +46,15 @@ def load_program(path: Path) -> Program:
     try:
         with only_weights():
             exported = _is_exported(path)
-            model = _open_exported(path) if exported else torch.jit.load(str(path), map_location="cpu")
+            model = _open_exported(path) if exported else _open_script(path)
+        return exported_program(model) if exported else script_program(model)
     except pickle.UnpicklingError as error:
         raise NotTrusted(f"{path.name} holds a pickle of more than tensors: loading it would run code from the file", hint=HINT) from error
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError, NotImplementedError, OSError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, OSError, SyntaxError) as error:
         said = str(error).strip()[:_SAID]
         raise InvalidFile(
             f"{path.name} cannot be loaded: {type(error).__name__}: {said}", hint="it is damaged, or of another version of torch"
         ) from error
-    return exported_program(model) if exported else script_program(model)
 
 
 def _open_exported(path: Path) -> Any:
@@ -62,8 +63,30 @@ def _open_exported(path: Path) -> Any:
         return torch.export.load(file)  # a file: a path would have to end in .pt2
 
 
+def _open_script(path: Path) -> Any:
+    """As torch.jit.load does it, with a look at every function that came with the file before one of them is called."""
+    unit = torch._C.CompilationUnit()
+    module = torch._C.import_ir_module(unit, str(path), torch.device("cpu"), {}, False)  # noqa: FBT003  # takes no keywords
+    for function in unit.get_functions():
+        judge_operators(_kinds(function.graph))
+    return torch.jit._recursive.wrap_cpp_module(module)
+
+
+def _kinds(block: Any) -> Iterator[str]:
+    for node in block.nodes():
+        yield node.kind()
+        for inner in node.blocks():
+            yield from _kinds(inner)
+        for name in node.attributeNames():
+            if node.kindOf(name) == "g":
+                yield from _kinds(node.g(name))
+
+
 def judge_file(path: Path) -> None:
     """Raise NotTrusted or InvalidFile where the archive is more than a program."""
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            raise InvalidFile(f"{path.name} is no archive of PyTorch from its first byte on", hint="save it again")
     try:
         reader = torch._C.PyTorchFileReader(str(path))
         members = reader.get_all_records()

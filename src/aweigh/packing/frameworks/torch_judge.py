@@ -6,6 +6,7 @@ Called by `choose.judge`. It only refuses: what passes is judged again by what l
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -33,12 +34,13 @@ def judge(path: Path, *, trust: bool) -> None:
     found = recognise(path).format
     if found == "safetensors" or (found == "torch" and trust):
         return
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            _judge_archive(path, archive, found)
-    else:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":  # as torch tells them apart: a pickle may end in an archive
+            file.seek(0)
             _judge_stream(path, file)
+            return
+    with zipfile.ZipFile(path) as archive:
+        _judge_archive(path, archive, found)
 
 
 def _judge_archive(path: Path, archive: zipfile.ZipFile, found: str) -> None:
@@ -50,7 +52,7 @@ def _judge_archive(path: Path, archive: zipfile.ZipFile, found: str) -> None:
             raise InvalidFile(f"{path.name}: {member} is {info.file_size} bytes", hint="no program or table of weights is that long")
         try:
             return archive.read(info)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
             raise InvalidFile(f"{path.name}: {member} cannot be read: {error}", hint="copy or save the file again") from error
 
     if found == "torch":
@@ -68,7 +70,7 @@ def _judge_sample(path: Path, data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _judge_pickles(path, (archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
         raise InvalidFile(f"{path.name}: {_SAMPLE} cannot be read: {error}", hint="save the program again") from error
 
 

@@ -6,6 +6,7 @@ Runs inside an isolated child for a file. A class that takes the weights is the 
 import dataclasses
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +76,7 @@ def _imports(path: Path) -> list[str]:
             place = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             with archive.open(place) as file:
                 data = file.read(8 * 1024 * 1024)
-    except (zipfile.BadZipFile, StopIteration, OSError, RuntimeError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, StopIteration, OSError, RuntimeError, NotImplementedError):
         with path.open("rb") as file:
             data = file.read(8 * 1024 * 1024)
     scan = scan_pickle(data, whole=False)
