@@ -115,7 +115,7 @@ def test_what_was_fused_is_quantised_or_refused_and_never_crashes(tmp_path: Path
     job = job_of("encoder", tmp_path, signature=TOKENS)
     fused = make_pass("transformer-fusion", job)
     variant = msgspec.structs.replace(job.variant, files=tuple(fused.files))
-    job = msgspec.structs.replace(job, variant=variant, files=fused.files, folder=str(tmp_path / "then"), agreement=0.8)
+    job = msgspec.structs.replace(job, variant=variant, files=fused.files, folder=str(tmp_path / "then"), agreement=0.8, measure="cosine")
     made = make_pass("int8-dynamic", job)
     one, other = beside(job, made)
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99
