@@ -49,7 +49,7 @@ def _draw(out: Output, report: "ModelProfile", trace: str) -> None:
     out.text(
         f"a call takes {found.call_us:.4g} us, {found.outside_us:.3g} us of it outside operators; {found.calls} calls",
         f"weights {size_text(found.weight_bytes)}, largest output {size_text(found.largest_output_bytes)}",
-        f"this machine: {found.roofline.operations_s / 1e9:.0f} billion float32 operations and {found.roofline.bytes_s / 1e9:.1f} GB a second at most",
+        f"this machine: {found.roofline.operations_s / 1e9:.0f} billion float32 operations and {found.roofline.bytes_s / 1e9:.1f} GB a second of memory at most",
         "",
     )
     kinds = [

@@ -83,10 +83,10 @@ def _bound_by_memory(profile: "Profile") -> Iterator[str]:
 
 
 def _by_weights(operator: "OperatorTime", profile: "Profile") -> bool:
-    """Whether it is near what reading its weights takes, which is longer than what computing takes."""
-    reading = operator.weight_bytes / profile.roofline.bytes_s * 1e6
+    """Whether it is near what reading its weights takes, which is longer than what computing takes. One that is quicker than that reads them from somewhere faster."""
+    reading = profile.roofline.reading_s(operator.weight_bytes, profile.weight_bytes) * 1e6
     computing = operator.operations / profile.roofline.operations_s * 1e6
-    return operator.weight_bytes > 0 and reading > computing and reading > _NEAR * operator.time_us
+    return operator.weight_bytes > 0 and reading > computing and _NEAR * operator.time_us < reading <= operator.time_us
 
 
 def _product_share(kinds: "Sequence[KindTime]") -> float:

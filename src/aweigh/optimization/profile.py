@@ -38,7 +38,7 @@ class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
     moved_bytes: int
     output_bytes: int
     least_us: float
-    """What the roofline allows at best; 0 where it says nothing."""
+    """What the roofline allows at best, and never more than it took; 0 where the roofline says nothing."""
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
     datatype: str
@@ -103,7 +103,8 @@ def profile(
 
 def _report(variant: Variant, profiled: Profiled, roofline: Roofline, *, rows: int) -> Profile:
     total = sum(median(operator.calls_us) for operator in profiled.operators) or 1.0
-    operators = tuple(_operator(operator, roofline, total) for operator in profiled.operators)
+    weights = sum(operator.weight_bytes for operator in profiled.operators)
+    operators = tuple(_operator(operator, roofline, total, weights) for operator in profiled.operators)
     call_us = median(profiled.calls_us) if profiled.calls_us else 0.0
     return Profile(
         variant=variant.name,
@@ -118,14 +119,15 @@ def _report(variant: Variant, profiled: Profiled, roofline: Roofline, *, rows: i
         operators=operators,
         kinds=tuple(_kinds(operators)),
         hints=(),
-        weight_bytes=sum(operator.weight_bytes for operator in operators),
+        weight_bytes=weights,
         largest_output_bytes=max((operator.output_bytes for operator in operators), default=0),
     )
 
 
-def _operator(operator: Operator, roofline: Roofline, total_us: float) -> OperatorTime:
+def _operator(operator: Operator, roofline: Roofline, total_us: float, all_weights: int) -> OperatorTime:
     time_us = median(operator.calls_us)
     work = operations(operator)
+    least_us = roofline.least_us(work, operator.moved_bytes, weight_bytes=operator.weight_bytes, all_weights=all_weights)
     return OperatorTime(
         name=operator.name,
         kind=operator.kind,
@@ -136,7 +138,7 @@ def _operator(operator: Operator, roofline: Roofline, total_us: float) -> Operat
         weight_bytes=operator.weight_bytes,
         moved_bytes=operator.moved_bytes,
         output_bytes=operator.output_bytes,
-        least_us=roofline.least_us(work, operator.moved_bytes) if operator.datatype in _FLOATS else 0.0,
+        least_us=min(time_us, least_us) if operator.datatype in _FLOATS else 0.0,
         inputs=operator.inputs,
         outputs=operator.outputs,
         datatype=operator.datatype,

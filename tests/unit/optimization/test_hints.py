@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from aweigh.optimization.hints import hints_for
 from aweigh.optimization.profile import KindTime, OperatorTime, Profile
-from aweigh.optimization.roofline import Roofline
+from aweigh.optimization.roofline import Level, Roofline
 
 
 def operator(kind: str, time_us: float, **more: Any) -> OperatorTime:
@@ -20,8 +21,6 @@ def report(*operators: OperatorTime, outside_us: float = 0.0, threads: int = 1) 
     total = sum(one.time_us for one in operators)
     shared = [(one, one.time_us / total) for one in operators]
     kinds = dict.fromkeys(one.kind for one in operators)
-    import msgspec
-
     return Profile(
         variant="onnx", runtime="onnxruntime", rows=1, threads=threads, calls=10, call_us=total + outside_us, outside_us=outside_us,
         roofline=Roofline(operations_s=1e11, bytes_s=1e10, threads=threads), least_us=0.0,
@@ -63,6 +62,15 @@ def test_each(profile: Profile, features: tuple[str, ...], cores: int, text: str
 
 def test_quantised_products_are_not_told_to_be_quantised() -> None:
     assert "INT8" not in said(report(operator("MatMulIntegerToFloat", 100, datatype="uint8")), features=("avx512_vnni",))
+
+
+def test_weights_that_are_read_quicker_than_memory_are_not_what_takes_the_time() -> None:
+    cached = report(operator("MatMul", 4, weight_bytes=262_144, operations=131_072))
+    assert "of weights" not in said(cached)  # memory would take 26 us for them
+    levels = (Level(size_bytes=1 << 20, bytes_s=1e11),)
+    roofline = Roofline(operations_s=1e11, bytes_s=1e10, threads=1, levels=levels)
+    assert "reading 0.3 MB of weights" in said(msgspec.structs.replace(cached, roofline=roofline, weight_bytes=262_144))
+    assert "of weights" not in said(msgspec.structs.replace(cached, roofline=roofline, weight_bytes=1 << 22))  # no cache holds all of them
 
 
 def test_what_is_outside_counts_before_products() -> None:

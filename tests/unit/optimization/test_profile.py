@@ -13,7 +13,7 @@ from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype
 from aweigh.optimization.profile import profile
-from aweigh.optimization.roofline import measure_roofline
+from aweigh.optimization.roofline import Level, Roofline, measure_roofline
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(BATCH, 3, 16, 16)),),
@@ -58,12 +58,42 @@ def test_every_operator_with_its_arithmetic(network: Path) -> None:
     assert sum(kind.count for kind in found.kinds) == len(found.operators)
     assert (found.rows, found.threads) == (2, 1)
     assert found.calls > 5
-    assert (
-        0
-        < convolution.least_us
-        == pytest.approx(max(convolution.operations / found.roofline.operations_s, convolution.moved_bytes / found.roofline.bytes_s) * 1e6)
+    weights = convolution.weight_bytes + product.weight_bytes
+    least_us = found.roofline.least_us(
+        convolution.operations, convolution.moved_bytes, weight_bytes=convolution.weight_bytes, all_weights=weights
     )
+    assert 0 < convolution.least_us == pytest.approx(min(convolution.time_us, least_us))
     assert any(event.get("name") == "model_run" for event in json.loads(trace))
+
+
+def test_no_operator_is_quicker_than_the_least_that_it_could_take(tmp_path: Path) -> None:
+    side = 256
+    nodes, tensors, given = [], [], "x"
+    for at in range(3):
+        tensors.append(numpy_helper.from_array(np.random.default_rng(at).normal(size=(side, side)).astype(np.float32), f"w{at}"))
+        nodes.append(helper.make_node("MatMul", [given, f"w{at}"], [f"y{at}"]))
+        given = f"y{at}"
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", side]) for name in ("x", given)]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "model.onnx")
+    signature = Signature(
+        inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(BATCH, side)),),
+        outputs=(TensorSpec(name=given, datatype=Datatype.FP32, shape=(BATCH, side)),),
+    )
+    found, _ = profile(VARIANT, signature, lambda file: tmp_path / file, {"x": np.ones((1, side), np.float32)}, seconds=0.1)
+    assert all(0 < one.least_us <= one.time_us for one in found.operators if one.kind == "MatMul")
+    assert found.least_us <= sum(one.time_us for one in found.operators)
+
+
+def test_what_fits_in_a_cache_moves_as_fast_as_that() -> None:
+    roofline = Roofline(
+        operations_s=1e12, bytes_s=1e9, threads=1, levels=(Level(size_bytes=1000, bytes_s=1e11), Level(size_bytes=100_000, bytes_s=1e10))
+    )
+    assert roofline.least_us(0, 1000) == pytest.approx(0.01)
+    assert roofline.least_us(0, 100_000) == pytest.approx(10)
+    assert roofline.least_us(0, 1_000_000) == pytest.approx(1000)
+    assert roofline.least_us(0, 1000, weight_bytes=900, all_weights=90_000) == pytest.approx(0.09 + 0.001)
+    assert roofline.least_us(0, 1000, weight_bytes=900, all_weights=900_000) == pytest.approx(0.9 + 0.001)
 
 
 def test_a_runtime_that_tells_nothing(network: Path) -> None:
@@ -78,4 +108,7 @@ def test_the_roofline_is_this_machine_s() -> None:
     assert found.operations_s > 1e8
     assert found.bytes_s > 1e7
     assert found.least_us(found.operations_s, 0) == pytest.approx(1e6)
+    rates = [level.bytes_s for level in found.levels]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] >= found.bytes_s
     assert found.least_us(0, found.bytes_s * 2) == pytest.approx(2e6)
