@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aweigh.core.errors import InvalidInput, Unsupported
+from aweigh.core.errors import AweighError, InvalidInput, ProofFailed, Unsupported
 from aweigh.core.evidence import Evidence, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.package import FORMAT_VERSION, Hooks, PackageManifest, Provenance, Variant
 from aweigh.core.padding import with_padding
 from aweigh.core.protocols import Draft, Prover
+from aweigh.core.replay import replay
 from aweigh.core.signature import BATCH, Column, ColumnKind, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
 from aweigh.core.tolerances import with_tolerances
@@ -26,6 +27,7 @@ from aweigh.packing.hooks import hook_files
 from aweigh.packing.job import Framework, Job, Packed, PackRequest
 from aweigh.packing.onnx_wire import opset
 from aweigh.packing.recognise import Recognised
+from aweigh.runtimes.hooks import load_variant
 from aweigh.runtimes.hooks_process import load_hook
 
 if TYPE_CHECKING:
@@ -103,6 +105,9 @@ def assemble(
         description=request.description,
         metrics=packed.metrics,
     )
+    if hooks:
+        request.progress("proving: through the hooks")
+        _check_hooked(manifest, around.golden, {**packed.files, **hooks})
     return Draft(manifest=manifest, files={**packed.files, **golden, **hooks})
 
 
@@ -186,12 +191,13 @@ def _with_hooks(packed: Packed, request: PackRequest, before: Callable[[Mapping[
 
     def through(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
         inner = before(rows) if before else dict(rows)
+        packed.signature.check(inner)
         outputs = {spec.name: out for spec, out in zip(packed.signature.outputs, packed.ask(inner), strict=True)}
         return after(outputs) if after else outputs
 
-    rows = {name: tensor[:_GOLDEN_ROWS] for name, tensor in packed.request_sample.items()}
-    answers = through(rows)
     batched = packed.signature.batched
+    rows = _hooked_rows(packed, as_given=before is not None)
+    answers = through(rows)
     signature = Signature(
         inputs=tuple(_spec(name, tensor, "", batched=batched) for name, tensor in rows.items()) if before else packed.signature.inputs,
         outputs=tuple(_spec(name, tensor, _role(packed.signature, name), batched=batched) for name, tensor in answers.items()),
@@ -210,6 +216,31 @@ def _with_hooks(packed: Packed, request: PackRequest, before: Callable[[Mapping[
     names = tuple(spec.name for spec in signature.outputs)
     hooks = Hooks(pre=request.pre, post=request.post, files=tuple(files), model_signature=packed.signature, outputs=names)
     return _Around(signature=signature, golden=golden, hooks=hooks)
+
+
+def _hooked_rows(packed: Packed, *, as_given: bool) -> dict[str, Tensor]:
+    """What the hooks are tried with: some rows of the sample; of a model without a batch axis one whole request."""
+    if packed.signature.batched:
+        return {name: tensor[:_GOLDEN_ROWS] for name, tensor in packed.request_sample.items()}
+    return dict(packed.request_sample if as_given or not packed.golden else packed.golden[0].inputs)
+
+
+def _check_hooked(manifest: PackageManifest, golden: Sequence[GoldenAnswers], files: Mapping[str, Path]) -> None:
+    """Raise ProofFailed unless the package, loaded as a server loads it, answers its golden set through its hooks. One variant tells: each was proven
+    without them."""
+    try:
+        for case in golden:
+            manifest.signature.check(case.inputs)
+        session = load_variant(manifest, manifest.variants[0], files.__getitem__)
+        try:
+            replay(session, manifest.signature, golden)
+        finally:
+            session.close()
+    except AweighError as error:
+        raise ProofFailed(
+            f"with its hooks around it the model does not answer as it did when it was packed: {error.message}",
+            hint="hooks must always answer the same to the same tensors, from files beside them",
+        ) from error
 
 
 def _spec(name: str, tensor: Tensor, role: str, *, batched: bool) -> TensorSpec:

@@ -128,7 +128,7 @@ def _on_disk(data: object, place: Path, what: str) -> str:
     """A path as it is, and the name of a column; an object written down for the child to read."""
     if data is None:
         return ""
-    if what == "labels" and isinstance(data, str) and not Path(data).exists():
+    if what == "labels" and isinstance(data, str) and not Path(data).is_file():
         return data
     if isinstance(data, str | Path):
         return str(Path(data).absolute())

@@ -1,9 +1,11 @@
 """From what a person wrote of a pipeline to its graph: names become sources, conditions are parsed, steps are put in order. Runs nothing."""
 
+import ast
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from aweigh.core.errors import InvalidInput
 from aweigh.core.nearest import nearest
@@ -162,19 +164,24 @@ def _value(text: str, step: StepText) -> int | float | str | bool | list[int | f
     """A JSON value, with texts in either kind of quotes, or a bare word."""
     if text not in ("true", "false") and _BARE.fullmatch(text):
         return text
-    try:
-        found = json.loads(text.replace("'", '"'))
-    except ValueError:
-        raise InvalidInput(
-            f"step '{step.name}': {text!r} in when = {step.when!r} is no value", hint="a number, a text in quotes, or [a list]"
-        ) from None
+    found = _read(text)
     items = found if isinstance(found, list) else [found]
-    if not all(isinstance(item, int | float | str) for item in items):
+    if not all(math.isfinite(item) if isinstance(item, float) else isinstance(item, int | str) for item in items):
         raise InvalidInput(
-            f"step '{step.name}': {text!r} in when = {step.when!r} is no value", hint="a number, a text in quotes, or [a list]"
+            f"step '{step.name}': {text[:200]!r} in when = {step.when[:200]!r} is no value", hint="a number, a text in quotes, or [a list]"
         )
     value: int | float | str | bool | list[int | float | str | bool] = found
     return value
+
+
+def _read(text: str) -> Any:
+    """JSON as it stands, else with texts in single quotes; None for what is neither."""
+    for read in (json.loads, ast.literal_eval, lambda other: json.loads(other.replace("'", '"'))):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # MemoryError: of Python's own parser, for what is nested too deep
+            continue
+    return None
 
 
 def outputs_of(definition: Definition, steps: list[Step], gives: Gives, resolve: Callable[[str], str]) -> tuple[Output, ...]:

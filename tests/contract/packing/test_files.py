@@ -9,13 +9,16 @@ from typing import Any
 
 import joblib
 import numpy as np
+import onnx
+import pandas as pd
 import pytest
 import skops.io
+from onnx import helper
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from aweigh.core.errors import InvalidFile, InvalidInput, NotTrusted
+from aweigh.core.errors import InvalidFile, InvalidInput, NotTrusted, ProofFailed
 from aweigh.packing import PackRequest, pack
 from aweigh.runtimes import load_session
 from aweigh.runtimes.hooks import with_hooks
@@ -110,6 +113,8 @@ def test_a_damaged_trusted_file_is_an_invalid_file(tmp_path: Path, model: Any) -
 
 HOOKS = """
 import numpy as np
+import onnx
+import pandas as pd
 
 def pre(tensors):
     return {"X": np.concatenate([tensors["length"], tensors["width"], tensors["length"] * 2, tensors["width"] * 2], axis=1)}
@@ -146,6 +151,45 @@ def test_hooks_ride_along_and_stand_around_the_session(tmp_path: Path, model: An
     inner = np.stack([ROWS[:5, 0], ROWS[:5, 1], ROWS[:5, 0] * 2, ROWS[:5, 1] * 2], axis=1)
     np.testing.assert_allclose(sure, model.predict_proba(inner).max(axis=1), rtol=1e-6)
     assert np.array_equal(label, model.predict(inner))
+
+
+DICING = """
+import random
+
+def post(tensors):
+    return {"sure": tensors["probabilities"].max(axis=1) + random.random()}
+"""
+
+
+def test_hooks_that_answer_otherwise_in_the_package_are_refused(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dicing_hooks.py").write_text(DICING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ProofFailed, match="with its hooks around it the model does not answer as it did"):
+        pack(model, PackRequest(prove=prove, sample=ROWS, post="dicing_hooks:post"))
+    sys.modules.pop("dicing_hooks", None)
+
+
+def test_hooks_around_a_model_without_a_batch_axis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its only size is kept, however many rows that is; the package can be loaded."""
+    taken, given = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [100, 3]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "g", [taken], [given])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    (tmp_path / "fixed_hooks.py").write_text("def post(tensors):\n    return {'out': tensors['y'] * 2}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for sample in (np.random.default_rng(0).random((100, 3), dtype=np.float32), np.ones((3, 100, 3), dtype=np.float32)):
+        draft = pack(tmp_path / "m.onnx", PackRequest(prove=prove, sample=sample, post="fixed_hooks:post"))
+        signature = draft.manifest.signature
+        assert [(spec.name, spec.shape) for spec in (*signature.inputs, *signature.outputs)] == [("x", (100, 3)), ("out", (100, 3))]
+
+
+def test_labels_may_be_a_column_of_a_folders_name(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    skops.io.dump(model, tmp_path / "model.skops")
+    frame = pd.DataFrame(ROWS, columns=list("abcd")).assign(target=model.predict(ROWS))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "target").mkdir()
+    monkeypatch.chdir(tmp_path)
+    draft = pack("model.skops", PackRequest(prove=prove, sample="rows.csv", labels="target"))
+    assert draft.manifest.metrics["accuracy"] == 1.0
 
 
 def test_hooks_that_cannot_be_used_are_named(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,10 @@ def step(name: str, *inputs: str, **more: str) -> StepText:
         ("flag == true", "flag", None, Operator.EQUAL, (True,)),
         ('name == "in between"', "name", None, Operator.EQUAL, ("in between",)),
         ("min < 3", "min", None, Operator.LESS, (3,)),
+        ('country == "Côte d\'Ivoire"', "country", None, Operator.EQUAL, ("Côte d'Ivoire",)),
+        ("country in ['de', \"Côte d'Ivoire\"]", "country", None, Operator.IN, ("de", "Côte d'Ivoire")),
+        ("word == 'say \"so\"'", "word", None, Operator.EQUAL, ('say "so"',)),
+        ("flag in ['yes', true]", "flag", None, Operator.IN, ("yes", True)),
     ],
 )
 def test_conditions(text: str, source: str, column: int | None, operator: Operator, values: tuple[object, ...]) -> None:
@@ -33,7 +37,20 @@ def test_conditions(text: str, source: str, column: int | None, operator: Operat
 
 
 @pytest.mark.parametrize(
-    "text", ["a.label", "a.label = 1", "== 1", "a.label == [1]", "a.label in 1", "a.label == {}", "a.label in []", "a == 'x"]
+    "text",
+    [
+        "a.label",
+        "a.label = 1",
+        "== 1",
+        "a.label == [1]",
+        "a.label in 1",
+        "a.label == {}",
+        "a.label in []",
+        "a == 'x",
+        "a > -Infinity",
+        "a > 1e999",
+        "a in " + "[" * 100_000,
+    ],
 )
 def test_what_is_no_condition(text: str) -> None:
     with pytest.raises(InvalidInput, match="step 'b'"):
