@@ -49,29 +49,29 @@ class Host:
         return self.handle.manifest.session_signature
 
     def own_candidates(self) -> list[Candidate]:
-        """The package's own variants that answer as the source does and can run here, the baseline first: that of ONNX Runtime where there is one. Raises Unsupported, ProofFailed."""
+        """The package's own variants that answer as the source does, were made by no search and can run here, the baseline first: that of ONNX Runtime where there is one. Raises Unsupported, ProofFailed."""
         manifest, reference = self.handle.manifest, self.handle.reference
         if any(variant.runtime == PIPELINE_RUNTIME for variant in manifest.variants):
             raise Unsupported(f"{reference} is a pipeline", hint="optimise the packages that it is made of, then pack it again")
         if manifest.hooks.pre or manifest.hooks.post:
             raise Unsupported(f"{reference} has hooks, around which nothing can be tried", hint="pack the model without --pre and --post")
-        found = [variant for variant in variants_in_order(manifest, environments=self.environments) if variant.departure is None]
+        found = [variant for variant in variants_in_order(manifest, environments=self.environments) if not _of_a_search(variant)]
         if not found:
             raise ProofFailed("no variant of this package answers as its source", hint="pack the model again")
         found.sort(key=lambda variant: variant.runtime != _ONNX)
         return [self._own(variant) for variant in found]
 
     def earlier_candidates(self) -> list[Candidate]:
-        """Those variants that depart from the source within the budget of an earlier search and can run here. Raises as `own_candidates`."""
+        """Those variants that earlier searches kept, within their budgets, and can run here. Raises as `own_candidates`."""
         variants = variants_in_order(self.handle.manifest, environments=self.environments)
-        return [self._own(variant) for variant in variants if variant.departure is not None]
+        return [self._own(variant) for variant in variants if _of_a_search(variant)]
 
     def _own(self, variant: Variant) -> Candidate:
         files = {file: self.handle.path(file) for file in variant.files}
-        said = variant.departure
         own = Candidate(variant=variant, files=files, base=variant.name)
-        if said is not None:
-            own = with_passes(dataclasses.replace(own, base=said.base, chain=said.passes, departs=True))
+        if _of_a_search(variant):
+            said = variant.departure or variant
+            own = with_passes(dataclasses.replace(own, base=said.base, chain=said.passes, departs=variant.departure is not None))
         digests = {file.path: file.digest for file in self.handle.manifest.files}
         return dataclasses.replace(own, key=form_key(own, digests))
 
@@ -130,3 +130,8 @@ class Host:
             at = np.resize(np.arange(count), rows)
             found[rows] = self.inner_rows(base, {name: tensor[at] for name, tensor in self.data.tensors.items()})[1]
         return found
+
+
+def _of_a_search(variant: Variant) -> bool:
+    """Whether an earlier search made it, whatever it answers."""
+    return variant.departure is not None or bool(variant.passes)

@@ -82,7 +82,7 @@ def _draft(onto: PackageHandle, handle: PackageHandle, report: Optimization, sea
         variants.append(variant)
         files |= {**candidate.files, **cases}
     for candidate in found.unproven:
-        variants.append(candidate.variant)
+        variants.append(_made(candidate.variant, candidate))
         files |= candidate.files
     return Draft(
         manifest=msgspec.structs.replace(manifest, variants=tuple(variants), files=()),
@@ -146,12 +146,16 @@ def _kept_files(handle: PackageHandle, manifest: PackageManifest, stay: list[Var
 
 
 def _with_own_golden(variant: Variant, candidate: Candidate, manifest: PackageManifest, search: Search) -> tuple[Variant, dict[str, bytes]]:
-    """A variant that departs gets the answers that it is held to from now on."""
+    """A variant that departs gets the answers that it is held to from now on; of another it is noted what it was made of."""
     if variant.departure is None:
-        return variant, {}
+        return _made(variant, candidate), {}
     answers = search.workshop.judge.own_golden(candidate)
     cases, files = golden_files(manifest.signature, answers, folder=f"variants/{variant.name}/golden")
     return msgspec.structs.replace(variant, departure=msgspec.structs.replace(variant.departure, golden=cases)), files
+
+
+def _made(variant: Variant, candidate: Candidate) -> Variant:
+    return msgspec.structs.replace(variant, base=candidate.base, passes=candidate.chain)
 
 
 def _with_times(variant: Variant, timed: Timed) -> Variant:

@@ -100,6 +100,8 @@ def draw_variants(out: Output, manifest: PackageManifest) -> None:
         if variant.departure is not None:
             departs = variant.departure
             out.text("", f"variant {variant.name} departs from '{departs.base}', keeping '{departs.keep}': {', '.join(departs.passes)}")
+        if variant.passes:
+            out.text("", f"variant {variant.name} was made of '{variant.base}': {', '.join(variant.passes)}")
         if variant.evidence is not None:
             draw_evidence(out, variant.name, variant.evidence)
 

@@ -74,6 +74,10 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What aweigh does around the runtime, with files among `files`."""
     departure: Departure | None = None
     """None where it answers as the source does."""
+    base: str = ""
+    """The variant that a search made it of; of one that departs `departure` says so."""
+    passes: tuple[str, ...] = ()
+    """What the search did to that one, in order: 'onnxslim'. Empty where no search made it."""
     evidence: Evidence | None = None
 
     def bare(self) -> "Variant":

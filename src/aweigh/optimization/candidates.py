@@ -64,7 +64,7 @@ def name_of(words: tuple[str, ...]) -> str:
 def form_key(candidate: Candidate, digests: Mapping[str, str]) -> str:
     """A digest of all that a candidate is to the passes that go on from it, with the digests of its files: the same in whatever version of a package it is, and before it was in
     any. What is known of it is left out, as its evidence is."""
-    variant = msgspec.structs.replace(candidate.variant, name="", departure=None, evidence=None)
+    variant = msgspec.structs.replace(candidate.variant, name="", departure=None, base="", passes=(), evidence=None)
     files = [(file, digests[file]) for file in variant.files]
     told = (candidate.base, candidate.chain, candidate.departs, msgspec.to_builtins(variant), files)
     return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:32]
@@ -101,6 +101,8 @@ def derived(parent: Candidate, step: str, name: str, made: Made, *, declared: De
         environment=made.environment or parent.variant.environment,
         files=(*own, *step_files),
         departure=None,
+        base="",
+        passes=(),
         evidence=None,
     )
     return Candidate(

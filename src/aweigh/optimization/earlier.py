@@ -3,15 +3,20 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from time import monotonic
+from typing import Final
 
 import msgspec
 
 from aweigh.core.errors import Unsupported
+from aweigh.core.package import Variant
 from aweigh.optimization.candidates import Candidate
 from aweigh.optimization.making import load_pass
 from aweigh.optimization.report import Result
 from aweigh.optimization.timing import Timed
 from aweigh.optimization.trying import Tried, Workshop
+
+_ANSWERS: Final = frozenset({"parity", "rows"})
+"""Checks of answers beside the source's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +38,21 @@ def with_passes(candidate: Candidate) -> Candidate:
 
 
 def held_again(workshop: Workshop, earlier: Candidate) -> Tried:
-    """One of them, judged and timed as a candidate is."""
-    if workshop.material.budget.exact:
+    """One of them, judged and timed as a candidate is. One that should answer as the source does, and does not on these rows, cannot stay what it says it is: where it keeps the budget, it
+    is made again as one that departs."""
+    if workshop.material.budget.exact and earlier.departs:
         why = "it changes answers, and the budget is 'exact'"
         return Tried(result=Result(name=earlier.variant.name, passes=earlier.chain, base=earlier.base, outcome="refused", why=why))
     result, candidate = workshop.assess(earlier, monotonic())
+    if not earlier.departs and answers_otherwise(candidate.variant):
+        result = msgspec.structs.replace(result, outcome="outside", why="it does not answer these rows as the source does")
     return Tried(result=result, candidate=candidate)
+
+
+def answers_otherwise(variant: Variant) -> bool:
+    """Whether one that should answer as the source does was found not to."""
+    checks = variant.evidence.checks if variant.evidence else ()
+    return variant.departure is not None or any(check.name in _ANSWERS and not check.passed for check in checks)
 
 
 def settle(

@@ -94,6 +94,8 @@ def test_of_two_searches_at_once_the_last_to_publish_drops_nothing(settings: Set
     assert second.summary[1:] == ("fraud:2 was published while this search ran: what it has is in the new version too",)
     package = open_store(settings).open(parse_reference("fraud"))
     assert package.path("variants/quick/model.onnx").read_bytes() == b"quick"
+    made = {variant.name: (variant.base, variant.passes) for variant in package.manifest.variants}
+    assert made == {**dict.fromkeys(before, ("", ())), "quick": (before[0], ("quick",)), "small": (before[0], ("small",))}
     assert b"was published while" in package.path("optimization.json").read_bytes()
 
 

@@ -1,11 +1,17 @@
 """What becomes of variants that an earlier search kept."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
-from aweigh.core.package import Variant
+import msgspec
+import pytest
+
+from aweigh.core.evidence import Check, Evidence, Machine, Strength
+from aweigh.core.package import Departure, Variant
+from aweigh.optimization.budget import Budget
 from aweigh.optimization.candidates import Candidate
-from aweigh.optimization.earlier import dominates, settle, with_passes
+from aweigh.optimization.earlier import dominates, held_again, settle, with_passes
 from aweigh.optimization.passing import Kind
 from aweigh.optimization.report import Outcome, Result
 from aweigh.optimization.timing import Speed, Timed
@@ -59,6 +65,35 @@ def test_what_leaves_the_budget_goes_and_what_could_not_be_asked_is_left_alone()
     assert [result.name for result in found.goes] == ["outside"]
     assert found.stays == ()
     assert [result.why for result in found.results] == ["too far", "no memory; it stays as it was", "it died; it stays as it was"]
+
+
+@pytest.mark.parametrize(
+    ("checks", "departs", "goes"),
+    [
+        ({"parity": True, "rows": True}, False, False),
+        ({"parity": True, "rows": False}, False, True),
+        ({"parity": False}, False, True),
+        ({"budget": True, "parity": True}, True, True),
+        ({"parity": True, "batch-invariance": False}, False, False),
+    ],
+)
+def test_one_that_should_answer_as_the_source_does_and_does_not_goes(checks: dict[str, bool], *, departs: bool, goes: bool) -> None:
+    """It says that it departs from nothing: the engine would hold it to no budget."""
+    candidate, result = earlier("threads", "beaten")
+    machine = Machine(system="", architecture="", processor="", cores=1)
+    evidence = Evidence(
+        strength=Strength.FULL, data="", checks=tuple(Check(name=name, passed=passed) for name, passed in checks.items()), passed=all(checks.values()), made_at="",
+        machine=machine,
+    )  # fmt: skip
+    departure = Departure(base="onnx", passes=("threads",), keep="accuracy >= 99%") if departs else None
+    judged = dataclasses.replace(candidate, variant=msgspec.structs.replace(candidate.variant, evidence=evidence, departure=departure))
+    material = SimpleNamespace(budget=Budget(text="exact"))
+    workshop = SimpleNamespace(material=material, assess=lambda *_: (result, judged))
+    tried = held_again(workshop, candidate)  # type: ignore[arg-type]  # what it asks of a workshop
+    assert (tried.result.outcome == "outside") == goes
+    assert tried.good != goes
+    refused = held_again(workshop, dataclasses.replace(candidate, departs=True))  # type: ignore[arg-type]  # what it asks of a workshop
+    assert refused.result.outcome == "refused"
 
 
 def test_an_earlier_variant_is_gone_on_from_as_its_passes_left_it() -> None:
