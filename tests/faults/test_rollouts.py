@@ -294,6 +294,28 @@ def test_state_survives_kill_9_of_everything(start: Start, shelf: Path, workers:
     assert json.loads(third.get("/rollouts")) == []
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_while_a_candidate_is_loaded_after_a_restart_the_server_answers_and_can_be_stopped(
+    start: Start, shelf: Path, tmp_path: Path, workers: str
+) -> None:
+    slow = tmp_path / "slow"
+    pack_hooked(shelf, tmp_path, f"import os, time\ntime.sleep(60 if os.path.exists({str(slow)!r}) else 0)\n{HOOK}")
+    server = start("linear:1", "--workers", workers, where=shelf)
+    begin(server, 4, canary=0.5)
+    server.end(signal.SIGKILL)
+    slow.touch()
+    again = start("linear", "--workers", workers, where=shelf)
+    assert {answer_to(again, ROW)["model_version"] for _ in range(10)} == {"1"}
+    assert newest(again)["state"] == "loading"
+    began = time.monotonic()
+    assert again.end() == 0
+    assert time.monotonic() - began < 20
+    slow.unlink()
+    third = start("linear", "--workers", workers, where=shelf)
+    until(lambda: newest(third)["state"] == "running", 20)
+    assert {answer_to(third, ROW)["model_version"] for _ in range(10)} == {"1", "4"}
+
+
 def test_a_candidate_that_is_gone_from_the_store_keeps_no_worker_from_coming_back(start: Start, shelf: Path) -> None:
     server = start("linear:1", "--workers", "2", where=shelf)
     begin(server, 2, canary=0.5)
