@@ -124,3 +124,12 @@ def test_a_truncated_archive_is_an_invalid_file(saved: Path, tmp_path: Path) -> 
     (tmp_path / "weights.h5").write_bytes((saved / "cnn.h5").read_bytes()[:500])
     with pytest.raises(InvalidFile):
         aweigh.pack(tmp_path / "weights.h5", "model")
+
+
+def test_damaged_weights_are_an_invalid_file(saved: Path, tmp_path: Path) -> None:
+    data = bytearray((saved / "cnn.h5").read_bytes())
+    table = data.index(b"SNOD")
+    data[table : table + 4] = b"\xff" * 4
+    (tmp_path / "model.h5").write_bytes(data)
+    with pytest.raises(InvalidFile, match=r"model\.h5"):
+        aweigh.pack(tmp_path / "model.h5", "model")

@@ -25,6 +25,8 @@ import pytest
 import aweigh
 from aweigh.core.errors import AweighError, InvalidFile, NotTrusted, UnknownFormat
 from aweigh.packing.child import Accused, judge_in_child
+from aweigh.packing.choose import judge
+from aweigh.packing.recognise import recognise
 from aweigh.packing.sample import read_labels, read_sample
 
 Make = Callable[[Path], bytes]
@@ -307,3 +309,24 @@ def test_arrays_of_objects_are_no_data_either(name: str, sentinel: Path) -> None
             read(file)
         assert not sentinel.exists()
         assert ".parquet" in caught.value.hint
+
+
+def test_a_damaged_archive_is_an_invalid_file(tmp_path: Path) -> None:
+    source = tmp_path / "m.pt"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data.pkl", pickle.dumps(list(range(5000)), protocol=2))
+    data = bytearray(source.read_bytes())
+    data[50:150] = b"\xff" * 100
+    source.write_bytes(data)
+    with pytest.raises(InvalidFile, match=r"m\.pt: data\.pkl"):
+        judge(source, recognise(source), trust=False)
+
+
+def test_an_archive_behind_an_old_pickle_does_not_stand_for_it(tmp_path: Path, sentinel: Path) -> None:
+    source = tmp_path / "m.pt"
+    source.write_bytes(legacy({"weight": Bomb(sentinel)}, []))
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("m/data.pkl", pickle.dumps({}, protocol=2))
+    with pytest.raises(NotTrusted, match="mkdir"):
+        judge(source, recognise(source), trust=False)
+    assert not sentinel.exists()

@@ -182,3 +182,27 @@ def test_the_command_refuses_and_makes_no_environment_for_it(tmp_path: Path) -> 
         assert "subprocess.Popen" in done.error["message"]
     assert not (tmp_path / "sentinel").exists()
     assert not list((tmp_path / "environments").glob("tensorflow-*"))
+
+
+def test_an_archive_behind_an_hdf5_file_does_not_stand_for_it(tmp_path: Path) -> None:
+    layers, _ = CASES["CVE-2024-3660 Lambda"]
+    source = legacy(tmp_path, configured(tmp_path, layers))
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("config.json", configured(tmp_path, [DENSE]))
+        archive.writestr("model.weights.h5", b"\x89HDF\r\n\x1a\n")
+    assert recognise(source).format == "keras-h5"
+    with pytest.raises(InvalidFile, match="a zip archive as well"):
+        judge(source, recognise(source), trust=False)
+
+
+def test_a_damaged_archive_is_an_invalid_file(tmp_path: Path) -> None:
+    source = tmp_path / "model.keras"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [], "x": list(range(5000))}}))
+        archive.writestr("model.weights.h5", b"\x89HDF\r\n\x1a\n")
+        archive.writestr("metadata.json", "{}")
+    data = bytearray(source.read_bytes())
+    data[60:200] = b"\xff" * 140
+    source.write_bytes(data)
+    with pytest.raises(InvalidFile, match=r"model\.keras"):
+        judge(source, recognise(source), trust=False)

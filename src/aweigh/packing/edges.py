@@ -33,6 +33,7 @@ from aweigh.packing.refused import (
     with_value,
 )  # fmt: skip
 
+MODEL_FAILS: Final = "the model itself fails on the sample: "
 MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS = 256, 8
 MAX_EDGE_COLUMNS, MIN_EDGE_COLUMNS = 64, 2
 CASE_BYTES: Final = 8 * 1024 * 1024
@@ -78,7 +79,7 @@ def make_golden(signature: Signature, sample: Mapping[str, Tensor], ask: Asker, 
     rows = _take(sample, spread_over(_rows_of(sample), _that_fit(MAX_SAMPLE_ROWS, MIN_SAMPLE_ROWS, row_bytes)))
     columns = _that_fit(MAX_EDGE_COLUMNS, MIN_EDGE_COLUMNS, row_bytes * _EDGES_A_COLUMN)
     began = perf_counter()
-    answers = _first_answer(rows, ask)
+    answers = first_answer(rows, ask)
     row_s = (perf_counter() - began) / max(1, _rows_of(rows))
     cases = [GoldenAnswers(name="sample", why="rows of the sample", inputs=rows, outputs=answers)]
     base = _take(rows, np.array([_base_row(rows)]))
@@ -111,7 +112,7 @@ def make_static_golden(signature: Signature, requests: list[dict[str, Tensor]], 
     """The golden set of a model without a batch axis: each request is a case of its own, and zeros beside them."""
     zeros = {spec.name: np.zeros_like(requests[0][spec.name]) for spec in signature.inputs if spec.datatype is not Datatype.BYTES}
     cases = [
-        GoldenAnswers(name=f"sample-{at}", why="a request of the sample", inputs=rows, outputs=_first_answer(rows, ask))
+        GoldenAnswers(name=f"sample-{at}", why="a request of the sample", inputs=rows, outputs=first_answer(rows, ask))
         for at, rows in enumerate(requests)
     ]
     edge = {**requests[0], **zeros}
@@ -156,14 +157,15 @@ def _without(cases: tuple[GoldenAnswers, ...], floats: list[str]) -> tuple[Golde
     return tuple(kept)
 
 
-def _first_answer(rows: dict[str, Tensor], ask: Asker) -> list[Tensor]:
+def first_answer(rows: Mapping[str, Tensor], ask: Asker) -> list[Tensor]:
+    """What the source answers to rows that it must take. Raises InvalidInput for what it raises that is no error of aweigh's."""
     try:
         return quietly(ask, rows)
     except AweighError:
         raise
     except Exception as error:  # the source is foreign code: whatever it raises is its answer
         raise InvalidInput(
-            f"the model itself fails on the sample: {type(error).__name__}: {str(error)[:300]}",
+            f"{MODEL_FAILS}{type(error).__name__}: {str(error)[:300]}",
             hint="give a sample as the model's own predict takes it",
         ) from error
 

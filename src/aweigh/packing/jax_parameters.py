@@ -6,6 +6,7 @@ Which library the factory is of shows in what its module imports: that text is p
 import ast
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +58,7 @@ def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, EOFError):
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 

@@ -4,8 +4,10 @@
 """
 
 import dataclasses
+import lzma
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,10 @@ from aweigh.packing.pickles import SCAN_BYTES, PickleScan, compression_of, decom
 
 _HEAD: Final = 4096
 LFS_MARK: Final = "Git LFS pointer"
+UNREADABLE_ZIP: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, NotImplementedError, EOFError, RuntimeError,
+)  # fmt: skip
+"""What reading a damaged archive, or one of its members, raises."""
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _MAX_ZIP_ENTRIES: Final = 200_000
 _TO_ONNX: Final = "convert it to ONNX with {tool} and pack the .onnx file"
@@ -163,7 +169,7 @@ def _zip(path: Path) -> Recognised:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except UNREADABLE_ZIP as error:
         raise InvalidFile(f"{path}: a damaged or truncated zip archive: {error}", hint="copy or save the file again") from error
     if len(infos) > _MAX_ZIP_ENTRIES:
         raise InvalidFile(f"{path}: a zip archive of {len(infos)} entries", hint="no model file has that many")

@@ -1,6 +1,7 @@
 """The child's side of the scikit-learn session for a skops file, which holds no pickle. Apart, because skops costs a second to import."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ def open_session(opening: Opening) -> Handler:
         raise NotTrusted(
             f"{file.name}: {str(error)[:_MAX_TEXT]}", hint="pack it again with --trust if you trust where it comes from"
         ) from error
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError, EOFError, OSError) as error:
         text = f"{type(error).__name__}: {str(error)[:_MAX_TEXT]}"
         raise InvalidFile(
             f"{file.name} cannot be loaded: {text}", hint="it is damaged, or was written by other versions of its libraries"

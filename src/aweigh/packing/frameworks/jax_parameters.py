@@ -9,6 +9,7 @@ import importlib
 import inspect
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +60,17 @@ def read_parameters(path: Path) -> Parameters:
         tree = readers[form_of(path)](path)
     except AweighError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        RecursionError,
+        zipfile.BadZipFile,
+        zlib.error,
+        msgspec.MsgspecError,
+    ) as error:
         raise InvalidFile(f"{path.name}: not readable parameters: {str(error)[:_SAID]}", hint="save them again") from error
     if not jax.tree_util.tree_leaves(tree):
         raise InvalidFile(f"{path.name}: holds no arrays", hint="save the model's parameters")

@@ -21,8 +21,10 @@ except ImportError:  # not in the base install; the child that loads the model h
 
 from aweigh.core.errors import InvalidFile, NotTrusted
 from aweigh.packing.frameworks.keras_config import MAX_CONFIG_BYTES, MAX_DEPTH, judge_config, parse
+from aweigh.packing.recognise import UNREADABLE_ZIP
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
+_HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _ASSETS: Final = "assets/"
 _TRIED: Final = 20
 _BEGINS: Final = re.compile(rb'\{\s*"(?:module|class_name|name|config)"\s*:')
@@ -32,8 +34,12 @@ def judge(path: Path, *, trust: bool) -> None:
     """Raise NotTrusted for what Keras would run or read on loading, InvalidFile for what is no Keras model."""
     if path.is_dir():
         _judge_folder(path, trust=trust)
-    elif zipfile.is_zipfile(path):
+    elif not _is_hdf5(path):
         _judge_archive(path, trust=trust)
+    elif _is_archive(path):
+        raise InvalidFile(
+            f"{path.name}: an HDF5 file that is a zip archive as well", hint="save the model again: Keras writes the one or the other"
+        )
     elif h5py is None:
         for config in _configurations_in(path):
             judge_config(path, config, trust=trust)
@@ -47,6 +53,20 @@ def judge(path: Path, *, trust: bool) -> None:
                     hint=f"save the whole model, or put {CONFIG} (model.to_json()) and {WEIGHTS} into one folder and pack that",
                 )
             judge_config(path, parse(path, config), trust=trust)
+
+
+def _is_hdf5(path: Path) -> bool:
+    """By its first bytes, as `recognise` and with it the name that Keras goes by: an archive may hang behind them."""
+    with path.open("rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(archive.namelist())
+    except UNREADABLE_ZIP:
+        return False
 
 
 def _judge_folder(path: Path, *, trust: bool) -> None:
@@ -87,22 +107,21 @@ def _judge_archive(path: Path, *, trust: bool) -> None:
             judge_config(path, parse(path, archive.read(CONFIG)), trust=trust)
             with archive.open(WEIGHTS) as weights, _tree(path, weights) as tree:
                 _judge_tree(path, tree)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (KeyError, *UNREADABLE_ZIP) as error:
         raise InvalidFile(f"{path.name}: not a whole Keras archive: {error}", hint="copy or save the file again") from error
 
 
 @contextmanager
 def _tree(path: Path, file: Any) -> Iterator[Any]:
-    """The tree of an HDF5 file; an empty one where it cannot be read here."""
+    """The tree of an HDF5 file; an empty one where it cannot be read here. Raises InvalidFile for what is damaged, also where that shows only inside."""
     if h5py is None:
         yield {}
         return
     try:
-        tree = h5py.File(file, "r")
-    except (OSError, ValueError, RuntimeError) as error:
+        with h5py.File(file, "r") as tree:
+            yield tree
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise InvalidFile(f"{path.name}: its weights are no readable HDF5: {error}", hint="copy or save the file again") from error
-    with tree:
-        yield tree
 
 
 def _judge_tree(path: Path, group: Any, depth: int = 0) -> None:

@@ -19,7 +19,7 @@ from aweigh.core.package import Variant
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor
 from aweigh.packing.cause import Cause, Inside, graph_cause, less_optimised
-from aweigh.packing.edges import GoldenSet, case_of, make_golden, make_static_golden, without_missing
+from aweigh.packing.edges import MODEL_FAILS, GoldenSet, case_of, first_answer, make_golden, make_static_golden, without_missing
 from aweigh.packing.frameworks.onnx_sample import made_tensors, shaped_tensors
 from aweigh.packing.frameworks.onnx_signature import with_roles
 from aweigh.packing.job import Job, Packed
@@ -202,14 +202,14 @@ def read_rows(signature: Signature, job: Job, made: Callable[[], Mapping[str, Te
 
 
 def learned(signature: Signature, ask: Asker, rows: Mapping[str, Tensor]) -> Signature:
-    """The signature with output ranks and batch axes as the model really answers."""
+    """The signature with output ranks and batch axes as the model really answers. Raises InvalidInput for rows that it does not take."""
     batched = all(spec.shape and spec.shape[0] == BATCH for spec in signature.inputs)
     try:
-        one = ask({name: tensor[:1] for name, tensor in rows.items()} if batched else _static(signature, rows)[0])
-        two = ask({name: tensor[:2] for name, tensor in rows.items()}) if batched and _count(rows) > 1 else one
+        one = first_answer({name: tensor[:1] for name, tensor in rows.items()} if batched else _static(signature, rows)[0], ask)
+        two = first_answer({name: tensor[:2] for name, tensor in rows.items()}, ask) if batched and _count(rows) > 1 else one
     except AweighError as error:
         raise InvalidInput(
-            f"the model itself fails on the sample: {error.message}", hint="give a sample as the model takes it, for example an .npz"
+            f"{MODEL_FAILS}{error.message.removeprefix(MODEL_FAILS)}", hint="give a sample as the model takes it, for example an .npz"
         ) from error
     outputs = tuple(
         _output(spec, a, b, batched=batched and _count(rows) > 1) for spec, a, b in zip(signature.outputs, one, two, strict=True)

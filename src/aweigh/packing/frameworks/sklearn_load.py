@@ -7,6 +7,7 @@ import importlib.metadata
 import pickle
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,7 +69,7 @@ def _load_skops(path: Path, *, trust: bool) -> Any:
         )
     try:
         return skops.io.load(path, trusted=[*TRUSTED_TYPES, *types])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, IndexError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidFile(f"{path.name}: not a loadable skops file: {str(error)[:300]}", hint="save it again with skops") from error
 
 
@@ -76,7 +77,18 @@ def untrusted_types(path: Path) -> list[str]:
     """Types in a skops file that neither skops nor our list trusts."""
     try:
         found = skops.io.get_untrusted_types(file=path)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, IndexError, RecursionError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        IndexError,
+        RecursionError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InvalidFile(f"{path.name}: not a readable skops file: {str(error)[:300]}", hint="save it again with skops") from error
     return sorted(str(name) for name in found if name not in TRUSTED_TYPES)
 

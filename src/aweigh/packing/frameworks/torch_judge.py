@@ -6,13 +6,12 @@ Called by `choose.judge`. It only refuses: what passes is judged again by what l
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Final
 
 from aweigh.core.errors import InvalidFile, NotTrusted
-from aweigh.packing.recognise import recognise
+from aweigh.packing.recognise import UNREADABLE_ZIP, recognise
 from aweigh.runtimes.torch_judge import globals_of, judge_exported, judge_script
 
 _SHOWN: Final = 8
@@ -39,7 +38,11 @@ def judge(path: Path, *, trust: bool) -> None:
             file.seek(0)
             _judge_stream(path, file)
             return
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except UNREADABLE_ZIP as error:
+        raise InvalidFile(f"{path.name}: a damaged or truncated archive: {error}", hint="copy or save the file again") from error
+    with archive:
         _judge_archive(path, archive, found)
 
 
@@ -52,7 +55,7 @@ def _judge_archive(path: Path, archive: zipfile.ZipFile, found: str) -> None:
             raise InvalidFile(f"{path.name}: {member} is {info.file_size} bytes", hint="no program or table of weights is that long")
         try:
             return archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+        except UNREADABLE_ZIP as error:
             raise InvalidFile(f"{path.name}: {member} cannot be read: {error}", hint="copy or save the file again") from error
 
     if found == "torch":
@@ -70,7 +73,7 @@ def _judge_sample(path: Path, data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _judge_pickles(path, (archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"))
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+    except UNREADABLE_ZIP as error:
         raise InvalidFile(f"{path.name}: {_SAMPLE} cannot be read: {error}", hint="save the program again") from error
 
 

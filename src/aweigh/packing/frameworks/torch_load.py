@@ -6,7 +6,6 @@ Runs inside an isolated child for a file. A class that takes the weights is the 
 import dataclasses
 import pickle
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ import torch
 from aweigh.core.errors import InvalidFile, InvalidInput, Unsupported
 from aweigh.packing.frameworks.torch_judge import not_trusted
 from aweigh.packing.pickles import scan_pickle
-from aweigh.packing.recognise import Recognised
+from aweigh.packing.recognise import UNREADABLE_ZIP, Recognised
 from aweigh.runtimes.torch_program import load_program, only_weights
 from aweigh.runtimes.torch_weights import filled
 
@@ -76,7 +75,7 @@ def _imports(path: Path) -> list[str]:
             place = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             with archive.open(place) as file:
                 data = file.read(8 * 1024 * 1024)
-    except (zipfile.BadZipFile, zlib.error, StopIteration, OSError, RuntimeError, NotImplementedError):
+    except (StopIteration, *UNREADABLE_ZIP):
         with path.open("rb") as file:
             data = file.read(8 * 1024 * 1024)
     scan = scan_pickle(data, whole=False)
