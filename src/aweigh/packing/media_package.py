@@ -61,7 +61,8 @@ class Media:
 
 
 def media_of(plan: Plan, sample: object) -> Media:
-    """The plan with the person's files, or with such as are made up. Raises what reading them raises."""
+    """The plan with the person's files, or with such as are made up. Raises InvalidFile for a step that cannot be, and what reading the files raises."""
+    reader_of(plan.step)
     if sample is None:
         return Media(plan=plan, files=made_files(plan.step), strength=Strength.WEAK)
     return Media(plan=plan, files=read_files(sample, plan.step), strength=Strength.FULL)

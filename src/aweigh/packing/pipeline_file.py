@@ -111,7 +111,11 @@ def _plain_step(step: Mapping[Any, Any]) -> dict[str, Any]:
     function = step.get("function")
     if not callable(function):
         return dict(step)
-    file, name = inspect.getsourcefile(function), getattr(function, "__qualname__", "")
+    name = getattr(function, "__qualname__", "")
+    try:
+        file = inspect.getsourcefile(function)
+    except TypeError:  # built in, or an object that can be called
+        file = None
     if file is None or not name.isidentifier():
         raise InvalidInput(
             f"step {step.get('name')!r}: {name or function!r} is no function of a file", hint="define it at the top of a .py file"

@@ -131,7 +131,7 @@ def _sampled(sample: object, names: list[str], specs: Mapping[str, TensorSpec], 
     missing = [name for name in names if name not in given]
     if missing:
         raise InvalidInput(f"the sample has no '{missing[0]}'", hint=f"a request holds {', '.join(names)}")
-    return {name: _cast(np.asarray(given[name])[:_ROWS], specs.get(name)) for name in names}
+    return {name: _cast(name, np.asarray(given[name]), specs.get(name)) for name in names}
 
 
 def _check_there(wanted: list[str], there: Any) -> None:
@@ -140,12 +140,22 @@ def _check_there(wanted: list[str], there: Any) -> None:
         raise InvalidInput(f"the sample has no column '{missing[0]}'", hint=f"it has {', '.join(map(str, list(there)[:12]))}")
 
 
-def _cast(array: Any, spec: TensorSpec | None) -> Tensor:
+def _cast(name: str, whole: Any, spec: TensorSpec | None) -> Tensor:
+    """The first rows, as the spec has them. Raises InvalidInput for what cannot be."""
+    if not whole.ndim:
+        raise InvalidInput(f"the sample's '{name}' is one value", hint="give rows")
+    array = whole[:_ROWS]
     if spec is None:
         found: Tensor = array.astype(object) if array.dtype.kind in "UST" else array
         return found
-    shaped = array.reshape(len(array), *spec.shape[1:]) if all(isinstance(axis, int) for axis in spec.shape[1:]) else array
-    cast: Tensor = np.ascontiguousarray(shaped, dtype=spec.datatype.dtype)
+    try:
+        shaped = array.reshape(len(array), *spec.shape[1:]) if all(isinstance(axis, int) for axis in spec.shape[1:]) else array
+        cast: Tensor = np.ascontiguousarray(shaped, dtype=spec.datatype.dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInput(
+            f"the sample's '{name}', {array.dtype} {list(whole.shape)}, does not become {spec.datatype.value} {spec.wire_shape}: {error}",
+            hint="give rows as the step takes them",
+        ) from error
     return cast
 
 

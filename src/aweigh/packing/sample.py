@@ -209,6 +209,9 @@ def datatype_of_or_none(array: Tensor) -> Datatype | None:
 def _from_object(data: Any, what: str) -> Sample:
     if isinstance(data, Sample):
         return data
+    if type(data).__module__.startswith("scipy.sparse") and hasattr(data, "tocsr"):
+        kept = _from_array(data.tocsr()[:_SPARSE_ROWS].toarray(), what)  # not every sparse form can be sliced; one is a dict besides
+        return dataclasses.replace(kept, given_rows=int(data.shape[0])) if data.shape[0] > _SPARSE_ROWS else kept
     if isinstance(data, pd.Series):
         data = data.to_frame() if data.dtype.kind in "biuf" else data.tolist()
     if isinstance(data, pd.DataFrame):
@@ -217,15 +220,19 @@ def _from_object(data: Any, what: str) -> Sample:
         return _from_dict(data, what)
     if isinstance(data, list | tuple):
         return _from_rows(list(data[:MAX_ROWS]), what)
-    if type(data).__module__.startswith("scipy.sparse"):
-        kept = _from_array(data[:_SPARSE_ROWS].toarray(), what)
-        return dataclasses.replace(kept, given_rows=int(data.shape[0])) if data.shape[0] > _SPARSE_ROWS else kept
     array = _array(data)
     return _from_array(array[:MAX_ROWS] if array.ndim else array, what)
 
 
 def _from_dict(data: dict[str, Any], what: str) -> Sample:
-    arrays = {str(name): _array(value) for name, value in data.items()}
+    arrays = {}
+    for name, value in data.items():
+        try:
+            arrays[str(name)] = _array(value)
+        except ValueError as error:
+            raise InvalidInput(
+                f"the {what}'s '{name}' has rows that differ in length: {error}", hint="give rows of equal length"
+            ) from error
     if list(arrays) == [UNNAMED]:
         return _from_array(arrays[UNNAMED], what)
     if arrays and all(array.ndim == 1 for array in arrays.values()):

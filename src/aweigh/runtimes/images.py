@@ -179,7 +179,7 @@ def image_file(pixels: NDArray[Any]) -> bytes:
     array = np.asarray(pixels)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[:, :, 0]
-    if array.dtype != np.uint8 or array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[-1] != 3):
+    if array.dtype != np.uint8 or not array.size or array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[-1] != 3):
         raise InvalidInput(
             f"an array of {array.dtype} of shape {list(array.shape)} is no image",
             hint="give uint8 of [rows, height, width] or [rows, height, width, 3]",

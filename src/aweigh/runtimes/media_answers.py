@@ -109,13 +109,35 @@ class _Boxes:
         answer = self._answer
         boxes = _one(named[answer.boxes], at, 2)
         boxes = boxes.T if answer.turned else boxes
-        scores = _scores(_one(named[answer.scores], at, 2 if not answer.classes else 1), boxes, answer) if answer.scores else boxes[:, 4:]
+        least = 4 if answer.scores else 5
+        if boxes.ndim != 2 or (len(boxes) and boxes.shape[1] < least):
+            raise _no_boxes(
+                answer.boxes, boxes, f"{least} numbers or more a box are expected", hint="'turned' says that boxes stand on the last axis"
+            )
+        if not answer.scores:
+            return _by_class(boxes, boxes[:, 4:])
+        scores = _scores(_one(named[answer.scores], at, 2 if not answer.classes else 1), boxes, answer)
         if answer.classes:
-            return boxes[:, :4], scores.reshape(-1), _one(named[answer.classes], at, 1).reshape(-1).astype(np.int64)
-        if scores.ndim == 1:
-            return boxes[:, :4], scores, np.zeros(len(scores), dtype=np.int64)
-        classes = np.argmax(scores, axis=1) if scores.size else np.zeros(len(scores), dtype=np.int64)
-        return boxes[:, :4], scores[np.arange(len(scores)), classes] if scores.size else np.zeros(len(scores)), classes.astype(np.int64)
+            classes = _one(named[answer.classes], at, 1)
+            for name, each in ((answer.scores, scores), (answer.classes, classes)):
+                if each.size != len(boxes):
+                    raise _no_boxes(name, each, f"one number for each of {len(boxes)} boxes is expected")
+            return boxes[:, :4], scores.reshape(-1), classes.reshape(-1).astype(np.int64)
+        if scores.ndim not in {1, 2} or len(scores) != len(boxes):
+            raise _no_boxes(answer.scores, scores, f"a row for each of {len(boxes)} boxes is expected")
+        return _by_class(boxes, scores)
+
+
+def _by_class(boxes: Floats, scores: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """The likeliest class of each box; of scores [n], the only one."""
+    if scores.ndim == 1:
+        return boxes[:, :4], scores, np.zeros(len(scores), dtype=np.int64)
+    classes = np.argmax(scores, axis=1) if scores.size else np.zeros(len(scores), dtype=np.int64)
+    return boxes[:, :4], scores[np.arange(len(scores)), classes] if scores.size else np.zeros(len(scores)), classes.astype(np.int64)
+
+
+def _no_boxes(name: str, array: Floats, expected: str, *, hint: str = "say with --answer which outputs hold what") -> InvalidFile:
+    return InvalidFile(f"output '{name}' gives {list(array.shape)} for an image: {expected}", hint=hint)
 
 
 def _one(output: Tensor, at: int | None, rank: int) -> Floats:

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aweigh.core.errors import FileMissing, InvalidInput
+from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput
 from aweigh.core.steps import BoxesAnswer, ImageStep, LabelAnswer, SoundStep
 from aweigh.packing.media import read_plan
+from aweigh.packing.media_package import media_of
 from aweigh.packing.media_sample import edge_files, given_files, made_files, read_files, sound_file
 from aweigh.packing.sample import read_sample, write_sample
 from aweigh.runtimes.images import image_file
@@ -74,6 +75,29 @@ def test_words_of_sounds_and_boxes(tmp_path: Path) -> None:
 def test_words_that_are_wrong_are_named(image: str, sound: str, answer: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         read_plan(image, sound, answer)
+
+
+@pytest.mark.parametrize(
+    ("image", "sound"),
+    [
+        ("size=0x0", ""),
+        ("size=-5x5", ""),
+        ("", "rate=0"),
+        ("", "rate=-16000"),
+        ("", "rate=16000 seconds=-1"),
+        ("", "rate=16000 mel=80 window=0"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused_before_files_are_made_up(image: str, sound: str) -> None:
+    plan = read_plan(image, sound, "")
+    assert plan is not None
+    with pytest.raises(InvalidFile, match="step that cannot be"):
+        media_of(plan, None)
+
+
+def test_an_array_of_no_pixels_is_no_image() -> None:
+    with pytest.raises(InvalidInput, match="is no image"):
+        image_file(np.zeros((0, 4, 3), dtype=np.uint8))
 
 
 def test_samples_of_files(tmp_path: Path) -> None:

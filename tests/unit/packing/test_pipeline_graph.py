@@ -1,11 +1,16 @@
 """What a person writes of a pipeline, understood."""
 
+import functools
+
+import numpy as np
 import pytest
 
 from aweigh.core.errors import InvalidInput
 from aweigh.core.pipeline import Operator
-from aweigh.packing.pipeline_file import Definition, StepText, read_definition
+from aweigh.core.tensors import Datatype
+from aweigh.packing.pipeline_file import Definition, InputText, StepText, read_definition
 from aweigh.packing.pipeline_graph import condition_of, in_order, source_of
+from aweigh.packing.pipeline_sample import requests_of
 
 
 def step(name: str, *inputs: str, **more: str) -> StepText:
@@ -90,3 +95,23 @@ def test_a_mapping_without_steps_is_no_pipeline_and_keys_are_checked() -> None:
         read_definition({"step": [{"name": "a", "modle": "m"}]})
     with pytest.raises(InvalidInput, match="is no function of a file"):
         read_definition({"step": [{"name": "a", "function": lambda tensors: tensors}]})
+
+
+@pytest.mark.parametrize("function", [len, np.log1p, functools.partial(print)])
+def test_what_is_no_function_of_a_file_is_named(function: object) -> None:
+    with pytest.raises(InvalidInput, match=r"step 'a': .* is no function of a file"):
+        read_definition({"step": [{"name": "a", "function": function}]})
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        (np.ones((4, 3)), r"float64 \[4, 3\], does not become FP64 \[-1, 2\]"),
+        (np.array([["a", "b"]], dtype=object), "could not convert string to float"),
+        (np.array(3.0), "is one value"),
+    ],
+)
+def test_samples_that_do_not_become_the_request_are_named(sample: object, said: str) -> None:
+    definition = Definition(step=[step("b", "x")], inputs={"x": InputText(datatype=Datatype.FP64, shape=["batch", 2])})
+    with pytest.raises(InvalidInput, match=f"the sample's 'x'.*{said}"):
+        requests_of(["x"], definition, [], {"x": sample})

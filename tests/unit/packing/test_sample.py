@@ -200,3 +200,17 @@ def test_a_table_that_is_separated_otherwise_says_so(tmp_path: Path, sign: str, 
         read_sample(path)
     path.write_text(f"a{sign}b\none text\n")
     assert read_sample(path).rows == 1  # a column of texts with an odd name
+
+
+@pytest.mark.parametrize("form", ["coo", "dia", "bsr", "lil", "csc", "dok"])
+@pytest.mark.parametrize("make", ["matrix", "array"])
+def test_every_sparse_form_is_a_matrix(form: str, make: str) -> None:
+    made = getattr(scipy.sparse, f"{form}_{make}")(np.eye(4))
+    sample = read_sample(made)
+    assert sample.form == "matrix"
+    assert np.array_equal(sample.data, np.eye(4))
+
+
+def test_rows_of_a_named_array_that_differ_in_length_are_named() -> None:
+    with pytest.raises(InvalidInput, match="the sample's 'x' has rows that differ in length"):
+        read_sample({"x": [[1, 2], [3]]})

@@ -180,3 +180,21 @@ def test_detectors_of_other_forms() -> None:
         boxed(BoxesAnswer(boxes="missing"), by_class)
     nothing = boxed(BoxesAnswer(boxes="b", scores="s", least_score=0.99), by_class)
     assert nothing[3].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outputs", "said"),
+    [
+        (BoxesAnswer(boxes="b", scores="s", classes="c"), {"b": (1, 20, 4), "s": (1, 20, 3), "c": (1, 20)}, "output 's' gives .20, 3."),
+        (BoxesAnswer(boxes="b", scores="s", classes="c"), {"b": (1, 20, 4), "s": (1, 20), "c": (1, 19)}, "output 'c' gives .19."),
+        (BoxesAnswer(boxes="b", scores="s"), {"b": (1, 20, 3), "s": (1, 20)}, "output 'b' gives .20, 3."),
+        (BoxesAnswer(boxes="b"), {"b": (1, 20)}, "output 'b' gives .20."),
+        (BoxesAnswer(boxes="b"), {"b": (1, 20, 4)}, "5 numbers or more"),
+        (BoxesAnswer(boxes="b", scores="s"), {"b": (1, 20, 4), "s": (1, 3, 19)}, "output 's' gives .3, 19."),
+        (BoxesAnswer(boxes="b", scores="s"), {"b": (1, 20, 1, 4), "s": (1, 20, 3)}, "output 'b' gives .20, 1, 4."),
+    ],
+)
+def test_outputs_that_are_no_boxes_are_named(answer: BoxesAnswer, outputs: dict[str, tuple[int, ...]], said: str) -> None:
+    random = np.random.default_rng(0)
+    with pytest.raises(InvalidFile, match=said):
+        boxed(answer, {name: random.random(shape) for name, shape in outputs.items()})
