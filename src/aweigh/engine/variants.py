@@ -37,6 +37,8 @@ def variants_in_order(
         if found is None:
             known = ", ".join(variant.name for variant in manifest.variants)
             raise NotFound(f"there is no variant '{name}'", hint=f"this package has: {known}")
+        if found not in _proven(manifest):
+            raise ProofFailed(f"variant '{name}' has no evidence that it answers as its source", hint=_elsewhere(found))
         return [found]
     proven = [variant for variant in _proven(manifest) if _missing(variant, environments) is None]
     if not proven:
@@ -102,6 +104,13 @@ def environment_to_make(manifest: PackageManifest, name: str, environments: Envi
         return ""
     absent = (plugin("runtime", variant.runtime).environment for variant in variants if foreign(variant.runtime) is None)
     return next((environment for environment in absent if environment), "")
+
+
+def _elsewhere(variant: Variant) -> str:
+    """What can be done about a variant that is not proven."""
+    return (
+        "it is for another system: convert it there" if foreign(variant.runtime) else "leave it to another variant, or pack the model again"
+    )
 
 
 def _proven(manifest: PackageManifest) -> list[Variant]:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from tests.contract.test_runtimes import numbers
 
+from aweigh.core.errors import ProofFailed
 from aweigh.core.evidence import Evidence, Machine, Strength
 from aweigh.core.golden import GoldenAnswers, golden_files
 from aweigh.core.machine import machine
@@ -106,6 +107,13 @@ def test_what_cannot_run_here_is_told_and_the_named_one_is_taken_as_it_is(tmp_pa
         assert (loaded.variant.name, loaded.report.variant_why) == ("slow", "asked for by name")
     finally:
         loaded.close()
+
+
+def test_a_variant_without_proof_is_not_served_by_its_name_either(tmp_path: Path) -> None:
+    unproven = msgspec.structs.replace(variant("new", "reference", ELSEWHERE, 1.0, 1.0), evidence=None)
+    made = package(tmp_path, *slow_and_quick(ELSEWHERE), unproven)
+    with pytest.raises(ProofFailed, match="variant 'new' has no evidence"):
+        load_model(made, Settings(home=str(tmp_path / "home")), variant="new")
 
 
 def test_a_home_that_nobody_can_write_costs_a_measurement(tmp_path: Path) -> None:
