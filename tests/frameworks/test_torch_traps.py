@@ -51,6 +51,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fresh = torch.randn(13, 6)
     numpy.savez("stubborn.fresh.npz", x=fresh.numpy(), answer=model(fresh).detach().numpy())
 
+    layers = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    torch.jit.script(torch.ao.quantization.quantize_dynamic(layers, {torch.nn.Linear})).save("eight.pt")
+    numpy.savez("eight.npz", x=rows.numpy())
+
     class Steps(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -89,6 +93,16 @@ def test_a_traced_recurrent_layer_is_as_wide_as_its_weights(store: Path) -> None
     package = aweigh.pack(store / "steps.pt", "steps", sample=store / "steps.npz")
     assert package.manifest.variants[0].runtime == "onnxruntime", told(package)
     assert package.manifest.signature.inputs[0].shape == ("batch", "axis1", 8)
+
+
+def test_a_script_in_eight_bits_is_torchs_own_and_not_put_into_batches(store: Path) -> None:
+    """The range of its activations is that of the whole call: a row's answer depends on the others."""
+    package = aweigh.pack(store / "eight.pt", "eight", sample=store / "eight.npz")
+    assert (package.manifest.variants[0].runtime, package.manifest.provenance.trusted) == ("torch", False), told(package)
+    evidence = package.manifest.variants[0].evidence
+    assert evidence is not None
+    assert evidence.passed
+    assert not evidence.check(BATCH_INVARIANCE).passed
 
 
 def test_attention_of_a_class_is_written_without_its_fast_path(store: Path) -> None:

@@ -71,6 +71,7 @@ _CLASSES: Final = re.compile(r"__torch__\s*\.\s*torch\s*\.\s*classes\s*\.\s*(\w+
 _NAMESPACES: Final = frozenset({"aten", "prim", "prims", "quantized", "sparse"})
 _SCRIPT_GLOBALS: Final = re.compile(
     r"__torch__\..*|torch\.jit\._pickle\.\w+|torch\._utils\._rebuild\w+|torch\.\w+Storage|collections\.OrderedDict|torch\.(float|int|uint|bfloat|bool)\w*"
+    r"|torch\.(per_tensor_affine|per_channel_affine|per_channel_affine_float_qparams|per_tensor_symmetric|per_channel_symmetric)"
 )
 
 
