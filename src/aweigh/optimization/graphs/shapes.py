@@ -1,5 +1,6 @@
 """A graph made ready for a quantiser: constants folded, batch normalisation inside its convolution, every shape known that can be, biases of one axis."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -30,13 +31,15 @@ def prepared(model: Any, folder: Path) -> Path:
     logging.getLogger("onnxruntime.quantization.shape_inference").setLevel(logging.CRITICAL)  # tells what the next attempt mends
     logging.getLogger("onnxruntime.tools.symbolic_shape_infer").setLevel(logging.CRITICAL)
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
     large = sum(map(tensor_bytes, model.graph.initializer)) > _LARGE_BYTES
     source = write_graph(model, folder, "plain.onnx")["plain.onnx"]
     out = folder / "prepared.onnx"
     said = ""
     for attempt in _ATTEMPTS:
         try:
-            quant_pre_process(source, str(out), save_as_external_data=large, all_tensors_to_one_file=True, **attempt)
+            with contextlib.chdir(folder):  # where an inference that stops leaves a file of its own
+                quant_pre_process(source, str(out), save_as_external_data=large, all_tensors_to_one_file=True, **attempt)
             ready = onnx.load(str(out))
             name_nodes(ready.graph)
             _flatten_biases(ready.graph)
