@@ -211,16 +211,11 @@ def _judge_guard(text: Any) -> None:
 def _judge_tree(text: str) -> None:
     """How inputs and outputs are nested: anything but plain containers would be imported by name, and the names of arguments become code."""
     document = _decoded(text, text)
-    waiting = [document]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list):
-            waiting += item
-        elif isinstance(item, dict):
+    for item in _nested(document):
+        if isinstance(item, dict):
             if isinstance(item.get("type"), dict | list) or item.get("type") not in _TREES:
                 raise refuse(str(item.get("type")), "a container that would be imported by its name")
             _judge_keys(item.get("context"))
-            waiting += item.values()
     match document:
         case [_, {"children_spec": [_, {"context": str(context)}]}]:
             for name in _decoded(context, text) or ():
@@ -230,13 +225,22 @@ def _judge_tree(text: str) -> None:
 
 def _judge_keys(context: Any) -> None:
     """The keys of a container, as JSON inside JSON: an object there would be imported by the name that it gives."""
-    waiting = [_decoded(context, context)] if isinstance(context, str) else []
+    for item in _nested(_decoded(context, context)) if isinstance(context, str) else ():
+        if isinstance(item, dict) or (isinstance(item, str) and not _PATH.fullmatch(item)):
+            raise refuse(str(context), "which would be imported by its name, or is no key")
+
+
+def _nested(document: Any) -> Iterator[Any]:
+    """Everything in a document but its lists, at whatever depth."""
+    waiting = [document]
     while waiting:
         item = waiting.pop()
         if isinstance(item, list):
             waiting += item
-        elif isinstance(item, dict) or (isinstance(item, str) and not _PATH.fullmatch(item)):
-            raise refuse(str(context), "which would be imported by its name, or is no key")
+        else:
+            yield item
+            if isinstance(item, dict):
+                waiting += item.values()
 
 
 def _decoded(text: str, whole: str) -> Any:
