@@ -3,7 +3,6 @@
 A CSV holds only text, so the signature says what each column is; an empty field is a missing value.
 """
 
-import collections
 import csv
 import importlib
 import io
@@ -15,7 +14,7 @@ import msgspec
 
 from aweigh.core.arrays import read_arrays
 from aweigh.core.errors import FileMissing, InvalidFile, InvalidInput, MissingLibrary, StoreUnavailable, Unsupported
-from aweigh.core.frames import frame_columns
+from aweigh.core.frames import frame_columns, twice
 from aweigh.core.signature import Column, ColumnKind, Signature
 from aweigh.core.whole import whole
 
@@ -54,16 +53,12 @@ def read_table(path: Path, signature: Signature) -> Columns:
         raise InvalidFile(f"{path} cannot be read as {path.suffix[1:]}: {error}", hint="is it what its name says?") from error
 
 
-def _twice(names: Sequence[str]) -> str | None:
-    return next((name for name, count in collections.Counter(names).items() if count > 1), None)
-
-
 def columns_of_frame(frame: Any) -> Columns:
     """The columns of a DataFrame. Raises InvalidInput for two of one name."""
     names = [str(name) for name in frame.columns]
-    twice = _twice(names)
-    if twice is not None:
-        raise InvalidInput(f"the frame has two columns named {twice[:80]!r}", hint="rename one of them")
+    double = twice(names)
+    if double is not None:
+        raise InvalidInput(f"the frame has two columns named {double[:80]!r}", hint="rename one of them")
     return {str(name): frame[name].tolist() for name in frame.columns}
 
 
@@ -100,9 +95,9 @@ def _read_csv(path: Path, signature: Signature) -> Columns:
 
 
 def _check_names(names: Sequence[str], path: Path) -> None:
-    twice = _twice(names)
-    if twice is not None:
-        raise InvalidFile(f"{path} has two columns named {twice[:80]!r}", hint="rename one of them")
+    double = twice(names)
+    if double is not None:
+        raise InvalidFile(f"{path} has two columns named {double[:80]!r}", hint="rename one of them")
 
 
 def _field(text: str, column: Column | None, row: int, path: Path) -> object:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from aweigh.client.values import InferResult, ModelMetadata, Row, TensorMetadata
 from aweigh.core.errors import InvalidInput, Unsupported
-from aweigh.core.frames import columns_of_outputs, columns_of_rows, rows_of_columns, tensors_of_columns
+from aweigh.core.frames import columns_of_outputs, columns_of_rows, rows_of_columns, tensors_of_columns, twice
 from aweigh.core.signature import BATCH, Signature, TensorSpec
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
 
@@ -45,9 +45,9 @@ def rows_of(data: object) -> list[Row]:
 
 def _frame_rows(frame: Frame) -> list[Row]:
     names = [str(name) for name in frame.columns]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidInput(f"the frame has two columns named '{twice}'", hint="rename one of them")
+    double = twice(names)
+    if double is not None:
+        raise InvalidInput(f"the frame has two columns named '{double}'", hint="rename one of them")
     cells = frame.astype(object).to_numpy().tolist()
     present = frame.notna().to_numpy().tolist()
     return [

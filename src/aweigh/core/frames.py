@@ -4,7 +4,8 @@ Works on plain Python values and numpy, so a row from JSON, a CSV line and a dat
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -269,3 +270,8 @@ def rows_of_columns(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Answer columns as one object a row."""
     names = list(columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """The first name that stands there more than once; None where each is of its own."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)

@@ -59,25 +59,7 @@ def assemble(
     """Let the framework pack the model and wrap the outcome as a draft."""
     _check_options(request)
     media = _media(request)
-    sample, labels = (media.files, request.labels) if media else _sample(request)
-    job = Job(
-        model=model,
-        recognised=recognised,
-        source=source,
-        sample=sample,
-        labels=labels,
-        trust=request.trust or source is None,
-        prove=_told_prover(request) if request.padding or request.tolerances else request.prove,
-        progress=request.progress,
-        work=work,
-        cases=cases,
-        homes=request.homes,
-        caps=request.caps,
-        factory=request.factory,
-        opset=request.opset,
-        also=read_forms(request.also),
-        before=media.before if media else load_hook(request.pre, "pre") if request.pre else None,
-    )
+    job = _job(model, request, work, media, source, recognised, cases)
     wanted = read_also(request.also)
     packed = framework.pack(job)
     _check_opset(packed, request.opset)
@@ -111,6 +93,37 @@ def assemble(
     return Draft(manifest=manifest, files={**packed.files, **golden, **hooks})
 
 
+def _job(
+    model: object,
+    request: PackRequest,
+    work: Path,
+    media: "Media | None",
+    source: Path | None,
+    recognised: Recognised | None,
+    cases: tuple[Path, ...],
+) -> Job:
+    """What the framework is asked for."""
+    sample, labels = (media.files, request.labels) if media else _sample(request)
+    return Job(
+        model=model,
+        recognised=recognised,
+        source=source,
+        sample=sample,
+        labels=labels,
+        trust=request.trust or source is None,
+        prove=_told_prover(request) if request.padding or request.tolerances else request.prove,
+        progress=request.progress,
+        work=work,
+        cases=cases,
+        homes=request.homes,
+        caps=request.caps,
+        factory=request.factory,
+        opset=request.opset,
+        also=read_forms(request.also),
+        before=media.before if media else load_hook(request.pre, "pre") if request.pre else None,
+    )
+
+
 def _check_options(request: PackRequest) -> None:
     """Raise InvalidInput for options that do not go together."""
     if request.pre and request.sample is None:
@@ -139,9 +152,7 @@ def _sample(request: PackRequest) -> tuple[object, object]:
     sample, labels = request.sample, request.labels
     if sample is None or not isinstance(labels, str) or Path(labels).is_file():
         return sample, labels
-    from aweigh.packing.sample import (
-        labels_apart,  # brings pandas, which neither the parent nor MXNet's side has a use for, or may not have
-    )
+    from aweigh.packing.sample import labels_apart  # brings pandas, as in _media
 
     return labels_apart(sample, labels)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from aweigh.core.arrays import UNNAMED, array_of, read_arrays
 from aweigh.core.errors import AweighError, FileMissing, InvalidFile, InvalidInput, MissingLibrary, TooLarge
+from aweigh.core.frames import twice
 from aweigh.core.nearest import meant_column, separator
 from aweigh.core.tensorfile import read_tensors, write_tensors
 from aweigh.core.tensors import Datatype, Tensor, datatype_of
@@ -276,7 +277,7 @@ def _from_array(array: Any, what: str) -> Sample:
 
 def _checked_frame(frame: Any, what: str) -> Any:
     names = [str(name) for name in frame.columns]
-    double = next((name for name in names if names.count(name) > 1), None)
+    double = twice(names)
     if double is not None:
         raise InvalidInput(f"the {what} has two columns named '{double}'", hint="give each column its own name")
     if not names:
